@@ -1,0 +1,196 @@
+//! Contracts, made from the types by schemars: names, docs and JSON Schemas of everything that crosses a border.
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value};
+
+use super::{Aggregate, Document, aggregate};
+
+/// Makes schemas. Everything is inlined, so that a schema can be read and compiled by itself.
+pub struct Schemas(SchemaGenerator);
+
+/// An aggregate's messages.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    /// The name of its streams.
+    pub stream: String,
+    /// What it owns.
+    pub about: String,
+    /// What it may be asked, in the form that a sender writes (personal fields in clear), by name.
+    pub commands: Vec<MessageContract>,
+    /// What happens to it, in the recorded form (personal fields sealed), by name.
+    pub events: Vec<MessageContract>,
+    /// Why it says no, by code.
+    pub refusals: Vec<MessageContract>,
+    /// The schema of its state.
+    pub state: Value,
+}
+
+/// One command, event or refusal.
+#[derive(Clone, Debug)]
+pub struct MessageContract {
+    /// Its name in snake case.
+    pub name: String,
+    /// Its docstring.
+    pub about: String,
+    /// For events: the version of the shape. For others 1.
+    pub version: u32,
+    /// For commands: whether it has no public route.
+    pub internal: bool,
+    /// The schema of its fields: always that of an object.
+    pub schema: Value,
+}
+
+/// A kind of document.
+#[derive(Clone, Debug)]
+pub struct DocumentContract {
+    /// Its name.
+    pub name: &'static str,
+    /// What may be filtered by.
+    pub filters: &'static [&'static str],
+    /// What may be sorted by, beside the key.
+    pub sorts: &'static [&'static str],
+    /// What only some roles see.
+    pub restricted: &'static [&'static str],
+    /// Its schema.
+    pub schema: Value,
+}
+
+impl Default for Schemas {
+    fn default() -> Self {
+        Self(SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator())
+    }
+}
+
+impl Schemas {
+    /// The schema of `T` as it is recorded.
+    pub fn recorded<T: JsonSchema>(&mut self) -> Value {
+        recorded(self.raw::<T>())
+    }
+
+    /// The schema of `T` as it is sent.
+    pub fn sent<T: JsonSchema>(&mut self) -> Value {
+        sent(self.raw::<T>())
+    }
+
+    /// The schema of the part in clear of a kind of personal data, as the door makes it.
+    pub fn part(&mut self, kind: &super::Kind) -> Option<Value> {
+        (kind.part_schema)(&mut self.0).map(|schema| sent(schema.into()))
+    }
+
+    /// The contract of an aggregate.
+    pub fn contract<A: Aggregate>(&mut self) -> Contract {
+        let state = recorded(self.raw::<A>());
+        let commands = variants(&sent(self.raw::<A::Command>()));
+        let events = variants(&recorded(self.raw::<A::Event>()));
+        Contract {
+            stream: A::STREAM.into(),
+            about: text(&state, "description"),
+            commands: commands
+                .into_iter()
+                .map(|command| MessageContract { internal: A::INTERNAL.contains(&command.name.as_str()), ..command })
+                .collect(),
+            events: events
+                .into_iter()
+                .map(|event| MessageContract { version: aggregate::version(A::LIFTS, &event.name), ..event })
+                .collect(),
+            refusals: variants(&recorded(self.raw::<A::Refusal>())),
+            state,
+        }
+    }
+
+    /// The contract of a kind of document.
+    pub fn document<D: Document>(&mut self) -> DocumentContract {
+        DocumentContract {
+            name: D::NAME,
+            filters: D::FILTERS,
+            sorts: D::SORTS,
+            restricted: D::RESTRICTED,
+            schema: recorded(self.raw::<D>()),
+        }
+    }
+
+    fn raw<T: JsonSchema>(&mut self) -> Value {
+        self.0.root_schema_for::<T>().into()
+    }
+}
+
+/// Splits the schema of an enum with external tagging into one contract a variant, by name.
+fn variants(schema: &Value) -> Vec<MessageContract> {
+    let empty = || serde_json::json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    let mut found = Vec::new();
+    let mut push = |name: &str, about: String, schema: Value| {
+        found.push(MessageContract { name: name.into(), about, version: 1, internal: false, schema });
+    };
+    let alternatives = match schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
+        Some(several) => several.clone(),
+        None => vec![schema.clone()],
+    };
+    for alternative in &alternatives {
+        if let Some(properties) = alternative.get("properties").and_then(Value::as_object) {
+            for (name, fields) in properties {
+                push(name, about(alternative, fields), closed(fields.clone()));
+            }
+        } else if let Some(name) = alternative.get("const").and_then(Value::as_str) {
+            push(name, text(alternative, "description"), empty());
+        } else {
+            for name in
+                alternative.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+            {
+                push(name, String::new(), empty());
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+fn about(variant: &Value, fields: &Value) -> String {
+    let own = text(variant, "description");
+    if own.is_empty() { text(fields, "description") } else { own }
+}
+
+fn text(schema: &Value, member: &str) -> String {
+    schema.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Says of an object's schema that it has no other members.
+fn closed(mut schema: Value) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("description");
+        object.entry("additionalProperties").or_insert(Value::Bool(false));
+    }
+    schema
+}
+
+/// Personal fields as a sender writes them.
+fn sent(schema: Value) -> Value {
+    walk(schema, &|mut node| match node.remove("x-clear") {
+        Some(clear) => {
+            let mut clear = clear.as_object().cloned().unwrap_or_default();
+            clear.insert("x-personal".into(), node.get("x-personal").cloned().unwrap_or_default());
+            if let Some(description) = node.get("description") {
+                clear.insert("description".into(), description.clone());
+            }
+            clear
+        }
+        None => node,
+    })
+}
+
+/// Personal fields as they are recorded.
+fn recorded(schema: Value) -> Value {
+    walk(schema, &|mut node| {
+        node.remove("x-clear");
+        node
+    })
+}
+
+fn walk(schema: Value, change: &dyn Fn(Map<String, Value>) -> Map<String, Value>) -> Value {
+    match schema {
+        Value::Object(node) => {
+            Value::Object(change(node).into_iter().map(|(name, value)| (name, walk(value, change))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| walk(item, change)).collect()),
+        other => other,
+    }
+}

@@ -1,0 +1,13 @@
+//! What an entry *is*: its bytes, the link from each to the one before, `verify`, and the ports through which the
+//! other rooms meet a ledger. Nothing here knows how or where entries are kept.
+
+mod entry;
+mod port;
+mod verify;
+
+pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
+pub use port::{
+    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
+    Replied,
+};
+pub use verify::{Break, Verifier, Wrong, verify};

@@ -1,0 +1,241 @@
+//! Whether lines are an unbroken ledger. One pure function: the command line, the alarm, backups, imports and tests all
+//! call it. The fixed order of an entry's members spares it a general parser.
+
+use serde::Serialize;
+
+use super::{Hash, Head, Position};
+
+/// The first thing that is wrong with a ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("position {position} (line {line}): {wrong}")]
+pub struct Break {
+    /// The position that should stand there, counted on from the entry before.
+    pub position: Position,
+    /// The line, counted from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub wrong: Wrong,
+}
+
+/// What can be wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Wrong {
+    /// It does not have the form of an entry.
+    #[error("not an entry: {0} is missing or malformed")]
+    Malformed(&'static str),
+    /// It belongs to another company.
+    #[error("belongs to company {found}, not {expected}")]
+    OtherCompany {
+        /// The ledger's.
+        expected: String,
+        /// The line's.
+        found: String,
+    },
+    /// Its position does not follow: a line was removed, doubled, swapped or invented.
+    #[error("has position {found}, not the next one")]
+    OtherPosition {
+        /// The line's.
+        found: Position,
+    },
+    /// It does not name the hash of the line before: that line, or this one, was changed.
+    #[error("names {found} as the line before, which has the hash {expected}")]
+    OtherPrevious {
+        /// The hash of the line before.
+        expected: Hash,
+        /// The hash that this line names.
+        found: Hash,
+    },
+    /// Its time is before that of the line before.
+    #[error("is recorded at {found}, before the line before it ({previous})")]
+    BackInTime {
+        /// The line's.
+        found: String,
+        /// The one before.
+        previous: String,
+    },
+    /// The ledger ends before the head that it should reach.
+    #[error("the ledger ends here, before the head at {0}")]
+    CutOff(Position),
+    /// The entry at the head has another hash.
+    #[error("the head's hash is {found}, not {expected}")]
+    OtherHead {
+        /// The head that was kept.
+        expected: Hash,
+        /// The hash of the line at its position.
+        found: Hash,
+    },
+}
+
+/// Verifies lines as they come. Holds a few bytes, however long the ledger is.
+#[derive(Clone, Debug, Default)]
+pub struct Verifier {
+    head: Head,
+    lines: u64,
+    company: Option<[u8; 36]>,
+    at: [u8; 27],
+    expected: Option<Head>,
+}
+
+/// Verifies a whole ledger, given as lines without newlines, and that it reaches `expected` where a head was kept.
+pub fn verify<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = L>, expected: Option<Head>) -> Result<Head, Break> {
+    let mut verifier = Verifier::new(expected);
+    for line in lines {
+        verifier.line(line.as_ref())?;
+    }
+    verifier.finish()
+}
+
+impl Verifier {
+    /// Starts at the beginning of a ledger that should reach `expected`.
+    pub fn new(expected: Option<Head>) -> Self {
+        Self { expected, ..Self::default() }
+    }
+
+    /// The head so far.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Takes the next line.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), Break> {
+        self.lines += 1;
+        self.follow(line).map_err(|wrong| self.broken(wrong))
+    }
+
+    /// Says that there are no more lines.
+    pub fn finish(mut self) -> Result<Head, Break> {
+        match self.expected {
+            Some(expected) if expected.position > self.head.position => {
+                self.lines += 1;
+                Err(self.broken(Wrong::CutOff(expected.position)))
+            }
+            _ => Ok(self.head),
+        }
+    }
+
+    fn broken(&self, wrong: Wrong) -> Break {
+        let position =
+            if matches!(wrong, Wrong::OtherHead { .. }) { self.head.position } else { self.head.position + 1 };
+        Break { position, line: self.lines, wrong }
+    }
+
+    fn follow(&mut self, line: &[u8]) -> Result<(), Wrong> {
+        let header = Scan::header(line)?;
+        let company = *self.company.get_or_insert(header.company);
+        if company != header.company {
+            return Err(Wrong::OtherCompany { expected: text(&company), found: text(&header.company) });
+        }
+        if header.position != self.head.position + 1 {
+            return Err(Wrong::OtherPosition { found: header.position });
+        }
+        if header.previous != self.head.hash {
+            return Err(Wrong::OtherPrevious { expected: self.head.hash, found: header.previous });
+        }
+        if header.at < self.at {
+            return Err(Wrong::BackInTime { found: text(&header.at), previous: text(&self.at) });
+        }
+        self.at = header.at;
+        self.head = Head { position: header.position, hash: Hash::of(line) };
+        match self.expected {
+            Some(expected) if expected.position == self.head.position && expected.hash != self.head.hash => {
+                Err(Wrong::OtherHead { expected: expected.hash, found: self.head.hash })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What `verify` reads of a line.
+struct Header {
+    company: [u8; 36],
+    position: Position,
+    previous: Hash,
+    at: [u8; 27],
+}
+
+/// Walks a line from its start.
+struct Scan<'a>(&'a [u8]);
+
+impl<'a> Scan<'a> {
+    /// Reads the header of a line, and that its last member is a payload.
+    fn header(line: &'a [u8]) -> Result<Header, Wrong> {
+        let mut scan = Self(line);
+        let company = scan.after(b"{\"company\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("company"))?;
+        let position =
+            scan.after(b"\",\"position\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("position"))?;
+        let previous =
+            scan.after(b",\"previous\":\"").and_then(|()| scan.hash()).ok_or(Wrong::Malformed("previous"))?;
+        scan.after(b"\",\"stream\":\"").and_then(|()| scan.name()).ok_or(Wrong::Malformed("stream"))?;
+        scan.after(b"\",\"id\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("id"))?;
+        scan.after(b"\",\"sequence\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("sequence"))?;
+        scan.after(b",\"event\":\"").and_then(|()| scan.name()).ok_or(Wrong::Malformed("event"))?;
+        scan.after(b"\",\"version\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("version"))?;
+        let at = scan.after(b",\"at\":\"").and_then(|()| scan.time()).ok_or(Wrong::Malformed("at"))?;
+        scan.after(b"\",\"location\":").ok_or(Wrong::Malformed("location"))?;
+        // From here on the header's values are our own text without nested braces but the actor's, and a payload is the
+        // last member: its braces close the line.
+        scan.find(b",\"payload\":{").ok_or(Wrong::Malformed("payload"))?;
+        if scan.0.ends_with(b"}}") && !line.contains(&b'\n') {
+            Ok(Header { company, position, previous, at })
+        } else {
+            Err(Wrong::Malformed("payload"))
+        }
+    }
+
+    fn after(&mut self, expected: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(expected)?;
+        Some(())
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let digits = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let taken = self.take(digits)?;
+        if taken.first() == Some(&b'0') && digits > 1 || digits > 16 {
+            return None;
+        }
+        std::str::from_utf8(taken).ok()?.parse().ok()
+    }
+
+    fn uuid(&mut self) -> Option<[u8; 36]> {
+        let taken: [u8; 36] = self.take(36)?.try_into().ok()?;
+        let fits = |(place, byte): (usize, &u8)| match place {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
+        };
+        taken.iter().enumerate().all(fits).then_some(taken)
+    }
+
+    fn hash(&mut self) -> Option<Hash> {
+        std::str::from_utf8(self.take(64)?).ok()?.parse().ok()
+    }
+
+    fn name(&mut self) -> Option<()> {
+        let fits = |byte: &&u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || **byte == b'_';
+        let length = self.0.iter().take_while(fits).count();
+        self.take(length).filter(|name| !name.is_empty()).map(|_| ())
+    }
+
+    fn time(&mut self) -> Option<[u8; 27]> {
+        const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+        let taken: [u8; 27] = self.take(27)?.try_into().ok()?;
+        let fits = |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
+        taken.iter().zip(FORM).all(fits).then_some(taken)
+    }
+
+    fn find(&mut self, needle: &[u8]) -> Option<()> {
+        let at = self.0.windows(needle.len()).position(|window| window == needle)?;
+        self.0 = &self.0[at + needle.len() - 1..];
+        Some(())
+    }
+}
