@@ -102,6 +102,7 @@ impl<T> From<Id<T>> for Uuid {
 
 impl Outcome {
     /// Exactly this happened.
+    #[allow(clippy::return_self_not_must_use, reason = "a sentence may end here")]
     #[track_caller]
     pub fn then<E: serde::Serialize>(self, events: impl IntoIterator<Item = E>) -> Self {
         let expected: Vec<Message> = events.into_iter().map(|event| Message::split(&event)).collect();
@@ -120,12 +121,14 @@ impl Outcome {
     }
 
     /// Nothing happened: it was so already.
+    #[allow(clippy::return_self_not_must_use, reason = "a sentence may end here")]
     #[track_caller]
     pub fn then_nothing(self) -> Self {
         self.then(Vec::<Value>::new())
     }
 
     /// It carries exactly these commands.
+    #[allow(clippy::return_self_not_must_use, reason = "a sentence may end here")]
     #[track_caller]
     pub fn also(self, commands: impl IntoIterator<Item = Also>) -> Self {
         assert_eq!(self.decided().also, commands.into_iter().collect::<Vec<_>>());
