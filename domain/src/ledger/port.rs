@@ -61,16 +61,19 @@ pub trait Feed: Send + Sync {
     /// The last position recorded at or before `at`, 0 where there is none.
     async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault>;
 
-    /// Waits until some ledger may have grown since the last call by this caller. May return early, and should not be
-    /// relied on to return at all: callers also look by themselves once a second.
-    async fn changed(&self);
+    /// Waits until the number of changes that this feed has noticed is no longer `seen`, and returns it. A caller starts
+    /// with 0 and passes what the last call returned, taken before it read: so it misses nothing that happens while it
+    /// reads. May return for nothing, and should not be relied on to return at all: callers also look by themselves once
+    /// a second.
+    async fn changed(&self, seen: u64) -> u64;
 }
 
 /// Appending.
 #[async_trait]
 pub trait Ledger: Feed {
     /// Appends each of these or refuses it, all that succeed in one durable transaction, and answers in the same order.
-    /// A fault means that nothing of the batch was recorded.
+    /// A fault means that nothing of the batch was recorded; only where the connection was lost while the database was
+    /// committing, and it cannot be asked any more, may it have been: the same idempotency key then finds the answer.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault>;
 
     /// What was answered under an idempotency key, if it still is remembered.
@@ -89,7 +92,8 @@ pub struct Append {
     pub founds: bool,
     /// The time of the decision. The entries' `at` is the later of it and of the entry before.
     pub now: Timestamp,
-    /// Every stream that was consulted, with the sequence that it was seen at. All must still stand there.
+    /// Every stream that was consulted, with the sequence that it was seen at. All must still stand there. The first is
+    /// the addressed one, whose sequence the answer names.
     pub checks: Vec<Check>,
     /// What to record, in order. Sequences follow the checks'.
     pub drafts: Vec<Draft>,
