@@ -1,1 +1,18 @@
-//! placeholder
+//! The read side: folds of every company's ledger, kept beside it and served.
+//!
+//! A [`Store`] keeps documents and positions; an [`Engine`] reads a [`Feed`](cnc_domain::ledger::Feed) and folds what is
+//! new into the store: the [`VIEWS`], and the triggers of the modules. Nothing here can append to a ledger.
+
+mod change;
+mod engine;
+mod query;
+mod store;
+mod view;
+
+pub use change::Change;
+pub use engine::{
+    AsOf, AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified,
+};
+pub use query::{LIMIT_MAX, Page, Query, QueryError, Row};
+pub use store::Store;
+pub use view::{VIEWS, View, view};

@@ -1,0 +1,111 @@
+//! Where documents and the positions of folds are kept.
+
+mod plan;
+mod storage;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, RwLock},
+};
+
+use cnc_domain::{
+    kernel::{CompanyId, FoldKind, LocationId},
+    ledger::{Fault, Outbox, Position},
+};
+
+use crate::{Change, LIMIT_MAX, Page, Query, QueryError, Row, VIEWS};
+pub(crate) use plan::{Form, Plan, Table};
+pub(crate) use storage::{
+    Commit, FoldId, FoldRow, LivePosition, Opened, Poisoned, Standing, Storage, Wanted, Write, Written,
+};
+
+/// Documents and positions of folds, on SQLite or Postgres. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    storage: Arc<dyn Storage>,
+    plans: Arc<RwLock<HashMap<&'static str, Arc<Plan>>>>,
+}
+
+impl Store {
+    /// Opens the store of a data folder: `views.db` for views, `ledger.db` for what triggers keep and send.
+    pub async fn sqlite(data_dir: &Path) -> Result<Self, Fault> {
+        let _ = data_dir;
+        Err(Fault::passing("opening the store", "not connected"))
+    }
+
+    /// Opens the store of a Postgres database.
+    pub async fn postgres(url: &str) -> Result<Self, Fault> {
+        let _ = url;
+        Err(Fault::passing("opening the store", "not connected"))
+    }
+
+    /// The row of a view under `key`, where there is one and `scope` may see it.
+    pub async fn get(
+        &self,
+        company: CompanyId,
+        view: &str,
+        key: &str,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Row>, Fault> {
+        let Some(plan) = self.plan(view) else { return Ok(None) };
+        self.storage.get(&plan, company, key, scope).await
+    }
+
+    /// A page of a view.
+    pub async fn query(&self, company: CompanyId, view: &str, query: &Query) -> Result<Page, QueryError> {
+        if !(1..=LIMIT_MAX).contains(&query.limit) {
+            return Err(QueryError::Limit);
+        }
+        let plan = self.plan(view).ok_or_else(|| QueryError::UnknownView(view.into()))?;
+        self.storage.query(&plan, company, query).await
+    }
+
+    /// How far a view has read its company's ledger.
+    pub async fn position(&self, company: CompanyId, view: &str) -> Result<Position, Fault> {
+        let standing = self.storage.standing(Some(company), &[view.to_owned()]).await?;
+        Ok(standing.first().map_or(0, |standing| standing.position))
+    }
+
+    /// What changed in a view after `position` and until now, each row once, as it is now; `None` where that is not known
+    /// any more (removals are remembered for 24 hours): query again.
+    pub async fn changes_since(
+        &self,
+        company: CompanyId,
+        view: &str,
+        position: Position,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Vec<Change>>, Fault> {
+        let Some(plan) = self.plan(view) else { return Ok(None) };
+        self.storage.changes_since(&plan, company, position, scope).await
+    }
+
+    /// What triggers have sent.
+    pub fn outbox(&self) -> Arc<dyn Outbox> {
+        self.storage.clone()
+    }
+
+    /// Makes folds known, and their tables.
+    pub(crate) async fn admit(&self, kinds: &[&'static dyn FoldKind]) -> Result<Vec<Arc<Plan>>, Fault> {
+        let plans: Vec<Arc<Plan>> = kinds.iter().map(|kind| Arc::new(Plan::of(*kind))).collect();
+        self.storage.prepare(&plans).await?;
+        let mut known = self.plans.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.extend(plans.iter().map(|plan| (plan.fold, plan.clone())));
+        Ok(plans)
+    }
+
+    /// Where it is kept.
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    fn plan(&self, fold: &str) -> Option<Arc<Plan>> {
+        self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(fold).cloned()
+    }
+
+    async fn over(storage: Arc<dyn Storage>) -> Result<Self, Fault> {
+        let store = Self { storage, plans: Arc::default() };
+        store.admit(&VIEWS.iter().map(|view| view.kind).collect::<Vec<_>>()).await?;
+        Ok(store)
+    }
+}

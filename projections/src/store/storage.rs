@@ -1,0 +1,192 @@
+//! What a back end does for the engine and for queries. Each is written natively; what a batch means is said here.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use cnc_domain::{
+    kernel::{self, CompanyId, Deadline, LocationId, Timestamp},
+    ledger::{Fault, Outbox, Parcel, Position},
+};
+
+use super::Plan;
+use crate::{Change, Page, Query, QueryError, Row};
+
+/// One build of a fold's documents for one company. A fold may have several side by side; one is live.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FoldId {
+    pub company: CompanyId,
+    pub fold: String,
+    pub version: u32,
+    pub build: i64,
+}
+
+/// What a build is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is served, or acts.
+    Live,
+    /// It is on its way to take the live one's place.
+    Building,
+    /// A rebuild or a verification by one caller, who alone folds it.
+    Scratch,
+    /// It was replaced and can be dropped.
+    Retired,
+}
+
+/// The row of a build.
+#[derive(Clone, Debug)]
+pub(crate) struct FoldRow {
+    pub id: FoldId,
+    pub standing: Standing,
+    /// All entries up to here are folded.
+    pub position: Position,
+    /// Up to here nothing is sent.
+    pub silent_until: Position,
+    /// How often work was begun at this position and never ended.
+    pub starts: u32,
+    pub poisoned: Option<Poisoned>,
+    /// When it was last written.
+    pub touched_at: Timestamp,
+}
+
+/// The entry that stopped a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Poisoned {
+    pub position: Position,
+    pub reason: String,
+    pub attempts: u32,
+    pub retry_at: Timestamp,
+}
+
+/// What opening a company's fold gives.
+pub(crate) struct Opened {
+    pub row: FoldRow,
+    /// Positions that are skipped, on the record.
+    pub skipped: BTreeSet<Position>,
+}
+
+/// Keys to load from one shelf's table.
+pub(crate) struct Wanted {
+    pub shelf: usize,
+    pub keys: Vec<String>,
+}
+
+/// One build's part of a transaction.
+pub(crate) struct Write {
+    pub plan: Arc<Plan>,
+    pub id: FoldId,
+    /// Whether removals and former branches are to be remembered.
+    pub live: bool,
+    /// Where the row must still stand, or nothing of this is written.
+    pub expected: Position,
+    pub to: Position,
+    /// Changed documents by shelf.
+    pub changes: Vec<(usize, Vec<kernel::Change>)>,
+    pub parcels: Vec<Parcel>,
+    pub deadlines: Vec<Deadline>,
+}
+
+/// What was written for one build.
+pub(crate) struct Written {
+    /// The former branches of main documents that were there, by key.
+    pub were: Vec<(String, Option<LocationId>)>,
+}
+
+/// What became of each write of a commit: `None` where another had moved the row or holds it.
+pub(crate) type Commit = Vec<Option<Written>>;
+
+/// How far the live build of a fold is.
+#[derive(Clone, Debug)]
+pub(crate) struct LivePosition {
+    pub company: CompanyId,
+    pub fold: String,
+    pub position: Position,
+}
+
+#[async_trait]
+pub(crate) trait Storage: Outbox + Send + Sync {
+    /// Makes the tables and indexes of these folds where they are missing.
+    async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault>;
+
+    /// Remembers, once for a trigger's version, that it must be silent up to these positions where it has no
+    /// predecessor.
+    async fn register(&self, plan: &Plan, heads: &[(CompanyId, Position)]) -> Result<(), Fault>;
+
+    /// The build of this version that the engine should fold, made where there is none: live where nothing is live,
+    /// otherwise building. A trigger's predecessor is retired, and the new one silent up to its position.
+    async fn open(&self, plan: &Plan, company: CompanyId) -> Result<Opened, Fault>;
+
+    /// Counts a start of work, so that a process that dies of an entry is noticed. A commit takes the count back.
+    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<(), Fault>;
+
+    /// Documents (with their restricted members) by shelf and key; those that are not there are left out.
+    async fn load(&self, plan: &Plan, id: &FoldId, wanted: &[Wanted]) -> Result<Vec<(usize, String, String)>, Fault>;
+
+    /// Writes all of these in one transaction; those that lost their row are left out. All are views, or all triggers.
+    async fn commit(&self, trigger: bool, now: Timestamp, writes: &[Write]) -> Result<Commit, Fault>;
+
+    /// Records that the entry at `position` cannot be folded.
+    async fn poison(&self, trigger: bool, id: &FoldId, poisoned: &Poisoned) -> Result<(), Fault>;
+
+    /// Takes the poison of a build back, so that it is tried anew.
+    async fn retry(&self, trigger: bool, id: &FoldId) -> Result<(), Fault>;
+
+    /// Records that the poisoned entry is skipped. False where the build is not poisoned at `position`.
+    async fn skip(
+        &self,
+        trigger: bool,
+        id: &FoldId,
+        position: Position,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, Fault>;
+
+    /// The rows of all builds.
+    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault>;
+
+    /// A new scratch build beside the others, from position 0; silent.
+    async fn beside(&self, plan: &Plan, company: CompanyId) -> Result<Opened, Fault>;
+
+    /// Makes this build the live one, where it is as far as the one that is live. False where it is not.
+    async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault>;
+
+    /// Drops a build: its row and its documents.
+    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault>;
+
+    /// Documents of a build after a key, whole, in the order of keys.
+    async fn page(
+        &self,
+        plan: &Plan,
+        id: &FoldId,
+        shelf: usize,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Option<LocationId>, String)>, Fault>;
+
+    /// Positions of live builds of these folds.
+    async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault>;
+
+    /// See [`Store::get`](super::Store::get).
+    async fn get(
+        &self,
+        plan: &Plan,
+        company: CompanyId,
+        key: &str,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Row>, Fault>;
+
+    /// See [`Store::query`](super::Store::query).
+    async fn query(&self, plan: &Plan, company: CompanyId, query: &Query) -> Result<Page, QueryError>;
+
+    /// See [`Store::changes_since`](super::Store::changes_since).
+    async fn changes_since(
+        &self,
+        plan: &Plan,
+        company: CompanyId,
+        position: Position,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Vec<Change>>, Fault>;
+
+    /// Forgets removals from before `before`.
+    async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault>;
+}

@@ -1,0 +1,21 @@
+//! A view: a fold whose main document is served.
+
+use cnc_domain::kernel::{FoldKind, Present};
+
+/// A fold that is served under its name.
+pub struct View {
+    /// The fold. Its main document has the view's name and stands first among its shelves.
+    pub kind: &'static dyn FoldKind,
+    /// What it shows, in a sentence.
+    pub about: &'static str,
+    /// What is computed when it is read.
+    pub present: Option<Present>,
+}
+
+/// All views, alphabetical.
+pub static VIEWS: &[View] = &[];
+
+/// The view of this name.
+pub fn view(name: &str) -> Option<&'static View> {
+    VIEWS.iter().find(|view| view.kind.name() == name)
+}
