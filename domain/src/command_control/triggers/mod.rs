@@ -1,0 +1,5 @@
+//! The rules of live dispatch that act by themselves.
+
+mod understaffed;
+
+pub use understaffed::Understaffed;

@@ -1,0 +1,5 @@
+//! Crew & Customer: who works here, and for whom.
+
+pub mod crew_member;
+
+pub use crew_member::CrewMember;
