@@ -1,67 +1,166 @@
-//! A truck and what it is reserved for.
+//! A truck: what it is, when it cannot be used, and which journeys hold it. It decides alone whether it is free; journeys
+//! only ask.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Reservation, Reservations};
 use crate::{
     command_control::TruckJourney,
-    kernel::{Aggregate, Context, Decision, Id, Window},
+    kernel::{Aggregate, Cents, Context, Decision, Id, LocationId, TenthsCuft, Timestamp, Window},
 };
 
-/// What it may be asked.
+/// What a truck may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Reserve it for a journey.
+    /// Put a truck into the fleet.
+    Commission(Particulars),
+    /// Say that it cannot be used for a time, in place of what was said before. Journeys that hold it keep it: what is to
+    /// become of them is for a dispatcher to say.
+    OutOfService(Outage),
+    /// Say that it can be used again from now on.
+    BackInService,
+    /// Take it out of the fleet for good.
+    Retire {
+        /// Why.
+        #[schemars(length(min = 1, max = 500))]
+        reason: String,
+    },
+    /// Hold it for a journey, or move the journey's hold to another window.
     Reserve {
-        /// For which.
+        /// Which journey.
         journey: Id<TruckJourney>,
-        /// From when until when.
+        /// For how long.
         window: Window,
     },
-    /// Let it go from a journey.
+    /// Let go of it. Nothing where the journey does not hold it.
     Release {
-        /// From which.
+        /// Which journey.
         journey: Id<TruckJourney>,
     },
 }
 
-/// What happens to it.
+/// What happened to a truck.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// It was reserved for a journey.
+    /// It was put into the fleet.
+    Commissioned(Particulars),
+    /// It cannot be used for a time.
+    TakenOutOfService(Outage),
+    /// It can be used again.
+    ReturnedToService,
+    /// It was taken out of the fleet for good.
+    Retired {
+        /// Why.
+        reason: String,
+    },
+    /// A journey holds it; where the journey held it before, for this window instead.
     Reserved {
-        /// For which.
+        /// Which journey.
         journey: Id<TruckJourney>,
-        /// From when until when.
+        /// For how long.
         window: Window,
     },
-    /// It was let go.
+    /// A journey let go of it.
     Released {
-        /// From which.
+        /// Which journey.
         journey: Id<TruckJourney>,
+    },
+    /// Reservations that ended before this time were forgotten, so that a truck's state stays small.
+    ReservationsLapsed {
+        /// Before which time.
+        before: Timestamp,
     },
 }
 
-/// Why it says no.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+/// Why a truck says no.
+#[derive(Clone, Debug, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// It is reserved for an overlapping window.
-    #[error("it is reserved for another journey then")]
-    Reserved {
-        /// For which.
+    /// There is no such truck yet.
+    #[error("the truck has not been commissioned")]
+    NotCommissioned,
+    /// It is in the fleet already, with other particulars.
+    #[error("the truck has been commissioned before")]
+    AlreadyCommissioned,
+    /// It was taken out of the fleet.
+    #[error("the truck is retired")]
+    Retired,
+    /// A quantity makes no sense.
+    #[error("{field} must be more than zero")]
+    NotPositive {
+        /// Which.
+        field: String,
+    },
+    /// A window ends before it starts.
+    #[error("the window ends before it starts")]
+    WindowBackwards {
+        /// The window.
+        window: Window,
+    },
+    /// Another journey holds it.
+    #[error("the truck is reserved for another journey from {} to {}", window.start, window.end)]
+    TruckReserved {
+        /// By which journey.
         journey: Id<TruckJourney>,
+        /// For how long.
+        window: Window,
+    },
+    /// It cannot be used then.
+    #[error("the truck is out of service from {from} to {to}")]
+    TruckOutOfService {
+        /// From when.
+        from: Timestamp,
+        /// To when.
+        to: Timestamp,
+        /// Why.
+        reason: String,
     },
 }
 
-/// A truck.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Truck {
-    /// What it is reserved for.
-    reserved: Vec<(Id<TruckJourney>, Window)>,
+/// What a truck is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Particulars {
+    /// Its licence plate.
+    #[schemars(length(min = 1, max = 20))]
+    pub plate: String,
+    /// The length of its box in feet.
+    #[schemars(range(min = 1, max = 80))]
+    pub size_ft: u32,
+    /// What its box holds, in tenths of a cubic foot.
+    pub volume_cuft: TenthsCuft,
+    /// The branch that it belongs to.
+    pub home_location: LocationId,
+    /// What an hour of it costs the company.
+    pub cost_per_hour: Cents,
 }
+
+/// A time in which a truck cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Outage {
+    /// From when.
+    pub from: Timestamp,
+    /// To when.
+    pub to: Timestamp,
+    /// Why.
+    #[schemars(length(min = 1, max = 500))]
+    pub reason: String,
+}
+
+/// A truck: what it is, when it cannot be used, and which journeys hold it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Truck {
+    particulars: Option<Particulars>,
+    outage: Option<Outage>,
+    retired: bool,
+    reservations: Reservations,
+}
+
+type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for Truck {
     const STREAM: &'static str = "truck";
@@ -70,22 +169,105 @@ impl Aggregate for Truck {
     type Event = Event;
     type Refusal = Refusal;
 
-    fn decide(&self, command: Command, _: &Context) -> Result<Decision<Event>, Refusal> {
+    fn decide(&self, command: Command, context: &Context) -> Outcome {
         match command {
-            Command::Reserve { journey, window, .. } => {
-                match self.reserved.iter().find(|(_, other)| other.overlaps(window)) {
-                    Some((journey, _)) => Err(Refusal::Reserved { journey: *journey }),
-                    None => Ok(Event::Reserved { journey, window }.into()),
-                }
-            }
-            Command::Release { journey } => Ok(Event::Released { journey }.into()),
+            Command::Commission(particulars) => self.commission(particulars),
+            Command::OutOfService(outage) => self.out_of_service(outage),
+            Command::BackInService => self.back_in_service(),
+            Command::Retire { reason } => self.retire(reason),
+            Command::Reserve { journey, window } => self.reserve(journey, window, context),
+            Command::Release { journey } => Ok(self.release(journey)),
         }
     }
 
     fn evolve(&mut self, event: Event) {
         match event {
-            Event::Reserved { journey, window } => self.reserved.push((journey, window)),
-            Event::Released { journey } => self.reserved.retain(|(other, _)| *other != journey),
+            Event::Commissioned(particulars) => self.particulars = Some(particulars),
+            Event::TakenOutOfService(outage) => self.outage = Some(outage),
+            Event::ReturnedToService => self.outage = None,
+            Event::Retired { .. } => self.retired = true,
+            Event::Reserved { journey, window } => {
+                self.reservations.put(Reservation { journey, window, driving: false });
+            }
+            Event::Released { journey } => self.reservations.remove(journey),
+            Event::ReservationsLapsed { before } => self.reservations.lapse(before),
         }
+    }
+
+    fn location(&self) -> Option<LocationId> {
+        self.particulars.as_ref().map(|particulars| particulars.home_location)
+    }
+}
+
+impl Truck {
+    fn commission(&self, particulars: Particulars) -> Outcome {
+        if let Some(known) = &self.particulars {
+            return if *known == particulars { Ok(Decision::nothing()) } else { Err(Refusal::AlreadyCommissioned) };
+        }
+        let quantities = [("size_ft", particulars.size_ft), ("volume_cuft", particulars.volume_cuft.0)];
+        if let Some((field, _)) = quantities.into_iter().find(|(_, quantity)| *quantity == 0) {
+            return Err(Refusal::NotPositive { field: field.into() });
+        }
+        if particulars.cost_per_hour.0 < 0 {
+            return Err(Refusal::NotPositive { field: "cost_per_hour".into() });
+        }
+        Ok(Event::Commissioned(particulars).into())
+    }
+
+    fn in_the_fleet(&self) -> Result<(), Refusal> {
+        match &self.particulars {
+            None => Err(Refusal::NotCommissioned),
+            Some(_) if self.retired => Err(Refusal::Retired),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn out_of_service(&self, outage: Outage) -> Outcome {
+        self.in_the_fleet()?;
+        let window = Window { start: outage.from, end: outage.to };
+        if !window.is_forward() {
+            return Err(Refusal::WindowBackwards { window });
+        }
+        if self.outage.as_ref() == Some(&outage) {
+            return Ok(Decision::nothing());
+        }
+        Ok(Event::TakenOutOfService(outage).into())
+    }
+
+    fn back_in_service(&self) -> Outcome {
+        self.in_the_fleet()?;
+        Ok(if self.outage.is_some() { Event::ReturnedToService.into() } else { Decision::nothing() })
+    }
+
+    fn retire(&self, reason: String) -> Outcome {
+        if self.particulars.is_none() {
+            return Err(Refusal::NotCommissioned);
+        }
+        Ok(if self.retired { Decision::nothing() } else { Event::Retired { reason }.into() })
+    }
+
+    fn reserve(&self, journey: Id<TruckJourney>, window: Window, context: &Context) -> Outcome {
+        self.in_the_fleet()?;
+        let wish = Reservation { journey, window, driving: false };
+        if !window.is_forward() {
+            return Err(Refusal::WindowBackwards { window });
+        }
+        if self.reservations.stands(&wish) {
+            return Ok(Decision::nothing());
+        }
+        if let Some(held) = self.reservations.in_the_way(&wish) {
+            return Err(Refusal::TruckReserved { journey: held.journey, window: held.window });
+        }
+        if let Some(Outage { from, to, reason }) = &self.outage
+            && window.overlaps(Window { start: *from, end: *to })
+        {
+            return Err(Refusal::TruckOutOfService { from: *from, to: *to, reason: reason.clone() });
+        }
+        let lapsed = self.reservations.lapsing(&wish, context.now).map(|before| Event::ReservationsLapsed { before });
+        Ok(lapsed.into_iter().chain([Event::Reserved { journey, window }]).collect::<Vec<_>>().into())
+    }
+
+    fn release(&self, journey: Id<TruckJourney>) -> Decision<Event> {
+        if self.reservations.holds(journey) { Event::Released { journey }.into() } else { Decision::nothing() }
     }
 }

@@ -1,69 +1,258 @@
-//! Someone of the crew and what it is reserved for.
+//! One worker: what they may do, and which journeys hold them. They alone decide whether they are free and may drive;
+//! journeys only ask.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    calendar_capacity::{Reservation, Reservations},
     command_control::TruckJourney,
-    kernel::{Aggregate, Context, Decision, Id, Window},
+    kernel::{Aggregate, Cents, Context, Decision, Id, LocationId, Name, Personal, Phone, Province, Timestamp, Window},
 };
 
-/// What it may be asked.
+/// What a crew member may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Reserve it for a journey.
+    /// Take somebody on.
+    Hire(Hire),
+    /// Record a skill that they have proved.
+    Certify {
+        /// Which skill, such as `piano` or `crating`.
+        #[schemars(length(min = 1, max = 60), regex(pattern = "^[a-z0-9_]+$"))]
+        skill: String,
+        /// Until when, where it runs out.
+        expires: Option<Timestamp>,
+    },
+    /// Record the driving licence that they hold now, in place of the one before.
+    RecordLicence {
+        /// The licence.
+        licence: Licence,
+    },
+    /// Take them off all new work for now.
+    Suspend {
+        /// Why.
+        #[schemars(length(min = 1, max = 500))]
+        reason: String,
+    },
+    /// End a suspension.
+    Reinstate,
+    /// Record that they no longer work for the company.
+    Leave,
+    /// Hold them for a journey, or move the journey's hold to another window.
     Reserve {
-        /// For which.
+        /// Which journey.
         journey: Id<TruckJourney>,
-        /// From when until when.
+        /// For how long.
         window: Window,
-        /// Whether they drive.
+        /// Whether they are to drive.
         driving: bool,
     },
-    /// Let it go from a journey.
+    /// Let go of them. Nothing where the journey does not hold them.
     Release {
-        /// From which.
+        /// Which journey.
         journey: Id<TruckJourney>,
     },
 }
 
-/// What happens to it.
+/// What happened to a crew member.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// It was reserved for a journey.
-    Reserved {
-        /// For which.
-        journey: Id<TruckJourney>,
-        /// From when until when.
-        window: Window,
+    /// They were taken on.
+    Hired(Hire),
+    /// They proved a skill.
+    Certified {
+        /// Which.
+        skill: String,
+        /// Until when, where it runs out.
+        expires: Option<Timestamp>,
     },
-    /// It was let go.
-    Released {
-        /// From which.
+    /// They showed the driving licence that they hold now.
+    LicenceRecorded {
+        /// The licence.
+        licence: Licence,
+    },
+    /// They were taken off all new work.
+    Suspended {
+        /// Why.
+        reason: String,
+    },
+    /// Their suspension ended.
+    Reinstated,
+    /// They no longer work for the company.
+    Left,
+    /// A journey holds them; where the journey held them before, for this window instead.
+    Reserved {
+        /// Which journey.
         journey: Id<TruckJourney>,
+        /// For how long.
+        window: Window,
+        /// Whether they are to drive.
+        driving: bool,
+    },
+    /// A journey let go of them.
+    Released {
+        /// Which journey.
+        journey: Id<TruckJourney>,
+    },
+    /// Reservations that ended before this time were forgotten, so that the state stays small.
+    ReservationsLapsed {
+        /// Before which time.
+        before: Timestamp,
     },
 }
 
-/// Why it says no.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+/// Why a crew member says no.
+#[derive(Clone, Debug, Serialize, JsonSchema, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// It is reserved for an overlapping window.
-    #[error("it is reserved for another journey then")]
-    Reserved {
-        /// For which.
+    /// There is no such crew member yet.
+    #[error("nobody has been hired under this id")]
+    NotHired,
+    /// Somebody else, or the same with other terms, was hired under this id.
+    #[error("somebody has been hired under this id before")]
+    AlreadyHired,
+    /// A rate below nothing.
+    #[error("an hourly rate cannot be negative")]
+    NegativeRate,
+    /// They are off all new work.
+    #[error("the crew member is suspended: {reason}")]
+    Suspended {
+        /// Why.
+        reason: String,
+    },
+    /// They no longer work for the company.
+    #[error("the crew member has left")]
+    Left,
+    /// A window ends before it starts.
+    #[error("the window ends before it starts")]
+    WindowBackwards {
+        /// The window.
+        window: Window,
+    },
+    /// Another journey holds them.
+    #[error("the crew member is reserved for another journey from {} to {}", window.start, window.end)]
+    CrewMemberReserved {
+        /// Which journey.
         journey: Id<TruckJourney>,
+        /// For how long.
+        window: Window,
+    },
+    /// They are to drive, and hold no licence for a truck that is good until the window's end.
+    #[error("the crew member holds no licence to drive a truck until {}", window.end)]
+    NoValidLicence {
+        /// The licence that they hold.
+        licence: Option<Licence>,
+        /// When they are to drive.
+        window: Window,
     },
 }
 
-/// Someone of the crew.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CrewMember {
-    /// What it is reserved for.
-    reserved: Vec<(Id<TruckJourney>, Window)>,
+/// Who is taken on, and on what terms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Hire {
+    /// Their name.
+    pub name: Personal<Name>,
+    /// Their telephone number.
+    pub phone: Personal<Phone>,
+    /// What they work as.
+    #[schemars(length(min = 1, max = 10))]
+    pub roles: Vec<CrewRole>,
+    /// The branch that they belong to.
+    pub home_location: LocationId,
+    /// What they are paid for an hour.
+    pub hourly_rate: Cents,
+    /// Whose labour law they work under.
+    pub employment_class: EmploymentClass,
+    /// What kind of driving they do, which decides where overtime begins.
+    pub duty: Duty,
+    /// Where they work.
+    pub province: Province,
+    /// Their driving licence, where they hold one.
+    pub licence: Option<Licence>,
 }
+
+/// What a crew member works as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum CrewRole {
+    /// Drives the truck.
+    Driver,
+    /// Carries and packs.
+    Mover,
+    /// Leads the crew.
+    Lead,
+    /// Packs and unpacks.
+    Packer,
+}
+
+/// Whose labour law somebody works under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum EmploymentClass {
+    /// The province's: moves within it.
+    Provincial,
+    /// The federation's: moves across its borders.
+    Federal,
+}
+
+/// What kind of driving somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Duty {
+    /// None in particular.
+    General,
+    /// In and around a city.
+    CityDriver,
+    /// For-hire local cartage, as Ontario calls it.
+    LocalCartage,
+    /// Long distances.
+    HighwayDriver,
+}
+
+/// A driving licence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Licence {
+    /// What it allows.
+    pub class: LicenceClass,
+    /// The first moment at which it is no longer good.
+    pub expires: Timestamp,
+}
+
+/// What a driving licence allows; the provinces have names of their own for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LicenceClass {
+    /// Driving only beside somebody (class 7, Ontario G1): no truck of a company.
+    Learner,
+    /// Trucks of two axles up to 11,000 kg (class 5, Ontario G): the usual moving truck.
+    Light,
+    /// Heavier straight trucks (class 3, Ontario D).
+    Heavy,
+    /// Tractors with heavy trailers (class 1, Ontario A).
+    Combination,
+}
+
+/// One worker: who they are, what they may do, and which journeys hold them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CrewMember {
+    terms: Option<Hire>,
+    skills: BTreeMap<String, Option<Timestamp>>,
+    suspended: Option<String>,
+    left: bool,
+    reservations: Reservations,
+}
+
+type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for CrewMember {
     const STREAM: &'static str = "crew_member";
@@ -72,22 +261,125 @@ impl Aggregate for CrewMember {
     type Event = Event;
     type Refusal = Refusal;
 
-    fn decide(&self, command: Command, _: &Context) -> Result<Decision<Event>, Refusal> {
+    fn decide(&self, command: Command, context: &Context) -> Outcome {
         match command {
-            Command::Reserve { journey, window, .. } => {
-                match self.reserved.iter().find(|(_, other)| other.overlaps(window)) {
-                    Some((journey, _)) => Err(Refusal::Reserved { journey: *journey }),
-                    None => Ok(Event::Reserved { journey, window }.into()),
-                }
+            Command::Hire(terms) => self.hire(terms),
+            Command::Certify { skill, expires } => self.certify(skill, expires),
+            Command::RecordLicence { licence } => self.record_licence(licence),
+            Command::Suspend { reason } => self.suspend(reason),
+            Command::Reinstate => self.reinstate(),
+            Command::Leave => self.leave(),
+            Command::Reserve { journey, window, driving } => {
+                self.reserve(Reservation { journey, window, driving }, context)
             }
-            Command::Release { journey } => Ok(Event::Released { journey }.into()),
+            Command::Release { journey } => Ok(self.release(journey)),
         }
     }
 
     fn evolve(&mut self, event: Event) {
         match event {
-            Event::Reserved { journey, window } => self.reserved.push((journey, window)),
-            Event::Released { journey } => self.reserved.retain(|(other, _)| *other != journey),
+            Event::Hired(terms) => self.terms = Some(terms),
+            Event::Certified { skill, expires } => drop(self.skills.insert(skill, expires)),
+            Event::LicenceRecorded { licence } => self.take_licence(licence),
+            Event::Suspended { reason } => self.suspended = Some(reason),
+            Event::Reinstated => self.suspended = None,
+            Event::Left => self.left = true,
+            Event::Reserved { journey, window, driving } => {
+                self.reservations.put(Reservation { journey, window, driving });
+            }
+            Event::Released { journey } => self.reservations.remove(journey),
+            Event::ReservationsLapsed { before } => self.reservations.lapse(before),
         }
+    }
+
+    fn location(&self) -> Option<LocationId> {
+        self.terms.as_ref().map(|terms| terms.home_location)
+    }
+}
+
+impl CrewMember {
+    fn hire(&self, terms: Hire) -> Outcome {
+        match &self.terms {
+            Some(known) if *known == terms => Ok(Decision::nothing()),
+            Some(_) => Err(Refusal::AlreadyHired),
+            None if terms.hourly_rate.0 < 0 => Err(Refusal::NegativeRate),
+            None => Ok(Event::Hired(terms).into()),
+        }
+    }
+
+    /// The terms of somebody who still works here.
+    fn employed(&self) -> Result<&Hire, Refusal> {
+        match &self.terms {
+            None => Err(Refusal::NotHired),
+            Some(_) if self.left => Err(Refusal::Left),
+            Some(terms) => Ok(terms),
+        }
+    }
+
+    fn certify(&self, skill: String, expires: Option<Timestamp>) -> Outcome {
+        self.employed()?;
+        let known = self.skills.get(&skill) == Some(&expires);
+        Ok(if known { Decision::nothing() } else { Event::Certified { skill, expires }.into() })
+    }
+
+    fn record_licence(&self, licence: Licence) -> Outcome {
+        let known = self.employed()?.licence.as_ref() == Some(&licence);
+        Ok(if known { Decision::nothing() } else { Event::LicenceRecorded { licence }.into() })
+    }
+
+    fn take_licence(&mut self, licence: Licence) {
+        if let Some(terms) = &mut self.terms {
+            terms.licence = Some(licence);
+        }
+    }
+
+    fn suspend(&self, reason: String) -> Outcome {
+        self.employed()?;
+        Ok(if self.suspended.is_some() { Decision::nothing() } else { Event::Suspended { reason }.into() })
+    }
+
+    fn reinstate(&self) -> Outcome {
+        self.employed()?;
+        Ok(if self.suspended.is_some() { Event::Reinstated.into() } else { Decision::nothing() })
+    }
+
+    fn leave(&self) -> Outcome {
+        if self.terms.is_none() {
+            return Err(Refusal::NotHired);
+        }
+        Ok(if self.left { Decision::nothing() } else { Event::Left.into() })
+    }
+
+    fn reserve(&self, wish: Reservation, context: &Context) -> Outcome {
+        let terms = self.employed()?;
+        if let Some(reason) = &self.suspended {
+            return Err(Refusal::Suspended { reason: reason.clone() });
+        }
+        let Reservation { journey, window, driving } = wish;
+        if !window.is_forward() {
+            return Err(Refusal::WindowBackwards { window });
+        }
+        if self.reservations.stands(&wish) {
+            return Ok(Decision::nothing());
+        }
+        if let Some(held) = self.reservations.in_the_way(&wish) {
+            return Err(Refusal::CrewMemberReserved { journey: held.journey, window: held.window });
+        }
+        if driving && !terms.licence.as_ref().is_some_and(|licence| licence.is_good_for(window)) {
+            return Err(Refusal::NoValidLicence { licence: terms.licence.clone(), window });
+        }
+        let lapsed = self.reservations.lapsing(&wish, context.now).map(|before| Event::ReservationsLapsed { before });
+        Ok(lapsed.into_iter().chain([Event::Reserved { journey, window, driving }]).collect::<Vec<_>>().into())
+    }
+
+    fn release(&self, journey: Id<TruckJourney>) -> Decision<Event> {
+        if self.reservations.holds(journey) { Event::Released { journey }.into() } else { Decision::nothing() }
+    }
+}
+
+impl Licence {
+    /// Whether its holder may drive a truck for the whole of a window.
+    fn is_good_for(&self, window: Window) -> bool {
+        self.class > LicenceClass::Learner && self.expires >= window.end
     }
 }

@@ -1,0 +1,184 @@
+//! A branch of a company: where its yard is, and what time and law hold there.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Aggregate, Context, Decision, LatE7, LocationId, LonE7, Province};
+
+/// What a branch may be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Open it.
+    Open(Opening),
+    /// Give it another name.
+    Rename {
+        /// The name.
+        #[schemars(length(min = 1, max = 200))]
+        name: String,
+    },
+    /// Close it for good.
+    Close {
+        /// Why.
+        #[schemars(length(min = 1, max = 500))]
+        reason: String,
+    },
+}
+
+/// What happened to a branch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It was opened.
+    Opened {
+        /// Its own id, so that its entries belong to it.
+        location: LocationId,
+        /// Its name.
+        name: String,
+        /// Where it is, for tax and labour law.
+        province: Province,
+        /// The IANA name of its time zone.
+        timezone: String,
+        /// Where its trucks stand at night.
+        yard: Yard,
+    },
+    /// It was given another name.
+    Renamed {
+        /// The name.
+        name: String,
+    },
+    /// It was closed for good.
+    Closed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a branch says no.
+#[derive(Clone, Debug, Serialize, JsonSchema, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such branch yet.
+    #[error("the location has not been opened")]
+    NotOpened,
+    /// It was opened before, otherwise.
+    #[error("the location has been opened before")]
+    AlreadyOpened,
+    /// It is closed.
+    #[error("the location is closed")]
+    Closed,
+    /// The time zone does not have the form of one.
+    #[error("{timezone} is not the name of a time zone, such as America/Toronto")]
+    UnknownTimezone {
+        /// What was given.
+        timezone: String,
+    },
+}
+
+/// What a branch is opened with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Opening {
+    /// Its name.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// Where it is, for tax and labour law.
+    pub province: Province,
+    /// The IANA name of its time zone, such as `America/Toronto`.
+    #[schemars(length(min = 3, max = 60), extend("examples" = ["America/Toronto"]))]
+    pub timezone: String,
+    /// Where its trucks stand at night.
+    pub yard: Yard,
+}
+
+/// The place of a yard. A company's own yard is no personal data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Yard {
+    /// Latitude in 1e-7 degrees.
+    pub lat_e7: LatE7,
+    /// Longitude in 1e-7 degrees.
+    pub lon_e7: LonE7,
+}
+
+/// A branch of a company.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Location {
+    location: Option<LocationId>,
+    opening: Option<Opening>,
+    closed: bool,
+}
+
+type Outcome = Result<Decision<Event>, Refusal>;
+
+impl Aggregate for Location {
+    const STREAM: &'static str = "location";
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+
+    fn decide(&self, command: Command, context: &Context) -> Outcome {
+        match command {
+            Command::Open(opening) => self.open(opening, context),
+            Command::Rename { name } => self.rename(name),
+            Command::Close { reason } => self.close(reason),
+        }
+    }
+
+    fn evolve(&mut self, event: Event) {
+        match event {
+            Event::Opened { location, name, province, timezone, yard } => {
+                self.location = Some(location);
+                self.opening = Some(Opening { name, province, timezone, yard });
+            }
+            Event::Renamed { name } => self.take_name(name),
+            Event::Closed { .. } => self.closed = true,
+        }
+    }
+
+    fn location(&self) -> Option<LocationId> {
+        self.location
+    }
+}
+
+impl Location {
+    fn open(&self, opening: Opening, context: &Context) -> Outcome {
+        match &self.opening {
+            Some(known) if *known == opening => Ok(Decision::nothing()),
+            Some(_) => Err(Refusal::AlreadyOpened),
+            None if !is_timezone(&opening.timezone) => Err(Refusal::UnknownTimezone { timezone: opening.timezone }),
+            None => {
+                let Opening { name, province, timezone, yard } = opening;
+                Ok(Event::Opened { location: context.me(), name, province, timezone, yard }.into())
+            }
+        }
+    }
+
+    fn rename(&self, name: String) -> Outcome {
+        let opening = self.opening.as_ref().ok_or(Refusal::NotOpened)?;
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        Ok(if opening.name == name { Decision::nothing() } else { Event::Renamed { name }.into() })
+    }
+
+    fn take_name(&mut self, name: String) {
+        if let Some(opening) = &mut self.opening {
+            opening.name = name;
+        }
+    }
+
+    fn close(&self, reason: String) -> Outcome {
+        self.opening.as_ref().ok_or(Refusal::NotOpened)?;
+        Ok(if self.closed { Decision::nothing() } else { Event::Closed { reason }.into() })
+    }
+}
+
+/// The form of an IANA name. Which names there are changes with the years, and is not for a rule to know.
+fn is_timezone(name: &str) -> bool {
+    let part = |part: &str| {
+        part.starts_with(|letter: char| letter.is_ascii_uppercase())
+            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_+-".contains(letter))
+    };
+    name == "UTC" || (name.contains('/') && name.split('/').all(part))
+}

@@ -1,0 +1,20 @@
+//! Cloud & Control: the company itself, its branches, who signs in, and who may do what.
+
+pub mod company;
+pub mod location;
+pub mod roles;
+pub mod user;
+
+pub use company::{Company, Standing, standing};
+pub use location::Location;
+pub use user::User;
+
+use crate::kernel::{Module, aggregate};
+
+/// The module.
+pub static MODULE: Module = Module {
+    name: "cloud_control",
+    about: "The company itself, its branches, who signs in, and who may do what.",
+    aggregates: &[aggregate::<Company>(), aggregate::<Location>(), aggregate::<User>()],
+    triggers: &[],
+};

@@ -1,0 +1,229 @@
+//! Somebody who signs in: in which role, and for which branches.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::roles::ROLES;
+use crate::kernel::{Actor, Aggregate, Context, Decision, Email, LocationId, Name, Personal};
+
+/// What may be asked about a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Invite somebody.
+    Invite(Invitation),
+    /// Take up one's own invitation.
+    Accept,
+    /// Give them another role, or other branches.
+    ChangeRole(Duties),
+    /// Keep them out for now.
+    Lock {
+        /// Why.
+        #[schemars(length(min = 1, max = 500))]
+        reason: String,
+    },
+    /// Let them in again.
+    Unlock,
+    /// Keep them out for good.
+    Remove,
+}
+
+/// What happened to a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// They were invited.
+    Invited(Invitation),
+    /// They took up the invitation.
+    Accepted,
+    /// They were given another role, or other branches.
+    RoleChanged(Duties),
+    /// They are kept out for now.
+    Locked {
+        /// Why.
+        reason: String,
+    },
+    /// They are let in again.
+    Unlocked,
+    /// They are kept out for good.
+    Removed,
+}
+
+/// Why not.
+#[derive(Clone, Debug, Serialize, JsonSchema, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Nobody was invited under this id.
+    #[error("nobody has been invited under this id")]
+    NotInvited,
+    /// Somebody was invited under this id before.
+    #[error("somebody has been invited under this id before")]
+    AlreadyInvited,
+    /// They were removed.
+    #[error("the user has been removed")]
+    Removed,
+    /// They are kept out for now.
+    #[error("the user is locked: {reason}")]
+    Locked {
+        /// Why.
+        reason: String,
+    },
+    /// There is no such role.
+    #[error("there is no role {role}")]
+    UnknownRole {
+        /// What was given.
+        role: String,
+    },
+    /// Only the invited person can take up an invitation.
+    #[error("only the invited person can take up an invitation")]
+    NotYours,
+    /// Nobody changes their own role, locks or removes themselves.
+    #[error("nobody can do this to themselves")]
+    Yourself,
+}
+
+/// Who is invited, to do what, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Invitation {
+    /// Their name.
+    pub name: Personal<Name>,
+    /// Their e-mail address.
+    pub email: Personal<Email>,
+    /// One of the roles.
+    #[schemars(length(min = 1, max = 40), extend("examples" = ["dispatcher"]))]
+    pub role: String,
+    /// The branches that they are bound to; all where there is no list.
+    pub locations: Option<BTreeSet<LocationId>>,
+}
+
+/// What somebody may do, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Duties {
+    /// One of the roles.
+    #[schemars(length(min = 1, max = 40), extend("examples" = ["dispatcher"]))]
+    pub role: String,
+    /// The branches that they are bound to; all where there is no list.
+    pub locations: Option<BTreeSet<LocationId>>,
+}
+
+/// Somebody who signs in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct User {
+    invitation: Option<Invitation>,
+    accepted: bool,
+    locked: Option<String>,
+    removed: bool,
+}
+
+type Outcome = Result<Decision<Event>, Refusal>;
+
+impl Aggregate for User {
+    const STREAM: &'static str = "user";
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+
+    fn decide(&self, command: Command, context: &Context) -> Outcome {
+        match command {
+            Command::Invite(invitation) => self.invite(invitation),
+            Command::Accept => self.accept(context),
+            Command::ChangeRole(duties) => self.change_role(duties, context),
+            Command::Lock { reason } => self.lock(reason, context),
+            Command::Unlock => self.unlock(),
+            Command::Remove => self.remove(context),
+        }
+    }
+
+    fn evolve(&mut self, event: Event) {
+        match event {
+            Event::Invited(invitation) => self.invitation = Some(invitation),
+            Event::Accepted => self.accepted = true,
+            Event::RoleChanged(duties) => self.take_duties(duties),
+            Event::Locked { reason } => self.locked = Some(reason),
+            Event::Unlocked => self.locked = None,
+            Event::Removed => self.removed = true,
+        }
+    }
+}
+
+impl User {
+    fn invite(&self, invitation: Invitation) -> Outcome {
+        match &self.invitation {
+            Some(known) if *known == invitation => Ok(Decision::nothing()),
+            Some(_) => Err(Refusal::AlreadyInvited),
+            None => {
+                known_role(&invitation.role)?;
+                Ok(Event::Invited(invitation).into())
+            }
+        }
+    }
+
+    fn known(&self) -> Result<&Invitation, Refusal> {
+        match &self.invitation {
+            None => Err(Refusal::NotInvited),
+            Some(_) if self.removed => Err(Refusal::Removed),
+            Some(invitation) => Ok(invitation),
+        }
+    }
+
+    fn accept(&self, context: &Context) -> Outcome {
+        self.known()?;
+        if !(is_me(context) || context.actor.is_tool()) {
+            return Err(Refusal::NotYours);
+        }
+        match &self.locked {
+            Some(reason) => Err(Refusal::Locked { reason: reason.clone() }),
+            None if self.accepted => Ok(Decision::nothing()),
+            None => Ok(Event::Accepted.into()),
+        }
+    }
+
+    fn change_role(&self, duties: Duties, context: &Context) -> Outcome {
+        let Invitation { role, locations, .. } = self.known()?;
+        let known = *role == duties.role && *locations == duties.locations;
+        not_me(context)?;
+        known_role(&duties.role)?;
+        Ok(if known { Decision::nothing() } else { Event::RoleChanged(duties).into() })
+    }
+
+    fn take_duties(&mut self, Duties { role, locations }: Duties) {
+        if let Some(invitation) = &mut self.invitation {
+            (invitation.role, invitation.locations) = (role, locations);
+        }
+    }
+
+    fn lock(&self, reason: String, context: &Context) -> Outcome {
+        self.known()?;
+        not_me(context)?;
+        Ok(if self.locked.is_some() { Decision::nothing() } else { Event::Locked { reason }.into() })
+    }
+
+    fn unlock(&self) -> Outcome {
+        self.known()?;
+        Ok(if self.locked.is_some() { Event::Unlocked.into() } else { Decision::nothing() })
+    }
+
+    fn remove(&self, context: &Context) -> Outcome {
+        if self.invitation.is_none() {
+            return Err(Refusal::NotInvited);
+        }
+        not_me(context)?;
+        Ok(if self.removed { Decision::nothing() } else { Event::Removed.into() })
+    }
+}
+
+fn is_me(context: &Context) -> bool {
+    matches!(&context.actor, Actor::User { user, .. } if *user == context.me())
+}
+
+fn not_me(context: &Context) -> Result<(), Refusal> {
+    if is_me(context) { Err(Refusal::Yourself) } else { Ok(()) }
+}
+
+fn known_role(role: &str) -> Result<(), Refusal> {
+    if ROLES.contains(&role) { Ok(()) } else { Err(Refusal::UnknownRole { role: role.into() }) }
+}
