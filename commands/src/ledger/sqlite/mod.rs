@@ -1,0 +1,182 @@
+//! Ledgers in one `SQLite` file. Any process may write it beside any other: whoever holds the write lock reads the heads
+//! anew.
+
+mod append;
+mod connection;
+mod read;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cnc_domain::{
+    kernel::{CompanyId, Timestamp},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+};
+use rusqlite::Connection;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use self::connection::{Readers, open_writer};
+use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead};
+
+/// How often other processes' appends are looked for. Those of this process are noticed at once.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// All companies' ledgers in one file.
+#[derive(Clone)]
+pub struct SqliteLedger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Mutex<Connection>,
+    readers: Readers,
+    changes: watch::Sender<u64>,
+}
+
+impl SqliteLedger {
+    /// Opens `ledger.db` in a folder, and makes both where they are missing.
+    pub fn open(data_dir: &Path) -> Result<Self, Fault> {
+        std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
+        let path = data_dir.join("ledger.db");
+        let writer = Mutex::new(open_writer(&path)?);
+        let inner = Arc::new(Inner { writer, readers: Readers::new(path), changes: watch::Sender::new(1) });
+        watch_others(Arc::downgrade(&inner))?;
+        Ok(Self { inner })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let _turn = self.inner.readers.turn().await?;
+        self.blocking("read the ledger", move |inner| inner.readers.with(work)).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let locked = move |inner: &Inner| work(&mut inner.writer.lock().unwrap_or_else(PoisonError::into_inner));
+        self.blocking(doing, locked).await
+    }
+
+    /// Runs `work` where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Inner) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|stopped| Err(Fault::broken(doing, stopped)))
+    }
+}
+
+/// Looks from a thread of its own, as long as the ledger is open, whether another connection has appended.
+fn watch_others(inner: Weak<Inner>) -> Result<(), Fault> {
+    let Some(connection) = inner.upgrade().map(|inner| inner.readers.open()).transpose()? else { return Ok(()) };
+    let look = move || {
+        let (mut version, mut growth) = (0, 0);
+        while let Some(inner) = inner.upgrade() {
+            // Whatever fails here also fails where the ledger is read, and is reported there.
+            let seen = read::data_version(&connection).unwrap_or(version);
+            if seen != version {
+                version = seen;
+                let grown = read::growth(&connection).unwrap_or(growth);
+                if grown != growth {
+                    growth = grown;
+                    inner.changes.send_modify(|count| *count += 1);
+                }
+            }
+            drop(inner);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    };
+    let started = std::thread::Builder::new().name("ledger-watch".into()).spawn(look);
+    started.map(|_| ()).map_err(|cause| Fault::passing("watch the ledger", cause))
+}
+
+#[async_trait]
+impl Feed for SqliteLedger {
+    async fn heads(&self) -> Result<Vec<(CompanyId, Head)>, Fault> {
+        self.read(read::heads).await
+    }
+
+    async fn head(&self, company: CompanyId) -> Result<Option<Head>, Fault> {
+        self.read(move |connection| Ok(append::tip(connection, company.uuid())?.map(|tip| tip.head))).await
+    }
+
+    async fn read(&self, company: CompanyId, after: Position, limit: usize) -> Result<Vec<String>, Fault> {
+        self.read(move |connection| read::lines(connection, company, after, limit)).await
+    }
+
+    async fn read_stream(
+        &self,
+        company: CompanyId,
+        stream: &str,
+        id: Uuid,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<String>, Fault> {
+        let stream = stream.to_owned();
+        self.read(move |connection| read::stream_lines(connection, company, (&stream, id), after, limit)).await
+    }
+
+    async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault> {
+        self.read(move |connection| read::position_at(connection, company, at)).await
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        self.inner.changes.subscribe().wait_for(|count| *count != seen).await.map_or(seen, |count| *count)
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
+        let changes = self.inner.changes.clone();
+        self.write("append", move |connection| {
+            let outcomes = append::append(connection, &batch)?;
+            if outcomes.iter().flatten().any(|appended| appended.answer.recorded > 0) {
+                changes.send_modify(|count| *count += 1);
+            }
+            Ok(outcomes)
+        })
+        .await
+    }
+
+    async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
+        let (actor, key) = (actor.to_owned(), key.to_owned());
+        self.read(move |connection| append::answered(connection, company.uuid(), &actor, &key)).await
+    }
+
+    async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
+        let mut forgotten = 0;
+        loop {
+            let portion = self.write("forget answers", move |connection| append::forget(connection, before)).await?;
+            forgotten += portion as u64;
+            if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
+                return Ok(forgotten);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Audit for SqliteLedger {
+    async fn stored(&self, company: CompanyId, after: Position) -> Result<Vec<Stored>, Fault> {
+        self.read(move |connection| read::stored(connection, company, after)).await
+    }
+
+    async fn stored_head(&self, company: CompanyId) -> Result<Option<StoredHead>, Fault> {
+        let tip = self.read(move |connection| append::tip(connection, company.uuid())).await?;
+        Ok(tip.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading `ledger.db`.
+
+use cnc_domain::{
+    kernel::{CompanyId, Timestamp},
+    ledger::{Head, Position, Sequence},
+};
+use rusqlite::{Connection, Params, params};
+use uuid::Uuid;
+
+use super::{
+    super::{Page, Stored, integer, limited, number},
+    append::read_tip,
+};
+
+pub(super) fn heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId, Head)>> {
+    let mut query = connection.prepare_cached("SELECT company, position, hash, at FROM heads ORDER BY company")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let company: [u8; 16] = row.get(0)?;
+        Ok((CompanyId::new(Uuid::from_bytes(company)), read_tip(row, 1)?.head))
+    };
+    query.query_map([], read)?.collect()
+}
+
+pub(super) fn lines(
+    connection: &Connection,
+    company: CompanyId,
+    after: Position,
+    limit: usize,
+) -> rusqlite::Result<Vec<String>> {
+    page(
+        connection,
+        "SELECT metadata, payload FROM events WHERE company = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
+        params![company.uuid().as_bytes(), integer(after), limited(limit)],
+    )
+}
+
+pub(super) fn stream_lines(
+    connection: &Connection,
+    company: CompanyId,
+    stream: (&str, Uuid),
+    after: Sequence,
+    limit: usize,
+) -> rusqlite::Result<Vec<String>> {
+    page(
+        connection,
+        "SELECT metadata, payload FROM events WHERE company = ?1 AND stream = ?2 AND id = ?3 AND sequence > ?4
+         ORDER BY sequence LIMIT ?5",
+        params![company.uuid().as_bytes(), stream.0, stream.1.as_bytes(), integer(after), limited(limit)],
+    )
+}
+
+fn page(connection: &Connection, sql: &str, parameters: impl Params) -> rusqlite::Result<Vec<String>> {
+    let mut query = connection.prepare_cached(sql)?;
+    let mut rows = query.query(parameters)?;
+    let mut page = Page::default();
+    while let Some(row) = rows.next()? {
+        let (header, payload) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        if !page.push(header, payload) {
+            break;
+        }
+    }
+    Ok(page.lines)
+}
+
+/// Time never runs backwards in a ledger, so that a search by halves finds the place without an index on time.
+pub(super) fn position_at(connection: &Connection, company: CompanyId, at: Timestamp) -> rusqlite::Result<Position> {
+    let position: i64 = connection
+        .prepare_cached(
+            "WITH RECURSIVE search (low, high) AS (
+                SELECT 0, coalesce((SELECT position FROM heads WHERE company = ?1), 0)
+                UNION ALL
+                SELECT iif(early, (low + high + 1) / 2, low), iif(early, high, (low + high + 1) / 2 - 1)
+                FROM (SELECT low, high, (SELECT at FROM events
+                                         WHERE company = ?1 AND position = (low + high + 1) / 2) <= ?2 AS early
+                      FROM search WHERE low < high)
+             )
+             SELECT max(low) FROM search",
+        )?
+        .query_row(params![company.uuid().as_bytes(), at.micros()], |row| row.get(0))?;
+    Ok(number(position))
+}
+
+pub(super) fn stored(connection: &Connection, company: CompanyId, after: Position) -> rusqlite::Result<Vec<Stored>> {
+    const AT_ONCE: usize = 1_000;
+    let mut query = connection.prepare_cached(
+        "SELECT position, stream, id, sequence, event, version, at, hash, metadata, payload FROM events
+         WHERE company = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
+    )?;
+    let rows = query.query_map(params![company.uuid().as_bytes(), integer(after), limited(AT_ONCE)], |row| {
+        let (stream, id): (String, [u8; 16]) = (row.get(1)?, row.get(2)?);
+        Ok(Stored {
+            position: number(row.get(0)?),
+            subject: format!("{company}/{stream}/{}", Uuid::from_bytes(id)),
+            sequence: row.get(3)?,
+            event: row.get(4)?,
+            version: row.get::<_, i64>(5)?.to_string(),
+            at: row.get(6)?,
+            hash: row.get(7)?,
+            header: row.get(8)?,
+            payload: row.get(9)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// A number that grows with every append to any ledger.
+pub(super) fn growth(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT coalesce(sum(position), 0) FROM heads")?.query_row([], |row| row.get(0))
+}
+
+/// A number that changes whenever another connection has written.
+pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}

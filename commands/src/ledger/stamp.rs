@@ -1,0 +1,277 @@
+//! What every back end does alike while it holds the heads' locks: decides which appends stand, gives entries their
+//! place, time and link, and fills in answers. Pure: what is stored comes in as [`Found`], what is to be stored goes
+//! out as [`Stamped`].
+
+use std::collections::HashMap;
+
+use cnc_domain::{
+    kernel::{CompanyId, Timestamp},
+    ledger::{
+        Answer, Answered, Append, AppendError, Appended, Draft, Entry, Fault, Hash, Head, Idempotency, Position,
+        Sequence,
+    },
+};
+use uuid::Uuid;
+
+/// The greatest number that an entry holds: beyond it, readers in other languages lose digits.
+const GREATEST: u64 = 1 << 53;
+
+/// The end of a ledger, as its head row holds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub head: Head,
+    pub at: Timestamp,
+}
+
+/// Whose stream.
+pub(super) type Stream<'a> = (CompanyId, &'a str, Uuid);
+/// Whose idempotency key.
+pub(super) type Key<'a> = (CompanyId, &'a str, &'a str);
+
+/// A batch, and what a back end must look up to decide it.
+pub(super) struct Batch<'a> {
+    /// The appends, each with what makes it impossible.
+    appends: Vec<(&'a Append, Option<&'static str>)>,
+    /// The companies, in the order in which their heads are locked.
+    pub companies: Vec<CompanyId>,
+    /// The streams whose sequences matter, each once.
+    pub streams: Vec<Stream<'a>>,
+    /// The idempotency keys, each once.
+    pub keys: Vec<Key<'a>>,
+}
+
+/// What stands in the database, under lock.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The ends of the ledgers that exist.
+    pub tips: HashMap<CompanyId, Tip>,
+    /// The last sequences, in the order of [`Batch::streams`].
+    pub sequences: Vec<Sequence>,
+    /// The answers given under [`Batch::keys`], in their order.
+    pub answers: Vec<Option<Answered>>,
+}
+
+/// An entry to insert.
+pub(super) struct Row<'a> {
+    pub company: CompanyId,
+    pub position: Position,
+    pub at: Timestamp,
+    pub hash: Hash,
+    pub draft: &'a Draft,
+    pub header: String,
+}
+
+/// A head to set.
+pub(super) struct Moved {
+    pub company: CompanyId,
+    pub tip: Tip,
+    /// Whether the row is new.
+    pub founded: bool,
+}
+
+/// An answer to remember.
+pub(super) struct Remembered<'a> {
+    pub company: CompanyId,
+    pub key: &'a Idempotency,
+    pub at: Timestamp,
+    /// The answer as JSON.
+    pub answer: String,
+}
+
+/// What to write, and what to answer once it is durable.
+pub(super) struct Stamped<'a> {
+    pub rows: Vec<Row<'a>>,
+    pub moved: Vec<Moved>,
+    pub remembered: Vec<Remembered<'a>>,
+    pub outcomes: Vec<Result<Appended, AppendError>>,
+}
+
+impl Stamped<'_> {
+    /// Whether there is nothing to write: every append was refused, or neither records nor remembers.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.remembered.is_empty()
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Looks through the appends.
+    pub fn new(appends: &'a [Append]) -> Self {
+        let appends: Vec<_> = appends.iter().map(|append| (append, malformed(append))).collect();
+        let sound = || appends.iter().filter(|(_, wrong)| wrong.is_none()).map(|(append, _)| *append);
+        let mut companies: Vec<_> = sound().map(|append| append.company).collect();
+        let mut keys: Vec<_> = sound().filter_map(key_of).collect();
+        let mut streams: Vec<Stream<'a>> = sound()
+            .flat_map(|append| {
+                let checked = append.checks.iter().map(|check| (append.company, check.stream.as_str(), check.id));
+                checked.chain(append.drafts.iter().map(|draft| (append.company, draft.stream.as_str(), draft.id)))
+            })
+            .collect();
+        companies.sort_unstable();
+        companies.dedup();
+        streams.sort_unstable();
+        streams.dedup();
+        keys.sort_unstable();
+        keys.dedup();
+        Self { appends, companies, streams, keys }
+    }
+
+    /// Decides each append in turn, on what was found and on what those before it have done.
+    pub fn stamp(&self, found: Found) -> Stamped<'a> {
+        let Found { tips, sequences, answers } = found;
+        let answers = self.keys.iter().copied().zip(answers).filter_map(|(key, answer)| Some((key, answer?)));
+        let mut ledgers = Ledgers {
+            tips: tips.into_iter().map(|(company, tip)| (company, (tip, Moving::Still))).collect(),
+            sequences: self.streams.iter().copied().zip(sequences).collect(),
+            answers: answers.collect(),
+            rows: Vec::new(),
+            remembered: Vec::new(),
+        };
+        let outcomes = self
+            .appends
+            .iter()
+            .map(|(append, wrong)| match wrong {
+                Some(wrong) => Err(Fault::broken("append", wrong).into()),
+                None => ledgers.append(append),
+            })
+            .collect();
+        ledgers.stamped(outcomes)
+    }
+}
+
+/// What became of a head within the batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moving {
+    Still,
+    Moved,
+    Founded,
+}
+
+/// The ledgers as they stand after the appends decided so far.
+struct Ledgers<'a> {
+    tips: HashMap<CompanyId, (Tip, Moving)>,
+    sequences: HashMap<Stream<'a>, Sequence>,
+    answers: HashMap<Key<'a>, Answered>,
+    rows: Vec<Row<'a>>,
+    remembered: Vec<Remembered<'a>>,
+}
+
+impl<'a> Ledgers<'a> {
+    fn append(&mut self, append: &'a Append) -> Result<Appended, AppendError> {
+        self.admit(append)?;
+        let sequences = self.follow(append)?;
+        let (mut tip, moving) = self.tips.get(&append.company).copied().unwrap_or((Tip::default(), Moving::Founded));
+        let at = append.now.max(tip.at);
+        for draft in &append.drafts {
+            tip = self.link(append.company, tip, at, draft);
+        }
+        if !append.drafts.is_empty() {
+            let moving = if moving == Moving::Founded { moving } else { Moving::Moved };
+            self.tips.insert(append.company, (tip, moving));
+        }
+        self.sequences.extend(sequences);
+        let answer = self.answer(append, tip.head);
+        self.remember(append, &answer);
+        Ok(Appended { head: tip.head, at, answer })
+    }
+
+    /// Refuses what was done before or is of no company.
+    fn admit(&self, append: &'a Append) -> Result<(), AppendError> {
+        if let Some(answered) = key_of(append).and_then(|key| self.answers.get(&key)) {
+            return Err(AppendError::Repeated(Box::new(answered.clone())));
+        }
+        // A founding needs that there is no such company, all else that there is.
+        if append.founds == self.tips.contains_key(&append.company) {
+            return Err(AppendError::NoCompany);
+        }
+        Ok(())
+    }
+
+    /// The sequences after the append, where each stream that was consulted stands where it was seen.
+    fn follow(&self, append: &'a Append) -> Result<HashMap<Stream<'a>, Sequence>, AppendError> {
+        for check in &append.checks {
+            let found = self.sequence((append.company, &check.stream, check.id));
+            if found != check.sequence {
+                let (stream, id, expected) = (check.stream.clone(), check.id, check.sequence);
+                return Err(AppendError::Conflict { stream, id, expected, found });
+            }
+        }
+        let mut after = HashMap::new();
+        for draft in &append.drafts {
+            let stream = (append.company, draft.stream.as_str(), draft.id);
+            let next = after.entry(stream).or_insert_with(|| self.sequence(stream));
+            if draft.sequence != *next + 1 {
+                let (stream, id, found) = (draft.stream.clone(), draft.id, *next);
+                return Err(AppendError::Conflict { stream, id, expected: draft.sequence.saturating_sub(1), found });
+            }
+            *next += 1;
+        }
+        Ok(after)
+    }
+
+    fn sequence(&self, stream: Stream<'_>) -> Sequence {
+        self.sequences.get(&stream).copied().unwrap_or_default()
+    }
+
+    fn link(&mut self, company: CompanyId, tip: Tip, at: Timestamp, draft: &'a Draft) -> Tip {
+        let header = draft.header(company, tip.head, at);
+        let hash = Hash::of(Entry::line(&header, draft.payload.get()));
+        let position = tip.head.position + 1;
+        self.rows.push(Row { company, position, at, hash, draft, header });
+        Tip { head: Head { position, hash }, at }
+    }
+
+    fn answer(&self, append: &Append, head: Head) -> Answer {
+        let mut answer = append.answer.clone();
+        answer.position = head.position;
+        answer.recorded = append.drafts.len();
+        if let Some(addressed) = append.checks.first() {
+            answer.sequence = self.sequence((append.company, &addressed.stream, addressed.id));
+        }
+        answer
+    }
+
+    fn remember(&mut self, append: &'a Append, answer: &Answer) {
+        let Some(key) = &append.idempotency else { return };
+        let answered = Answered { fingerprint: key.fingerprint, answer: answer.clone() };
+        self.answers.insert((append.company, &key.actor, &key.key), answered);
+        let answer = serde_json::to_string(answer).expect("an answer holds nothing that JSON cannot");
+        self.remembered.push(Remembered { company: append.company, key, at: append.now, answer });
+    }
+
+    fn stamped(self, outcomes: Vec<Result<Appended, AppendError>>) -> Stamped<'a> {
+        let mut moved: Vec<_> = self
+            .tips
+            .into_iter()
+            .filter(|(_, (_, moving))| *moving != Moving::Still)
+            .map(|(company, (tip, moving))| Moved { company, tip, founded: moving == Moving::Founded })
+            .collect();
+        // In one order in every process, so that two that found companies cannot wait for each other.
+        moved.sort_unstable_by_key(|moved| moved.company);
+        Stamped { rows: self.rows, moved, remembered: self.remembered, outcomes }
+    }
+}
+
+fn key_of(append: &Append) -> Option<Key<'_>> {
+    append.idempotency.as_ref().map(|key| (append.company, key.actor.as_str(), key.key.as_str()))
+}
+
+/// What could not be recorded as a line that verifies, on any back end. Refused here, before it reaches a database.
+fn malformed(append: &Append) -> Option<&'static str> {
+    let name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let object = |text: &str| text.starts_with('{') && text.ends_with('}') && text.bytes().all(|byte| byte >= b' ');
+    if append.idempotency.iter().any(|key| key.key.contains('\0') || key.actor.contains('\0')) {
+        return Some("an idempotency key holds U+0000");
+    }
+    if append.checks.iter().any(|check| !name(&check.stream) || check.sequence >= GREATEST) {
+        return Some("a consulted stream has no proper name or sequence");
+    }
+    let fits = |draft: &Draft| name(&draft.stream) && name(&draft.event) && draft.sequence <= GREATEST;
+    if !append.drafts.iter().all(fits) {
+        return Some("an entry has no proper stream, event or sequence");
+    }
+    if !append.drafts.iter().all(|draft| object(draft.payload.get())) {
+        return Some("a payload is not an object on one line");
+    }
+    None
+}
