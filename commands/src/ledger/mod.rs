@@ -2,13 +2,13 @@
 //! bytes; it never decides, links or hashes. All that is one shared pure file, `stamp`.
 
 mod audit;
-
+mod postgres;
 mod sqlite;
 mod stamp;
 
 pub use audit::{Audit, Flaw, Stored, StoredHead};
 use cnc_domain::ledger::Entry;
-
+pub use postgres::PostgresLedger;
 pub use sqlite::SqliteLedger;
 
 /// How many bytes of lines one reading returns at most (and at least one line).

@@ -1,0 +1,243 @@
+//! Appending in one transaction of Postgres, in five round trips however large the batch is.
+
+use std::time::{Duration, Instant};
+
+use cnc_domain::{
+    kernel::{CompanyId, Timestamp},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Hash, Head},
+};
+use sqlx::{Error, PgPool, Postgres, Row, Transaction, postgres::PgRow};
+
+use super::{
+    super::{
+        integer, number,
+        stamp::{Batch, Found, Stamped, Tip},
+    },
+    fault::{fault, is_lost},
+};
+
+type Outcomes = Vec<Result<Appended, AppendError>>;
+type Tx = Transaction<'static, Postgres>;
+
+/// How long it is tried to learn whether a commit came through whose connection was lost.
+const ASK_FOR: Duration = Duration::from_secs(10);
+
+/// Appends a batch; where it fails for a reason that will not pass, each append alone.
+pub(super) async fn append(pool: &PgPool, batch: &[Append]) -> Result<Outcomes, Fault> {
+    match together(pool, batch).await {
+        Err(fault) if !fault.passing && batch.len() > 1 => {
+            let mut outcomes = Outcomes::with_capacity(batch.len());
+            for append in batch {
+                outcomes.push(match together(pool, std::slice::from_ref(append)).await {
+                    Ok(mut alone) => alone.remove(0),
+                    Err(fault) => Err(fault.into()),
+                });
+            }
+            Ok(outcomes)
+        }
+        Err(fault) if !fault.passing => Ok(vec![Err(fault.into())]),
+        outcomes => outcomes,
+    }
+}
+
+async fn together(pool: &PgPool, appends: &[Append]) -> Result<Outcomes, Fault> {
+    let batch = Batch::new(appends);
+    let mut tx = pool.begin().await.map_err(fault("append"))?;
+    let found = find(&mut tx, &batch).await.map_err(fault("append"))?;
+    let stamped = batch.stamp(found);
+    if stamped.is_empty() {
+        // Dropping the transaction rolls it back.
+        return Ok(stamped.outcomes);
+    }
+    write(&mut tx, &stamped).await.map_err(fault("append"))?;
+    match tx.commit().await {
+        Ok(()) => Ok(stamped.outcomes),
+        Err(lost) if is_lost(&lost) => {
+            if has_come_through(pool, &batch, &stamped).await? {
+                Ok(stamped.outcomes)
+            } else {
+                Err(fault("append")(lost))
+            }
+        }
+        Err(error) => Err(fault("append")(error)),
+    }
+}
+
+/// Locks the heads and looks up what the batch stands on. Two statements: only one that begins after the locks are held
+/// sees what their last holder has committed.
+async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
+    let mut found = Found::default();
+    let companies: Vec<String> = batch.companies.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query(
+        "SELECT company::text, position, hash, at FROM cnc.heads WHERE company = ANY ($1::text[]::uuid[])
+         ORDER BY company FOR UPDATE",
+    )
+    .bind(companies)
+    .fetch_all(&mut **tx)
+    .await?;
+    for row in rows {
+        let (company, tip) = read_head(&row)?;
+        found.tips.insert(company, tip);
+    }
+    look_up(tx, batch, &mut found).await?;
+    Ok(found)
+}
+
+/// Looks up sequences and answers in one statement. Lateral, so that every one is an index look-up whatever the planner
+/// believes about the tables' sizes.
+async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Result<()> {
+    let subjects: Vec<String> =
+        batch.streams.iter().map(|(company, stream, id)| subject(*company, stream, *id)).collect();
+    let companies: Vec<String> = batch.keys.iter().map(|(company, ..)| company.to_string()).collect();
+    let actors: Vec<&str> = batch.keys.iter().map(|(_, actor, _)| *actor).collect();
+    let keys: Vec<&str> = batch.keys.iter().map(|(.., key)| *key).collect();
+    found.sequences = vec![0; subjects.len()];
+    found.answers = vec![None; keys.len()];
+    let rows = sqlx::query(
+        "SELECT false, s.n, e.sequence, NULL::bytea, NULL::text
+         FROM unnest($1::text[]) WITH ORDINALITY AS s (id, n)
+         CROSS JOIN LATERAL (SELECT sequence FROM cnc.events WHERE aggregate_id = s.id
+                             ORDER BY sequence DESC LIMIT 1) AS e
+         UNION ALL
+         SELECT true, k.n, 0, c.fingerprint, c.answer
+         FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS k (company, actor, key, n)
+         CROSS JOIN LATERAL (SELECT fingerprint, answer FROM cnc.commands
+                             WHERE company = k.company::uuid AND actor = k.actor AND key = k.key LIMIT 1) AS c",
+    )
+    .bind(subjects)
+    .bind(companies)
+    .bind(actors)
+    .bind(keys)
+    .fetch_all(&mut **tx)
+    .await?;
+    for row in rows {
+        let place = usize::try_from(row.try_get::<i64, _>(1)? - 1).map_err(|wrong| Error::Decode(wrong.into()))?;
+        if row.try_get(0)? {
+            found.answers[place] = Some(read_answered(&row, 3)?);
+        } else {
+            found.sequences[place] = number(row.try_get(2)?);
+        }
+    }
+    Ok(())
+}
+
+/// The one text under which a stream's entries are indexed, as postgres-es knows it.
+pub(super) fn subject(company: CompanyId, stream: &str, id: uuid::Uuid) -> String {
+    format!("{company}/{stream}/{id}")
+}
+
+/// Reads a company, its position, hash and time.
+pub(super) fn read_head(row: &PgRow) -> sqlx::Result<(CompanyId, Tip)> {
+    let company = row.try_get::<&str, _>(0)?.parse().map_err(|wrong: uuid::Error| Error::Decode(wrong.into()))?;
+    let hash: &[u8] = row.try_get(2)?;
+    let hash = Hash(hash.try_into().map_err(|_| Error::Decode("a head's hash has 32 bytes".into()))?);
+    let head = Head { position: number(row.try_get(1)?), hash };
+    Ok((company, Tip { head, at: Timestamp::from_micros(row.try_get(3)?) }))
+}
+
+/// Reads a fingerprint and an answer, from column `first` on.
+pub(super) fn read_answered(row: &PgRow, first: usize) -> sqlx::Result<Answered> {
+    let fingerprint: &[u8] = row.try_get(first)?;
+    let answer: &str = row.try_get(first + 1)?;
+    Ok(Answered {
+        fingerprint: fingerprint.try_into().map_err(|_| Error::Decode("a fingerprint has 32 bytes".into()))?,
+        answer: serde_json::from_str(answer).map_err(|wrong| Error::Decode(wrong.into()))?,
+    })
+}
+
+/// Writes everything in one statement. JSON goes as text and is cast, since a driver's JSON binding reorders members.
+async fn write(tx: &mut Tx, stamped: &Stamped<'_>) -> sqlx::Result<()> {
+    const WRITE: &str = "
+        WITH recorded AS (
+            INSERT INTO cnc.events (company, position, sequence, at, aggregate_id, event_type, event_version, hash,
+                                    metadata, payload)
+            SELECT e.company::uuid, e.position, e.sequence, e.at, e.aggregate_id, e.event_type, e.event_version, e.hash,
+                   e.metadata::json, e.payload::json
+            FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                        $8::bytea[], $9::text[], $10::text[])
+                 AS e (company, position, sequence, at, aggregate_id, event_type, event_version, hash, metadata, payload)
+        ), founded AS (
+            INSERT INTO cnc.heads (company, position, at, hash)
+            SELECT h.company::uuid, h.position, h.at, h.hash
+            FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bool[])
+                 AS h (company, position, at, hash, founded)
+            WHERE h.founded
+        ), moved AS (
+            UPDATE cnc.heads SET position = h.position, at = h.at, hash = h.hash
+            FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bool[])
+                 AS h (company, position, at, hash, founded)
+            WHERE NOT h.founded AND heads.company = h.company::uuid
+        ), remembered AS (
+            INSERT INTO cnc.commands (company, at, for_ever, actor, key, fingerprint, answer)
+            SELECT c.company::uuid, c.at, c.for_ever, c.actor, c.key, c.fingerprint, c.answer
+            FROM unnest($16::text[], $17::bigint[], $18::bool[], $19::text[], $20::text[], $21::bytea[], $22::text[])
+                 AS c (company, at, for_ever, actor, key, fingerprint, answer)
+        )
+        SELECT pg_notify('cnc_ledger', '')";
+    let Stamped { rows, moved, remembered, .. } = stamped;
+    let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
+    let head_hashes: Vec<&[u8]> = moved.iter().map(|moved| moved.tip.head.hash.0.as_slice()).collect();
+    let fingerprints: Vec<&[u8]> = remembered.iter().map(|answer| answer.key.fingerprint.as_slice()).collect();
+    sqlx::query(WRITE)
+        .bind(rows.iter().map(|row| row.company.to_string()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| integer(row.position)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| integer(row.draft.sequence)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.at.micros()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| subject(row.company, &row.draft.stream, row.draft.id)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.draft.event.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.draft.version.to_string()).collect::<Vec<_>>())
+        .bind(hashes)
+        .bind(rows.iter().map(|row| row.header.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.draft.payload.get()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| moved.company.to_string()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| integer(moved.tip.head.position)).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| moved.tip.at.micros()).collect::<Vec<_>>())
+        .bind(head_hashes)
+        .bind(moved.iter().map(|moved| moved.founded).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.company.to_string()).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.at.micros()).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.key.for_ever).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.key.actor.as_str()).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.key.key.as_str()).collect::<Vec<_>>())
+        .bind(fingerprints)
+        .bind(remembered.iter().map(|answer| answer.answer.as_str()).collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await
+        .map(|_| ())
+}
+
+/// Whether a transaction was committed whose connection was lost while it was being committed.
+async fn has_come_through(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> Result<bool, Fault> {
+    let started = Instant::now();
+    loop {
+        match ask(pool, batch, stamped).await {
+            Err(lost) if is_lost(&lost) && started.elapsed() < ASK_FOR => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            asked => return asked.map_err(fault("learn whether an append was recorded")),
+        }
+    }
+}
+
+async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::Result<bool> {
+    let mut tx = pool.begin().await?;
+    // The server may still be at it. This waits for whoever holds the heads or is about to make them; it is rolled back.
+    sqlx::query(
+        "INSERT INTO cnc.heads (company, position, at, hash)
+         SELECT company::uuid, 0, 0, decode(repeat('00', 32), 'hex') FROM unnest($1::text[]) AS c (company)
+         ON CONFLICT (company) DO UPDATE SET position = heads.position",
+    )
+    .bind(batch.companies.iter().map(ToString::to_string).collect::<Vec<_>>())
+    .execute(&mut *tx)
+    .await?;
+    let recorded = stamped.rows.first().map(|row| (row.company.to_string(), integer(row.position), row.hash));
+    let Some((company, position, hash)) = recorded else {
+        let Some(answer) = stamped.remembered.first() else { return Ok(true) };
+        let sql = "SELECT EXISTS (SELECT FROM cnc.commands
+                   WHERE company = $1::text::uuid AND actor = $2 AND key = $3 AND answer = $4)";
+        let asked = sqlx::query_scalar(sql).bind(answer.company.to_string()).bind(&answer.key.actor);
+        return asked.bind(&answer.key.key).bind(&answer.answer).fetch_one(&mut *tx).await;
+    };
+    let sql = "SELECT EXISTS (SELECT FROM cnc.events WHERE company = $1::text::uuid AND position = $2 AND hash = $3)";
+    sqlx::query_scalar(sql).bind(company).bind(position).bind(hash.0.as_slice()).fetch_one(&mut *tx).await
+}

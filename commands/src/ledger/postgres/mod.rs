@@ -1,0 +1,171 @@
+//! Ledgers in Postgres 15 or newer, in the schema `cnc`. Any number of processes may write: the head row decides.
+
+mod append;
+mod fault;
+mod migrate;
+mod read;
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use cnc_domain::{
+    kernel::{CompanyId, Timestamp},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use tokio::{sync::watch, task::AbortHandle};
+use uuid::Uuid;
+
+use self::fault::fault;
+use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead};
+
+/// Several batches may be on their way at once, of different companies.
+const WRITERS: u32 = 4;
+const READERS: u32 = 8;
+/// How long a connection is waited for before the database counts as lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All companies' ledgers in one database.
+#[derive(Clone)]
+pub struct PostgresLedger {
+    writers: PgPool,
+    readers: PgPool,
+    changes: watch::Sender<u64>,
+    _listening: Arc<Listening>,
+}
+
+/// Stops listening when the last of a ledger's clones is gone.
+struct Listening(AbortHandle);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl PostgresLedger {
+    /// Connects to a database, given as `postgres://user:password@host/database`.
+    pub async fn connect(url: &str) -> Result<Self, Fault> {
+        let doing = "connect to the ledger";
+        let options = PgConnectOptions::from_str(url).map_err(fault(doing))?.application_name("cnc");
+        let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
+        let readers = readers.connect_with(options.clone()).await.map_err(fault(doing))?;
+        // Statements are planned once in a connection's life, perhaps while the tables are still empty: the plan must
+        // also serve when they are large.
+        let writers = PgPoolOptions::new()
+            .max_connections(WRITERS)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(options.options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]));
+        let changes = watch::Sender::new(1);
+        let listening = tokio::spawn(listen(readers.clone(), changes.clone())).abort_handle();
+        Ok(Self { writers, readers, changes, _listening: Arc::new(Listening(listening)) })
+    }
+
+    /// Brings the schema up to date. Several processes may do it at once.
+    pub async fn migrate(&self) -> Result<(), Fault> {
+        migrate::migrate(&self.readers).await
+    }
+}
+
+/// Counts what the database notifies of. What is missed while there is no connection is looked for when there is one
+/// again, and callers look by themselves once a second.
+async fn listen(pool: PgPool, changes: watch::Sender<u64>) {
+    loop {
+        if let Ok(mut listener) = PgListener::connect_with(&pool).await
+            && listener.listen("cnc_ledger").await.is_ok()
+        {
+            loop {
+                changes.send_modify(|count| *count += 1);
+                if listener.try_recv().await.is_err() {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+#[async_trait]
+impl Feed for PostgresLedger {
+    async fn heads(&self) -> Result<Vec<(CompanyId, Head)>, Fault> {
+        read::heads(&self.readers).await.map_err(fault("read the heads"))
+    }
+
+    async fn head(&self, company: CompanyId) -> Result<Option<Head>, Fault> {
+        let tip = read::tip(&self.readers, company).await.map_err(fault("read a head"))?;
+        Ok(tip.map(|tip| tip.head))
+    }
+
+    async fn read(&self, company: CompanyId, after: Position, limit: usize) -> Result<Vec<String>, Fault> {
+        read::lines(&self.readers, company, after, limit).await.map_err(fault("read the ledger"))
+    }
+
+    async fn read_stream(
+        &self,
+        company: CompanyId,
+        stream: &str,
+        id: Uuid,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<String>, Fault> {
+        let lines = read::stream_lines(&self.readers, company, (stream, id), after, limit).await;
+        lines.map_err(fault("read a stream"))
+    }
+
+    async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault> {
+        read::position_at(&self.readers, company, at).await.map_err(fault("find a position by time"))
+    }
+
+    async fn changed(&self, seen: u64) -> u64 {
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        self.changes.subscribe().wait_for(|count| *count != seen).await.map_or(seen, |count| *count)
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
+        let outcomes = append::append(&self.writers, &batch).await?;
+        if outcomes.iter().flatten().any(|appended| appended.answer.recorded > 0) {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        Ok(outcomes)
+    }
+
+    async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
+        let sql = "SELECT fingerprint, answer FROM cnc.commands
+                   WHERE company = $1::text::uuid AND actor = $2 AND key = $3";
+        let query = sqlx::query(sql).bind(company.to_string()).bind(actor).bind(key);
+        let row = query.fetch_optional(&self.readers).await.map_err(fault("read an answer"))?;
+        row.map(|row| append::read_answered(&row, 0)).transpose().map_err(fault("read an answer"))
+    }
+
+    async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
+        let sql = "DELETE FROM cnc.commands WHERE ctid = ANY (ARRAY(
+                   SELECT ctid FROM cnc.commands WHERE NOT for_ever AND at < $1 LIMIT $2))";
+        let mut forgotten = 0;
+        loop {
+            let query = sqlx::query(sql).bind(before.micros()).bind(FORGET_AT_ONCE);
+            let portion = query.execute(&self.readers).await.map_err(fault("forget answers"))?.rows_affected();
+            forgotten += portion;
+            if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
+                return Ok(forgotten);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Audit for PostgresLedger {
+    async fn stored(&self, company: CompanyId, after: Position) -> Result<Vec<Stored>, Fault> {
+        read::stored(&self.readers, company, after).await.map_err(fault("read the ledger"))
+    }
+
+    async fn stored_head(&self, company: CompanyId) -> Result<Option<StoredHead>, Fault> {
+        let tip = read::tip(&self.readers, company).await.map_err(fault("read a head"))?;
+        Ok(tip.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+    }
+}
