@@ -1,17 +1,42 @@
 //! Folds every company's ledger into the store: views, triggers or both.
 
+mod as_of;
+mod beside;
+mod board;
+mod company;
+mod following;
+mod reader;
+mod running;
 mod status;
+mod upkeep;
+mod verifying;
+mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use board::Board;
 use cnc_domain::{
-    kernel::{CompanyId, FoldKind},
+    kernel::{CompanyId, FoldKind, Timestamp},
     ledger::{Fault, Feed, Position},
 };
 pub use status::{AsOf, AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
-use crate::{Change, Row, Store};
+use crate::{
+    Change, Store, VIEWS,
+    store::{Plan, Storage},
+};
+
+/// How long a wait for a view relies on what this process knows, before it looks into the store.
+const KNOWN_FOR: Duration = Duration::from_millis(100);
+/// How many past moments are read at once.
+const PASTS_AT_ONCE: usize = 2;
 
 /// Which folds an engine runs.
 #[derive(Clone, Default)]
@@ -32,23 +57,47 @@ struct Inner {
     feed: Arc<dyn Feed>,
     store: Store,
     folds: EngineFolds,
-    changes: broadcast::Sender<Arc<Vec<Change>>>,
+    board: Board,
+    pasts: Semaphore,
+    restarts: AtomicU64,
+    /// When the loop last looked, in microseconds.
+    beat: AtomicI64,
 }
 
 impl Engine {
     /// An engine of these folds; nothing runs yet.
     pub fn new(feed: Arc<dyn Feed>, store: Store, folds: EngineFolds) -> Self {
-        Self { inner: Arc::new(Inner { feed, store, folds, changes: broadcast::channel(1024).0 }) }
+        let inner = Inner {
+            feed,
+            store,
+            folds,
+            board: Board::default(),
+            pasts: Semaphore::new(PASTS_AT_ONCE),
+            restarts: AtomicU64::new(0),
+            beat: AtomicI64::new(0),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Folds until `stop` says true. Views that this engine does not fold are watched, so that their changes are told.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let _ = stop.wait_for(|stop| *stop).await;
+    pub async fn run(&self, stop: watch::Receiver<bool>) {
+        let folds = &self.inner.folds;
+        let folding = async {
+            if !folds.views.is_empty() || !folds.triggers.is_empty() {
+                running::run(self.inner.clone(), stop.clone()).await;
+            }
+        };
+        let following = async {
+            if folds.views.is_empty() {
+                following::run(self.inner.clone(), stop.clone()).await;
+            }
+        };
+        tokio::join!(folding, following);
     }
 
     /// The changes of all views from now on, in the order in which each view made them.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Vec<Change>>> {
-        self.inner.changes.subscribe()
+        self.inner.board.subscribe()
     }
 
     /// Waits until a view has reached `position`: how far it is then. `Err` is how far it was when the time was over.
@@ -59,73 +108,67 @@ impl Engine {
         position: Position,
         timeout: Duration,
     ) -> Result<Position, Position> {
-        let _ = (timeout, position);
-        self.inner.store.position(company, view).await.map_err(|_| 0)
+        let kinds = VIEWS.iter().map(|view| view.kind).chain(self.inner.folds.views.iter().copied());
+        let Some(view) = kinds.map(FoldKind::name).find(|name| *name == view) else { return Err(0) };
+        let until = Instant::now() + timeout;
+        loop {
+            let at = self.inner.store.position(company, view).await.unwrap_or(0);
+            let left = until.saturating_duration_since(Instant::now());
+            if at >= position {
+                return Ok(at);
+            }
+            if left.is_zero() {
+                return Err(at);
+            }
+            if let Some(at) = self.inner.board.reached(company, view, position, left.min(KNOWN_FOR)).await {
+                return Ok(at);
+            }
+        }
     }
 
-    /// How all folds stand, by company and fold.
-    pub async fn status(&self) -> Result<Vec<FoldStatus>, Fault> {
-        self.inner.feed.heads().await.map(|_| Vec::new())
+    /// When its loop last looked at the ledgers' heads; `None` before it has started.
+    pub fn heartbeat(&self) -> Option<Timestamp> {
+        Some(self.inner.beat.load(Ordering::Relaxed)).filter(|beat| *beat > 0).map(Timestamp::from_micros)
     }
 
-    /// Builds a fold anew beside the one that stands, and swaps it in, for one company or all.
-    pub async fn rebuild(&self, company: Option<CompanyId>, fold: &str) -> Result<Vec<Rebuilt>, Fault> {
-        let _ = (company, fold, &self.inner.folds);
-        Ok(Vec::new())
-    }
-
-    /// Builds every fold beside the one that stands and compares each document, for one company or all.
-    pub async fn verify(&self, company: Option<CompanyId>) -> Result<Vec<Verified>, Fault> {
-        let _ = company;
-        Ok(Vec::new())
-    }
-
-    /// Lets folds that an entry stopped try again, for one company or all, one fold or all. Returns how many.
-    pub async fn retry(&self, company: Option<CompanyId>, fold: Option<&str>) -> Result<usize, Fault> {
-        let _ = (company, fold);
-        Ok(0)
-    }
-
-    /// Skips the entry that stopped a fold, on the record; nothing where none did.
-    pub async fn skip(&self, company: CompanyId, fold: &str, by: &str) -> Result<Option<Skipped>, Fault> {
-        let _ = (company, fold, by);
-        Ok(None)
-    }
-
-    /// Drops what was replaced.
-    pub async fn prune(&self) -> Result<Pruned, Fault> {
-        Ok(Pruned::default())
-    }
-
-    /// The row of a view as it was: folded again in memory.
-    pub async fn document_as_of(
-        &self,
-        company: CompanyId,
-        view: &str,
-        key: &str,
-        as_of: AsOf,
-    ) -> Result<Option<Row>, AsOfError> {
-        let _ = (company, key, as_of);
-        Err(AsOfError::UnknownView(view.into()))
-    }
-
-    /// All rows of a view as they were, by key: folded again in memory. Filters, sorts and pages are the caller's.
-    pub async fn view_as_of(&self, company: CompanyId, view: &str, as_of: AsOf) -> Result<Vec<Row>, AsOfError> {
-        let _ = (company, as_of);
-        Err(AsOfError::UnknownView(view.into()))
+    /// How often a company's folds had to be started again since this process started.
+    pub fn restarts(&self) -> u64 {
+        self.inner.restarts.load(Ordering::Relaxed)
     }
 
     /// The names of the folds that this engine runs.
     pub fn folds(&self) -> Vec<&'static str> {
-        let EngineFolds { views, triggers } = &self.inner.folds;
-        views.iter().chain(triggers).map(|kind| kind.name()).collect()
+        self.inner.kinds().map(FoldKind::name).collect()
+    }
+}
+
+impl Inner {
+    fn storage(&self) -> &Arc<dyn Storage> {
+        self.store.storage()
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &'static dyn FoldKind> {
+        self.folds.views.iter().chain(&self.folds.triggers).copied()
+    }
+
+    /// Makes tables, and registers triggers that start for the first time.
+    async fn prepare(&self) -> Result<Vec<Arc<Plan>>, Fault> {
+        let plans = self.store.admit(&self.kinds().collect::<Vec<_>>()).await?;
+        if plans.iter().any(|plan| plan.trigger) {
+            let heads = self.feed.heads().await?;
+            let heads: Vec<_> = heads.into_iter().map(|(company, head)| (company, head.position)).collect();
+            for plan in plans.iter().filter(|plan| plan.trigger) {
+                self.storage().register(plan, &heads).await?;
+            }
+        }
+        Ok(plans)
     }
 }
 
 impl EngineFolds {
     /// All views.
     pub fn views() -> Self {
-        Self { views: crate::VIEWS.iter().map(|view| view.kind).collect(), triggers: Vec::new() }
+        Self { views: VIEWS.iter().map(|view| view.kind).collect(), triggers: Vec::new() }
     }
 
     /// These triggers.

@@ -1,6 +1,7 @@
 //! Where documents and the positions of folds are kept.
 
 mod plan;
+mod sqlite;
 mod storage;
 
 use std::{
@@ -17,7 +18,8 @@ use cnc_domain::{
 use crate::{Change, LIMIT_MAX, Page, Query, QueryError, Row, VIEWS};
 pub(crate) use plan::{Form, Plan, Table};
 pub(crate) use storage::{
-    Commit, FoldId, FoldRow, LivePosition, Opened, Poisoned, Standing, Storage, Wanted, Write, Written,
+    Commit, FoldId, FoldRow, LivePosition, Opened, Poisoned, Standing, Storage, Wanted, Write, Written, now,
+    retry_parcel_at, whole,
 };
 
 /// Documents and positions of folds, on SQLite or Postgres. Cheap to clone.
@@ -30,8 +32,7 @@ pub struct Store {
 impl Store {
     /// Opens the store of a data folder: `views.db` for views, `ledger.db` for what triggers keep and send.
     pub async fn sqlite(data_dir: &Path) -> Result<Self, Fault> {
-        let _ = data_dir;
-        Err(Fault::passing("opening the store", "not connected"))
+        Self::over(Arc::new(sqlite::Sqlite::open(data_dir).await?)).await
     }
 
     /// Opens the store of a Postgres database.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::{self, CompanyId, Deadline, LocationId, Timestamp},
+    kernel::{self, CompanyId, Deadline, LocationId, Seconds, Timestamp},
     ledger::{Fault, Outbox, Parcel, Position},
 };
 
@@ -47,6 +47,30 @@ pub(crate) struct FoldRow {
     pub poisoned: Option<Poisoned>,
     /// When it was last written.
     pub touched_at: Timestamp,
+    /// Removals at or before this position may be forgotten.
+    pub horizon: Position,
+}
+
+impl Standing {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Building => "building",
+            Self::Scratch => "scratch",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// Reads what was written.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "live" => Self::Live,
+            "building" => Self::Building,
+            "scratch" => Self::Scratch,
+            _ => Self::Retired,
+        }
+    }
 }
 
 /// The entry that stopped a build.
@@ -56,6 +80,51 @@ pub(crate) struct Poisoned {
     pub reason: String,
     pub attempts: u32,
     pub retry_at: Timestamp,
+}
+
+/// An entry is tried this often, then it waits for an operator.
+const ATTEMPTS_MAX: u32 = 5;
+
+impl Poisoned {
+    /// The `attempts`th failure at `now`: tried again after 2 s, 8 s, 32 s and 128 s.
+    pub fn after(attempts: u32, position: Position, reason: &str, now: Timestamp) -> Self {
+        let retry_at = if attempts >= ATTEMPTS_MAX {
+            Timestamp::from_micros(i64::MAX)
+        } else {
+            now.plus(Seconds(2 << (2 * (attempts.max(1) - 1))))
+        };
+        Self { position, reason: reason.chars().take(500).collect(), attempts, retry_at }
+    }
+
+    /// Whether only an operator can let it go on.
+    pub fn waits(&self) -> bool {
+        self.retry_at.micros() == i64::MAX
+    }
+}
+
+/// How many documents of a build are dropped in one transaction, so that others are not held up.
+pub(crate) const DROPPED_AT_ONCE: usize = 5_000;
+/// Of more changes than this a watcher is not told one by one.
+pub(crate) const CHANGES_MAX: usize = 10_000;
+
+/// The time by this machine's clock.
+pub(crate) fn now() -> Timestamp {
+    chrono::Utc::now().into()
+}
+
+/// When a parcel that failed `tries` times is tried again: after 1 s, 2 s, 4 s … 5 min.
+pub(crate) fn retry_parcel_at(tries: u32, now: Timestamp) -> Timestamp {
+    now.plus(Seconds((1 << tries.saturating_sub(1).min(9)).min(300)))
+}
+
+/// A document with its restricted members put back in, as text.
+pub(crate) fn whole(doc: String, restricted: Option<&str>) -> String {
+    let Some(restricted) = restricted.and_then(|text| text.strip_prefix('{')).filter(|text| *text != "}") else {
+        return doc;
+    };
+    let open = doc.strip_suffix('}').unwrap_or(&doc);
+    let comma = if open == "{" { "" } else { "," };
+    format!("{open}{comma}{restricted}")
 }
 
 /// What opening a company's fold gives.
@@ -75,8 +144,6 @@ pub(crate) struct Wanted {
 pub(crate) struct Write {
     pub plan: Arc<Plan>,
     pub id: FoldId,
-    /// Whether removals and former branches are to be remembered.
-    pub live: bool,
     /// Where the row must still stand, or nothing of this is written.
     pub expected: Position,
     pub to: Position,
@@ -110,23 +177,35 @@ pub(crate) trait Storage: Outbox + Send + Sync {
 
     /// Remembers, once for a trigger's version, that it must be silent up to these positions where it has no
     /// predecessor.
-    async fn register(&self, plan: &Plan, heads: &[(CompanyId, Position)]) -> Result<(), Fault>;
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault>;
 
     /// The build of this version that the engine should fold, made where there is none: live where nothing is live,
     /// otherwise building. A trigger's predecessor is retired, and the new one silent up to its position.
-    async fn open(&self, plan: &Plan, company: CompanyId) -> Result<Opened, Fault>;
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
 
     /// Counts a start of work, so that a process that dies of an entry is noticed. A commit takes the count back.
-    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<(), Fault>;
+    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault>;
 
     /// Documents (with their restricted members) by shelf and key; those that are not there are left out.
-    async fn load(&self, plan: &Plan, id: &FoldId, wanted: &[Wanted]) -> Result<Vec<(usize, String, String)>, Fault>;
+    async fn load(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        wanted: Vec<Wanted>,
+    ) -> Result<Vec<(usize, String, String)>, Fault>;
 
     /// Writes all of these in one transaction; those that lost their row are left out. All are views, or all triggers.
-    async fn commit(&self, trigger: bool, now: Timestamp, writes: &[Write]) -> Result<Commit, Fault>;
+    async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault>;
 
-    /// Records that the entry at `position` cannot be folded.
-    async fn poison(&self, trigger: bool, id: &FoldId, poisoned: &Poisoned) -> Result<(), Fault>;
+    /// Records that the entry at `position` cannot be folded, and counts how often that was found.
+    async fn poison(
+        &self,
+        trigger: bool,
+        id: &FoldId,
+        position: Position,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Poisoned, Fault>;
 
     /// Takes the poison of a build back, so that it is tried anew.
     async fn retry(&self, trigger: bool, id: &FoldId) -> Result<(), Fault>;
@@ -145,9 +224,10 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault>;
 
     /// A new scratch build beside the others, from position 0; silent.
-    async fn beside(&self, plan: &Plan, company: CompanyId) -> Result<Opened, Fault>;
+    async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
 
-    /// Makes this build the live one, where it is as far as the one that is live. False where it is not.
+    /// Makes this build the live one, where it is as far as the one that is live (a trigger exactly so). False where it
+    /// is not.
     async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault>;
 
     /// Drops a build: its row and its documents.
@@ -156,7 +236,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// Documents of a build after a key, whole, in the order of keys.
     async fn page(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         id: &FoldId,
         shelf: usize,
         after: &str,
@@ -169,19 +249,19 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// See [`Store::get`](super::Store::get).
     async fn get(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         company: CompanyId,
         key: &str,
         scope: Option<&BTreeSet<LocationId>>,
     ) -> Result<Option<Row>, Fault>;
 
     /// See [`Store::query`](super::Store::query).
-    async fn query(&self, plan: &Plan, company: CompanyId, query: &Query) -> Result<Page, QueryError>;
+    async fn query(&self, plan: &Arc<Plan>, company: CompanyId, query: &Query) -> Result<Page, QueryError>;
 
     /// See [`Store::changes_since`](super::Store::changes_since).
     async fn changes_since(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         company: CompanyId,
         position: Position,
         scope: Option<&BTreeSet<LocationId>>,

@@ -1,0 +1,65 @@
+//! A build beside the one that stands, folded by one caller from the first entry on.
+
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, Position},
+};
+
+use super::{
+    Inner,
+    reader::Reader,
+    worker::{Prepared, Worker},
+};
+use crate::store::{FoldId, Plan, now};
+use std::sync::Arc;
+
+/// A scratch build on its way.
+pub(super) struct Beside {
+    worker: Worker,
+    reader: Reader,
+}
+
+impl Beside {
+    pub async fn start(inner: &Inner, plan: &Arc<Plan>, company: CompanyId) -> Result<Self, Fault> {
+        let opened = inner.storage().beside(plan, company).await?;
+        Ok(Self { worker: Worker::new(plan.clone(), opened), reader: Reader::new(inner.feed.clone(), company) })
+    }
+
+    pub fn id(&self) -> &FoldId {
+        &self.worker.row.id
+    }
+
+    pub fn at(&self) -> Position {
+        self.worker.at
+    }
+
+    /// Folds up to `until`. Says why where it had to stop before.
+    pub async fn fold_to(&mut self, inner: &Inner, until: Position) -> Result<Option<String>, Fault> {
+        while self.worker.at < until {
+            let chunk = self.reader.read(self.worker.at, until).await?;
+            loop {
+                let (to, write) = match self.worker.prepare(inner.storage().as_ref(), &chunk, until).await? {
+                    Prepared::Write(write) => (write.to, write),
+                    Prepared::Moved(to) => (to, self.worker.blank(to)),
+                    Prepared::Stopped(position, reason) => return Ok(Some(format!("position {position}: {reason}"))),
+                };
+                let text = write.changes.iter().flat_map(|(_, changes)| changes);
+                let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
+                let commit = inner.storage().commit(write.plan.trigger, now(), vec![write]).await?;
+                self.worker.settle(to, commit.first().and_then(Option::as_ref), text);
+                if self.worker.stale {
+                    return Ok(Some("its build was dropped by somebody else".into()));
+                }
+                if self.worker.at >= chunk.end().min(until) {
+                    break;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Drops the build.
+    pub async fn drop_it(self, inner: &Inner) -> Result<(), Fault> {
+        inner.storage().drop_build(self.worker.plan.trigger, self.id()).await.map(drop)
+    }
+}

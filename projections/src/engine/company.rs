@@ -1,0 +1,234 @@
+//! All folds of one company, in step where they stand at the same position.
+
+use std::{sync::Arc, time::Instant};
+
+use cnc_domain::{
+    kernel::{self, CompanyId},
+    ledger::{Fault, Position},
+};
+
+use super::{
+    Inner,
+    reader::{Chunk, Reader},
+    worker::{Prepared, Worker},
+};
+use crate::store::{Plan, Standing, Write, Written, now};
+
+/// After this long a company lets others have its turn.
+const TURN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A company's folds and what they have loaded.
+pub(super) struct CompanyFolds {
+    company: CompanyId,
+    reader: Reader,
+    workers: Vec<Worker>,
+}
+
+/// How a turn ended.
+pub(super) struct Turn {
+    /// All folds that can go on have read up to here.
+    pub done: Position,
+    /// There is something to look after once a second: an entry that stopped a fold, another process, a position that is
+    /// not written.
+    pub watch: bool,
+}
+
+/// A fold's write on its way, with what its readers will be told.
+struct Pending {
+    worker: usize,
+    from: Position,
+    to: Position,
+    text: usize,
+    /// `None` where nobody listens.
+    told: Option<Vec<kernel::Change>>,
+}
+
+impl CompanyFolds {
+    pub fn new(inner: &Inner, company: CompanyId) -> Self {
+        Self { company, reader: Reader::new(inner.feed.clone(), company), workers: Vec::new() }
+    }
+
+    /// How much text its folds hold, about.
+    pub fn text(&self) -> usize {
+        self.workers.iter().map(|worker| worker.text).sum()
+    }
+
+    /// Drops all that is loaded.
+    pub fn forget(&mut self) {
+        self.workers.iter_mut().for_each(Worker::forget);
+    }
+
+    /// Folds up to `head`, or until its turn is over.
+    pub async fn turn(
+        &mut self,
+        inner: &Inner,
+        plans: &[Arc<Plan>],
+        head: Position,
+        tick: bool,
+    ) -> Result<Turn, Fault> {
+        let started = Instant::now();
+        self.open(inner, plans, head, tick).await?;
+        loop {
+            let mut starts: Vec<Position> = self
+                .workers
+                .iter()
+                .filter(|worker| worker.is_ready() && worker.at < head)
+                .map(|worker| worker.at)
+                .collect();
+            starts.sort_unstable_by(|a, b| b.cmp(a));
+            starts.dedup();
+            // Those in front first: they are what people look at.
+            for start in &starts {
+                let chunk = self.reader.read(*start, head).await?;
+                self.take(inner, &chunk, *start).await?;
+            }
+            self.reopen_stale(inner).await?;
+            self.swap(inner, head).await?;
+            if starts.is_empty() || started.elapsed() > TURN {
+                break;
+            }
+        }
+        if tick {
+            self.flush(inner).await?;
+        }
+        let ready = self.workers.iter().filter(|worker| worker.is_ready()).map(|worker| worker.at);
+        let watch = self.workers.iter().any(|worker| !worker.is_ready() || worker.at != worker.row.position);
+        Ok(Turn { done: ready.min().unwrap_or(head).min(head), watch })
+    }
+
+    /// Opens folds that are not open, and looks again at those that stand still.
+    async fn open(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Position, tick: bool) -> Result<(), Fault> {
+        for plan in plans.iter().skip(self.workers.len()) {
+            let opened = inner.storage().open(plan, self.company).await?;
+            let worker = Worker::new(plan.clone(), opened);
+            if worker.is_live() && !plan.trigger {
+                inner.board.start(self.company, plan.fold, worker.at);
+            }
+            self.workers.push(worker);
+        }
+        if !tick {
+            return Ok(());
+        }
+        for worker in self.workers.iter_mut().filter(|worker| !worker.is_ready() || worker.resting.is_some()) {
+            let opened = inner.storage().open(&worker.plan, self.company).await?;
+            let now_at = opened.row.position;
+            worker.reopen(opened);
+            // The other process does its work where it moved on, or where there is none.
+            worker.resting = worker.resting.filter(|before| *before != now_at || now_at >= head).map(|_| now_at);
+            inner.follow(self.company, &worker.plan).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells a chunk to all folds that stand at its start, to its end.
+    async fn take(&mut self, inner: &Inner, chunk: &Arc<Chunk>, start: Position) -> Result<(), Fault> {
+        let mut taking: Vec<usize> = (0..self.workers.len())
+            .filter(|worker| self.workers[*worker].is_ready() && self.workers[*worker].at == start)
+            .collect();
+        while !taking.is_empty() {
+            let mut writes = Vec::new();
+            for place in &taking {
+                let worker = &mut self.workers[*place];
+                match worker.prepare(inner.storage().as_ref(), chunk, Position::MAX).await? {
+                    Prepared::Write(write) => writes.push((*place, write)),
+                    Prepared::Moved(to) => worker.skip_to(to),
+                    Prepared::Stopped(position, reason) => stop(inner, worker, position, &reason).await?,
+                }
+            }
+            self.commit(inner, writes).await?;
+            taking.retain(|place| {
+                let worker = &self.workers[*place];
+                worker.is_ready() && worker.at < chunk.end()
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes views in one transaction and triggers in another, and tells what views changed.
+    async fn commit(&mut self, inner: &Inner, writes: Vec<(usize, Write)>) -> Result<(), Fault> {
+        let (triggers, views): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(_, write)| write.plan.trigger);
+        for (trigger, writes) in [(false, views), (true, triggers)] {
+            if writes.is_empty() {
+                continue;
+            }
+            let pending: Vec<Pending> =
+                writes.iter().map(|(worker, write)| self.pending(inner, *worker, write)).collect();
+            let mine = writes.into_iter().map(|(_, write)| write).collect();
+            let result = inner.storage().commit(trigger, now(), mine).await;
+            let commit = match result {
+                Ok(commit) => commit,
+                Err(fault) => {
+                    pending.iter().for_each(|pending| self.workers[pending.worker].settle(pending.to, None, 0));
+                    return Err(fault);
+                }
+            };
+            for (pending, written) in pending.into_iter().zip(commit) {
+                self.settle(inner, pending, written);
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&self, inner: &Inner, worker: usize, write: &Write) -> Pending {
+        let text = write.changes.iter().flat_map(|(_, changes)| changes);
+        let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
+        let main = write.changes.iter().find(|(shelf, _)| *shelf == 0).map_or(&[][..], |(_, changes)| changes);
+        let tells = self.workers[worker].is_live() && inner.board.is_watched();
+        let told = (main.is_empty() || tells).then(|| main.to_vec());
+        Pending { worker, from: write.expected, to: write.to, text, told }
+    }
+
+    fn settle(&mut self, inner: &Inner, pending: Pending, written: Option<Written>) {
+        let Pending { worker, from, to, text, told } = pending;
+        let worker = &mut self.workers[worker];
+        worker.settle(to, written.as_ref(), text);
+        let Some(written) = written else { return };
+        if worker.is_live() && !worker.plan.trigger {
+            inner.board.tell(self.company, worker.plan.fold, from, to, told, &written.were);
+        }
+    }
+
+    /// Reads the rows again that others have moved.
+    async fn reopen_stale(&mut self, inner: &Inner) -> Result<(), Fault> {
+        for worker in self.workers.iter_mut().filter(|worker| worker.stale) {
+            let (build, before) = (worker.row.id.clone(), worker.row.position);
+            let opened = inner.storage().open(&worker.plan, self.company).await?;
+            let same = opened.row.id == build;
+            worker.reopen(opened);
+            // Another process folds it too: it goes on, and this one watches.
+            worker.resting = same.then_some(worker.at).filter(|at| *at != before);
+            inner.follow(self.company, &worker.plan).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts new versions that have caught up in the place of the old.
+    async fn swap(&mut self, inner: &Inner, head: Position) -> Result<(), Fault> {
+        for worker in &mut self.workers {
+            if worker.row.standing == Standing::Building && worker.at >= head && worker.at == worker.row.position {
+                if inner.storage().swap(worker.plan.trigger, &worker.row.id).await? {
+                    worker.row.standing = Standing::Live;
+                    inner.follow(self.company, &worker.plan).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes positions that are not written yet.
+    async fn flush(&mut self, inner: &Inner) -> Result<(), Fault> {
+        let late =
+            self.workers.iter().enumerate().filter(|(_, worker)| !worker.stale && worker.at != worker.row.position);
+        let writes = late.map(|(place, worker)| (place, worker.blank(worker.at))).collect();
+        self.commit(inner, writes).await
+    }
+}
+
+/// Records that an entry stopped a fold. Where positions were not written, what led here is folded again.
+async fn stop(inner: &Inner, worker: &mut Worker, position: Position, reason: &str) -> Result<(), Fault> {
+    let id = worker.row.id.clone();
+    tracing::error!(company = %id.company, fold = id.fold, version = id.version, position, reason, "a fold has stopped");
+    let poisoned = inner.storage().poison(worker.plan.trigger, &id, position, reason, now()).await?;
+    worker.stopped(poisoned);
+    Ok(())
+}

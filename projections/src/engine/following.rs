@@ -1,0 +1,105 @@
+//! Views that another process folds: their changes are read from the store, so that watchers here learn of them too.
+
+use std::{sync::Arc, time::Duration};
+
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, Position},
+};
+use tokio::sync::watch;
+
+use super::Inner;
+use crate::{VIEWS, store::Plan};
+
+/// How often positions are looked at while a view is behind its ledger, or somebody may be waiting.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often otherwise.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Follows all views until `stop`: for an engine that folds none.
+pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
+    let following = async {
+        let mut seen = 0;
+        loop {
+            if let Err(fault) = until_even(&inner).await {
+                tracing::warn!(%fault, "the positions of views cannot be read");
+            }
+            tokio::select! {
+                now = inner.feed.changed(seen) => seen = now,
+                () = tokio::time::sleep(IDLE) => {}
+            }
+        }
+    };
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = following => {}
+    }
+}
+
+/// Follows until all views are as far as their ledgers, or for a second.
+async fn until_even(inner: &Inner) -> Result<(), Fault> {
+    for _ in 0..IDLE.as_millis() / LOOK.as_millis() {
+        inner.follow_others().await?;
+        let heads = inner.feed.heads().await?;
+        let behind = |(company, head): &(CompanyId, cnc_domain::ledger::Head)| {
+            VIEWS.iter().any(|view| {
+                inner.board.position(*company, view.kind.name()).is_none_or(|position| position < head.position)
+            })
+        };
+        if !heads.iter().any(behind) {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Tells what changed in views that this engine does not fold itself.
+    pub(super) async fn follow_others(&self) -> Result<(), Fault> {
+        let mine = &self.folds.views;
+        let others: Vec<_> = VIEWS
+            .iter()
+            .map(|view| view.kind.name())
+            .filter(|name| !mine.iter().any(|kind| kind.name() == *name))
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = others.iter().map(|name| (*name).to_owned()).collect();
+        for standing in self.storage().standing(None, &names).await? {
+            if let Some(view) = others.iter().find(|name| **name == standing.fold) {
+                self.follow_to(standing.company, view, standing.position).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what changed in one view since it was last told of, whoever folded it.
+    pub(super) async fn follow(&self, company: CompanyId, plan: &Plan) -> Result<(), Fault> {
+        if plan.trigger {
+            return Ok(());
+        }
+        let position = self.store.position(company, plan.fold).await?;
+        self.follow_to(company, plan.fold, position).await
+    }
+
+    async fn follow_to(&self, company: CompanyId, view: &'static str, position: Position) -> Result<(), Fault> {
+        let Some(before) = self.board.position(company, view) else {
+            self.board.start(company, view, position);
+            return Ok(());
+        };
+        if before == position {
+            return Ok(());
+        }
+        if !self.board.is_watched() {
+            self.board.announce(company, view, before, position, None);
+            return Ok(());
+        }
+        let changes = self.store.changes_since(company, view, before, None).await?;
+        // What was read may be of a later moment than the position.
+        let to = changes.iter().flatten().next().map_or(position, |change| change.position);
+        self.board.announce(company, view, before, to, changes);
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! The loop that gives companies their turns: woken by the feed and once a second, several companies at once, each in a
+//! task of its own.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use cnc_domain::{
+    kernel::{CompanyId, Seconds},
+    ledger::{Fault, Position},
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::{Id, JoinError, JoinSet},
+};
+
+use super::{
+    Inner,
+    company::{CompanyFolds, Turn},
+};
+use crate::store::{Plan, now};
+
+/// How many companies are folded at once.
+const AT_ONCE: usize = 8;
+/// How much text the folds of idle companies may hold.
+const IDLE_TEXT_MAX: usize = 256 << 20;
+/// Removals are remembered this long.
+const REMOVALS_KEPT: Seconds = Seconds(24 * 3600);
+const TICK: Duration = Duration::from_secs(1);
+/// Removals are forgotten every so many ticks.
+const TICKS_A_SWEEP: u64 = 600;
+
+/// A company as the loop sees it.
+#[derive(Default)]
+struct Slot {
+    /// Its folds, while they are not at work.
+    folds: Option<CompanyFolds>,
+    /// The task that has them, while they are.
+    task: Option<Id>,
+    head: Position,
+    done: Position,
+    watch: bool,
+    /// Its last turn failed; it is tried at the next tick.
+    failed: bool,
+}
+
+type Ended = (CompanyId, Option<CompanyFolds>, Result<Turn, Fault>);
+
+struct Rounds {
+    inner: Arc<Inner>,
+    plans: Arc<Vec<Arc<Plan>>>,
+    slots: HashMap<CompanyId, Slot>,
+    tasks: JoinSet<Ended>,
+    permits: Arc<Semaphore>,
+}
+
+/// Folds until `stop`.
+pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
+    let folding = async {
+        let plans = prepared(&inner).await;
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        Rounds { inner, plans: Arc::new(plans), slots: HashMap::new(), tasks: JoinSet::new(), permits }.go().await;
+    };
+    // A turn that is cut off has either written its batch or not; both are as if the process had ended here.
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = folding => {}
+    }
+}
+
+/// Makes tables and registers triggers, however long the store is away.
+async fn prepared(inner: &Inner) -> Vec<Arc<Plan>> {
+    loop {
+        match inner.prepare().await {
+            Ok(plans) => return plans,
+            Err(fault) => tracing::warn!(%fault, "folds cannot start yet"),
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+impl Rounds {
+    async fn go(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut seen, mut ticks) = (0, 0_u64);
+        loop {
+            let mut ticked = false;
+            tokio::select! {
+                now = self.inner.feed.changed(seen) => { seen = now; }
+                _ = tick.tick() => ticked = true,
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.ended(ended);
+                    continue;
+                }
+            }
+            if let Err(fault) = self.look(ticked).await {
+                tracing::warn!(%fault, "the ledgers' heads cannot be read");
+                tokio::time::sleep(TICK / 10).await;
+            }
+            if ticked {
+                self.sweep(ticks).await;
+                ticks += 1;
+            }
+        }
+    }
+
+    /// Compares heads with positions, and gives a turn to who is behind.
+    async fn look(&mut self, tick: bool) -> Result<(), Fault> {
+        self.inner.beat.store(now().micros(), Ordering::Relaxed);
+        for (company, head) in self.inner.feed.heads().await? {
+            self.slots.entry(company).or_default().head = head.position;
+        }
+        let wanting: Vec<CompanyId> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.task.is_none() && slot.wants(tick))
+            .map(|(company, _)| *company)
+            .collect();
+        for company in wanting {
+            self.give_turn(company, tick);
+        }
+        Ok(())
+    }
+
+    fn give_turn(&mut self, company: CompanyId, tick: bool) {
+        let slot = self.slots.entry(company).or_default();
+        let (inner, plans, permits) = (self.inner.clone(), self.plans.clone(), self.permits.clone());
+        let mut folds = slot.folds.take().unwrap_or_else(|| CompanyFolds::new(&inner, company));
+        let head = slot.head;
+        let task = self.tasks.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            let turn = folds.turn(&inner, &plans, head, tick).await;
+            // After a fault nothing in memory is trusted.
+            (company, turn.is_ok().then_some(folds), turn)
+        });
+        slot.task = Some(task.id());
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        match ended {
+            Ok((_, (company, folds, turn))) => {
+                let slot = self.slots.entry(company).or_default();
+                slot.task = None;
+                slot.folds = folds;
+                match turn {
+                    Ok(turn) => (slot.done, slot.watch, slot.failed) = (turn.done, turn.watch, false),
+                    Err(fault) => {
+                        tracing::warn!(%company, %fault, "folds are held up");
+                        slot.failed = true;
+                    }
+                }
+                if slot.wants(false) {
+                    self.give_turn(company, false);
+                }
+            }
+            Err(died) => self.died(&died),
+        }
+    }
+
+    /// A task died: its folds are gone, and start again from what is written.
+    fn died(&mut self, died: &JoinError) {
+        for (company, slot) in &mut self.slots {
+            if slot.task == Some(died.id()) {
+                (slot.task, slot.folds, slot.failed) = (None, None, true);
+                self.inner.restarts.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%company, %died, "the folds of a company died and are started again");
+            }
+        }
+    }
+
+    /// Bounds what is held and remembered.
+    async fn sweep(&mut self, ticks: u64) {
+        let held = self.slots.values().filter_map(|slot| slot.folds.as_ref()).map(CompanyFolds::text).sum::<usize>();
+        if held > IDLE_TEXT_MAX {
+            self.slots.values_mut().filter_map(|slot| slot.folds.as_mut()).for_each(CompanyFolds::forget);
+        }
+        if ticks % TICKS_A_SWEEP == 0 {
+            if let Err(fault) = self.inner.storage().forget_removals(now().minus(REMOVALS_KEPT)).await {
+                tracing::warn!(%fault, "old removals are still remembered");
+            }
+        }
+        if let Err(fault) = self.inner.follow_others().await {
+            tracing::warn!(%fault, "the positions of views cannot be read");
+        }
+    }
+}
+
+impl Slot {
+    fn wants(&self, tick: bool) -> bool {
+        if self.failed { tick } else { self.done < self.head || (tick && self.watch) }
+    }
+}

@@ -1,0 +1,163 @@
+//! What an operator does with folds: look, rebuild, retry, skip, prune.
+
+use std::{collections::HashMap, sync::Arc};
+
+use cnc_domain::{
+    kernel::{CompanyId, Seconds},
+    ledger::{Fault, Position},
+};
+
+use super::{Engine, FoldStatus, Inner, Poison, Pruned, Rebuilt, Skipped, beside::Beside};
+use crate::store::{FoldRow, Plan, Poisoned, Standing, now};
+
+/// How often a rebuild tries to draw level with a fold that moves on.
+const SWAPS_TRIED: usize = 1_000;
+/// A build that nobody has written for so long is abandoned.
+const ABANDONED_AFTER: Seconds = Seconds(3_600);
+
+impl Engine {
+    /// How all folds stand, by company and fold.
+    pub async fn status(&self) -> Result<Vec<FoldStatus>, Fault> {
+        let heads: HashMap<CompanyId, Position> =
+            self.inner.feed.heads().await?.into_iter().map(|(company, head)| (company, head.position)).collect();
+        let restarts = self.restarts();
+        let rows = self.inner.storage().rows(None).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(trigger, row)| {
+                let head = heads.get(&row.id.company).copied().unwrap_or(0);
+                status(trigger, row, head, restarts)
+            })
+            .collect())
+    }
+
+    /// Builds a fold anew beside the one that stands, and swaps it in, for one company or all.
+    pub async fn rebuild(&self, company: Option<CompanyId>, fold: &str) -> Result<Vec<Rebuilt>, Fault> {
+        let inner = &self.inner;
+        let plans = inner.prepare().await?;
+        let Some(plan) = plans.iter().find(|plan| plan.fold == fold) else {
+            return Err(Fault::broken("rebuilding a fold", format!("there is no fold {fold:?}")));
+        };
+        let mut rebuilt = Vec::new();
+        for company in inner.companies(company).await? {
+            rebuilt.extend(inner.rebuild(plan, company).await?);
+        }
+        Ok(rebuilt)
+    }
+
+    /// Lets folds that an entry stopped try again, for one company or all, one fold or all. Returns how many.
+    pub async fn retry(&self, company: Option<CompanyId>, fold: Option<&str>) -> Result<usize, Fault> {
+        let rows = self.inner.storage().rows(company).await?;
+        let stopped = rows.iter().filter(|(_, row)| {
+            row.poisoned.is_some() && row.standing != Standing::Retired && fold.is_none_or(|fold| row.id.fold == fold)
+        });
+        let mut count = 0;
+        for (trigger, row) in stopped {
+            self.inner.storage().retry(*trigger, &row.id).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Skips the entry that stopped a fold, on the record: who did it, when, where and why it could not be folded. Gives
+    /// nothing where no entry did.
+    pub async fn skip(&self, company: CompanyId, fold: &str, by: &str) -> Result<Option<Skipped>, Fault> {
+        let rows = self.inner.storage().rows(Some(company)).await?;
+        for (trigger, row) in rows {
+            let standing = matches!(row.standing, Standing::Live | Standing::Building);
+            let Some(Poisoned { position, reason, .. }) = row.poisoned.filter(|_| standing && row.id.fold == fold)
+            else {
+                continue;
+            };
+            if self.inner.storage().skip(trigger, &row.id, position, by, now()).await? {
+                tracing::warn!(%company, fold, position, by, reason, "an entry is skipped");
+                return Ok(Some(Skipped { fold: fold.to_owned(), position, reason }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Drops builds that were replaced or abandoned.
+    pub async fn prune(&self) -> Result<Pruned, Fault> {
+        let mut pruned = Pruned::default();
+        let abandoned = now().minus(ABANDONED_AFTER);
+        for (trigger, row) in self.inner.storage().rows(None).await? {
+            let gone = match row.standing {
+                Standing::Retired => true,
+                Standing::Scratch => row.touched_at < abandoned,
+                Standing::Building | Standing::Live => false,
+            };
+            if gone {
+                pruned.documents += self.inner.storage().drop_build(trigger, &row.id).await?;
+                pruned.builds += 1;
+            }
+        }
+        Ok(pruned)
+    }
+}
+
+impl Inner {
+    /// This company, or all.
+    pub(super) async fn companies(&self, company: Option<CompanyId>) -> Result<Vec<CompanyId>, Fault> {
+        match company {
+            Some(company) => Ok(vec![company]),
+            None => Ok(self.feed.heads().await?.into_iter().map(|(company, _)| company).collect()),
+        }
+    }
+
+    /// The live build of a company's fold.
+    pub(super) async fn live(&self, plan: &Plan, company: CompanyId) -> Result<Option<FoldRow>, Fault> {
+        let rows = self.storage().rows(Some(company)).await?;
+        let live = |(_, row): &(bool, FoldRow)| row.standing == Standing::Live && row.id.fold == plan.fold;
+        Ok(rows.into_iter().find(live).map(|(_, row)| row))
+    }
+
+    async fn rebuild(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Rebuilt>, Fault> {
+        // Where nothing stands yet, there is nothing to build anew.
+        let Some(mut live) = self.live(plan, company).await? else { return Ok(None) };
+        let mut beside = Beside::start(self, plan, company).await?;
+        let mut stopped = None;
+        for _ in 0..SWAPS_TRIED {
+            stopped = beside.fold_to(self, live.position).await?;
+            if stopped.is_some() {
+                break;
+            }
+            if self.storage().swap(plan.trigger, beside.id()).await? {
+                self.follow(company, plan).await?;
+                return Ok(Some(Rebuilt { company, fold: plan.fold.into(), position: beside.at(), stopped: None }));
+            }
+            match self.live(plan, company).await? {
+                Some(row) => live = row,
+                None => break,
+            }
+        }
+        let position = beside.at();
+        let stopped = stopped.or_else(|| Some("the fold moves on faster than it can be built".into()));
+        beside.drop_it(self).await?;
+        Ok(Some(Rebuilt { company, fold: plan.fold.into(), position, stopped }))
+    }
+}
+
+fn status(trigger: bool, row: FoldRow, head: Position, restarts: u64) -> FoldStatus {
+    let poison = row.poisoned.map(|poisoned| Poison {
+        retry_at: Some(poisoned.retry_at).filter(|_| !poisoned.waits()),
+        position: poisoned.position,
+        reason: poisoned.reason,
+        attempts: poisoned.attempts,
+    });
+    FoldStatus {
+        company: row.id.company,
+        fold: row.id.fold,
+        trigger,
+        version: row.id.version,
+        build: row.id.build,
+        standing: row.standing.name(),
+        position: row.position,
+        head,
+        lag: head.saturating_sub(row.position),
+        silent_until: row.silent_until,
+        poison,
+        touched_at: row.touched_at,
+        restarts,
+    }
+}

@@ -1,0 +1,302 @@
+//! One build of one fold at work for one company: from entries to what is to be written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
+
+use cnc_domain::{
+    kernel::{self, Outbox, Running, Tried, try_batch},
+    ledger::{Fault, Position},
+};
+
+use super::reader::Chunk;
+use crate::store::{FoldRow, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written, now};
+
+/// Loaded documents are forgotten past this much text.
+const TEXT_MAX: usize = 16 << 20;
+/// A position is written at the latest after this many entries that changed nothing.
+const UNWRITTEN_MAX: u64 = 1_000;
+/// After this many starts without an end, entries are folded one by one.
+const STARTS_SUSPECT: u32 = 3;
+/// After this many, the next entry is held to be what ends the process.
+const STARTS_MAX: u32 = 6;
+/// How often a batch may ask for more documents.
+const PASSES_MAX: usize = 64;
+/// Fewer entries than this are folded in place.
+const IN_PLACE: usize = 64;
+
+/// A fold's build, and what it has loaded.
+pub(super) struct Worker {
+    pub plan: Arc<Plan>,
+    pub row: FoldRow,
+    /// Folded up to here; written is `row.position`.
+    pub at: Position,
+    skipped: BTreeSet<Position>,
+    fold: Option<Box<dyn Running>>,
+    /// How much text was loaded and written since it last forgot.
+    pub text: usize,
+    /// Whether this process has counted its start.
+    begun: bool,
+    /// Another process folds it: the position at the last look.
+    pub resting: Option<Position>,
+    /// The row must be read again.
+    pub stale: bool,
+}
+
+/// What a part of a chunk comes to.
+pub(super) enum Prepared {
+    /// This is to be written.
+    Write(Write),
+    /// Nothing to write; it is folded.
+    Moved(Position),
+    /// The entry at this position cannot be folded.
+    Stopped(Position, String),
+}
+
+/// What folding a batch in memory comes to.
+enum Pass {
+    Done(Vec<(usize, Vec<kernel::Change>)>, kernel::Sent),
+    Wanted(Vec<(usize, String)>),
+    Unfoldable(usize, String),
+    Panicked(String),
+}
+
+impl Worker {
+    pub fn new(plan: Arc<Plan>, opened: Opened) -> Self {
+        let Opened { row, skipped } = opened;
+        let at = row.position;
+        Self { plan, row, at, skipped, fold: None, text: 0, begun: false, resting: None, stale: false }
+    }
+
+    /// Takes the row as it is now; what is loaded is kept only where the row is the same and stands where it was left.
+    pub fn reopen(&mut self, opened: Opened) {
+        let Opened { row, skipped } = opened;
+        if row.id != self.row.id || row.position != self.row.position {
+            self.forget();
+            self.at = row.position;
+        }
+        (self.row, self.skipped, self.stale) = (row, skipped, false);
+    }
+
+    /// Whether it is served or acts, or is on its way to.
+    pub fn is_live(&self) -> bool {
+        self.row.standing == Standing::Live
+    }
+
+    /// Whether it can go on now.
+    pub fn is_ready(&self) -> bool {
+        let waits = self.row.poisoned.as_ref().is_some_and(|poisoned| {
+            // Up to the entry that stopped it, it goes on.
+            self.at + 1 >= poisoned.position && poisoned.retry_at > now()
+        });
+        !self.stale && self.resting.is_none() && !waits
+    }
+
+    /// Drops all that is loaded.
+    pub fn forget(&mut self) {
+        (self.fold, self.text) = (None, 0);
+    }
+
+    /// Folds what of the chunk comes next, up to `until`.
+    pub async fn prepare(
+        &mut self,
+        storage: &dyn Storage,
+        chunk: &Arc<Chunk>,
+        until: Position,
+    ) -> Result<Prepared, Fault> {
+        let next = self.at + 1;
+        if self.skipped.contains(&next) {
+            return Ok(self.moved(next));
+        }
+        if next > chunk.end() {
+            let reason = chunk.broken.clone().unwrap_or_else(|| "the feed has a gap".into());
+            return Ok(Prepared::Stopped(next, reason));
+        }
+        if let Some(stopped) = self.begin(storage).await? {
+            return Ok(stopped);
+        }
+        let mut end = self.batch_end(chunk.end().min(until));
+        let streams = self.plan.kind.streams();
+        if !chunk.part(self.at, end).iter().any(|told| streams.contains(&told.entry.stream.as_str())) {
+            return Ok(self.moved(end));
+        }
+        for _ in 0..PASSES_MAX {
+            match self.pass(chunk, end).await? {
+                Pass::Done(changes, sent) => return Ok(self.done(end, changes, sent)),
+                Pass::Wanted(wanted) => self.load(storage, wanted).await?,
+                Pass::Unfoldable(0, cause) => return Ok(Prepared::Stopped(next, cause)),
+                Pass::Unfoldable(index, _) => end = self.at + index as u64,
+                Pass::Panicked(message) if end == next => {
+                    return Ok(Prepared::Stopped(next, format!("the fold panicked: {message}")));
+                }
+                // Where exactly is found by halves; the documents may be in any state, so they are loaded again.
+                Pass::Panicked(_) => {
+                    self.forget();
+                    end = self.at + (end - self.at).div_ceil(2);
+                }
+            }
+        }
+        self.forget();
+        Ok(Prepared::Stopped(next, "the fold asks for ever more documents".into()))
+    }
+
+    /// Counts the first start of this process, and stops where too many before it never ended.
+    async fn begin(&mut self, storage: &dyn Storage) -> Result<Option<Prepared>, Fault> {
+        if self.begun {
+            return Ok(None);
+        }
+        let starts = storage.count_start(self.plan.trigger, &self.row.id).await?;
+        self.begun = true;
+        self.row.starts = starts;
+        let retried = self.row.poisoned.is_some() && starts > 1;
+        if starts < STARTS_MAX && !retried {
+            return Ok(None);
+        }
+        let reason = format!("the process ended {} times while this entry was to be folded", starts - 1);
+        Ok(Some(Prepared::Stopped(self.at + 1, reason)))
+    }
+
+    /// How far one batch may go: not past where silence ends, nor onto an entry that is skipped.
+    fn batch_end(&self, end: Position) -> Position {
+        let mut end = if self.row.starts >= STARTS_SUSPECT { self.at + 1 } else { end };
+        if self.at < self.row.silent_until {
+            end = end.min(self.row.silent_until);
+        }
+        match self.skipped.range(self.at + 1..=end).next() {
+            Some(skipped) => skipped - 1,
+            None => end,
+        }
+    }
+
+    async fn pass(&mut self, chunk: &Arc<Chunk>, end: Position) -> Result<Pass, Fault> {
+        let mut fold = self.fold.take().unwrap_or_else(|| self.plan.kind.start());
+        let (chunk, at) = (chunk.clone(), self.at);
+        let small = end - at < IN_PLACE as u64;
+        let work = move || {
+            let pass = std::panic::catch_unwind(AssertUnwindSafe(|| pass(fold.as_mut(), &chunk, at, end)));
+            match pass {
+                Ok(pass) => (Some(fold), pass),
+                Err(panic) => (None, Ok(Pass::Panicked(message(panic.as_ref())))),
+            }
+        };
+        let (fold, pass) = if small {
+            work()
+        } else {
+            tokio::task::spawn_blocking(work).await.map_err(|died| Fault::broken("folding", died))?
+        };
+        self.fold = fold;
+        pass.map_err(|wrong| Fault::broken("writing documents as text", wrong))
+    }
+
+    async fn load(&mut self, storage: &dyn Storage, wanted: Vec<(usize, String)>) -> Result<(), Fault> {
+        let mut keys: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for (shelf, key) in &wanted {
+            keys.entry(*shelf).or_default().push(key.clone());
+        }
+        let asked = keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect();
+        let found = storage.load(&self.plan, &self.row.id, asked).await?;
+        let fold = self.fold.get_or_insert_with(|| self.plan.kind.start());
+        let mut shelves = fold.shelves();
+        let broken = |wrong| Fault::broken("loading documents", wrong);
+        for (shelf, key) in wanted {
+            shelves[shelf].load(key, None).map_err(broken)?;
+        }
+        for (shelf, key, text) in found {
+            self.text += text.len();
+            shelves[shelf].load(key, Some(&text)).map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, to: Position, changes: Vec<(usize, Vec<kernel::Change>)>, sent: kernel::Sent) -> Prepared {
+        let silent = to <= self.row.silent_until;
+        let (parcels, deadlines) = if silent { Default::default() } else { (sent.parcels, sent.deadlines) };
+        if changes.is_empty() && parcels.is_empty() && deadlines.is_empty() {
+            return self.moved(to);
+        }
+        Prepared::Write(Write { changes, parcels, deadlines, ..self.blank(to) })
+    }
+
+    /// Nothing changed up to `to`. A view's position is what its readers wait for; a trigger's can be written later,
+    /// since folding the same again would give the same nothing.
+    fn moved(&self, to: Position) -> Prepared {
+        if self.plan.trigger && self.is_live() && to - self.row.position < UNWRITTEN_MAX {
+            Prepared::Moved(to)
+        } else {
+            Prepared::Write(self.blank(to))
+        }
+    }
+
+    /// The write of a position alone.
+    pub fn blank(&self, to: Position) -> Write {
+        Write {
+            plan: self.plan.clone(),
+            id: self.row.id.clone(),
+            expected: self.row.position,
+            to,
+            changes: Vec::new(),
+            parcels: Vec::new(),
+            deadlines: Vec::new(),
+        }
+    }
+
+    /// Takes note of what became of a write.
+    pub fn settle(&mut self, to: Position, written: Option<&Written>, text: usize) {
+        if written.is_none() {
+            self.forget();
+            self.stale = true;
+            return;
+        }
+        self.text += text;
+        if self.text > TEXT_MAX {
+            self.forget();
+        }
+        if let Some(fold) = &mut self.fold {
+            fold.shelves().into_iter().for_each(kernel::Shelf::settle);
+        }
+        (self.row.position, self.at, self.row.starts) = (to, to, 0);
+        self.row.poisoned = self.row.poisoned.take().filter(|poisoned| poisoned.position > to);
+    }
+
+    /// Takes note that nothing had to be written.
+    pub fn skip_to(&mut self, to: Position) {
+        if let Some(fold) = &mut self.fold {
+            fold.shelves().into_iter().for_each(kernel::Shelf::settle);
+        }
+        self.at = to;
+    }
+
+    /// Takes note of the entry that stopped it.
+    pub fn stopped(&mut self, poisoned: Poisoned) {
+        self.forget();
+        self.at = self.row.position;
+        self.row.poisoned = Some(poisoned);
+        self.row.starts = 0;
+    }
+}
+
+/// Folds a batch once.
+fn pass(fold: &mut dyn Running, chunk: &Chunk, at: Position, end: Position) -> Result<Pass, serde_json::Error> {
+    match try_batch(fold, chunk.part(at, end)) {
+        Tried::Wanted(wanted) => Ok(Pass::Wanted(wanted)),
+        Tried::Unfoldable { index, cause } => Ok(Pass::Unfoldable(index, cause)),
+        Tried::Done => {
+            let mut changes = Vec::new();
+            for (place, shelf) in fold.shelves().into_iter().enumerate() {
+                let changed = shelf.changes()?;
+                if !changed.is_empty() {
+                    changes.push((place, changed));
+                }
+            }
+            let sent = fold.outbox().map(Outbox::take).unwrap_or_default();
+            Ok(Pass::Done(changes, sent))
+        }
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+}

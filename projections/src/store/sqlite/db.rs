@@ -1,0 +1,110 @@
+//! One SQLite file: a connection that writes, and some that read.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use cnc_domain::ledger::Fault;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+/// How many connections for reading are kept open.
+const READERS_KEPT: usize = 8;
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(20);
+
+#[derive(Clone)]
+pub(super) struct Db(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Db {
+    /// Opens a file with this durability, made where it is missing.
+    pub async fn open(path: PathBuf, synchronous: &'static str) -> Result<Self, Fault> {
+        let open = move || {
+            let writer = connect(&path, false)?;
+            writer.pragma_update(None, "journal_mode", "WAL")?;
+            writer.pragma_update(None, "synchronous", synchronous)?;
+            Ok(Self(Arc::new(Inner { path, writer: Mutex::new(writer), readers: Mutex::default() })))
+        };
+        aside("opening the store", open).await
+    }
+
+    /// Does `work` in one transaction that may write.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let inner = self.0.clone();
+        let work = move || {
+            let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        };
+        aside(doing, work).await
+    }
+
+    /// Does `work` on one snapshot.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let inner = self.0.clone();
+        let work = move || {
+            let kept = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut reader = kept.map_or_else(|| connect(&inner.path, true), Ok)?;
+            let result = {
+                let tx = reader.transaction_with_behavior(TransactionBehavior::Deferred)?;
+                work(&tx)?
+            };
+            let mut readers = inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < READERS_KEPT {
+                readers.push(reader);
+            }
+            Ok(result)
+        };
+        aside(doing, work).await
+    }
+}
+
+fn connect(path: &std::path::Path, only_reads: bool) -> rusqlite::Result<Connection> {
+    let flags = if only_reads {
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    };
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// Runs blocking work where it holds up nobody.
+async fn aside<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| fault(doing, &error)),
+        Err(died) => Err(Fault::broken(doing, died)),
+    }
+}
+
+fn fault(doing: &'static str, error: &rusqlite::Error) -> Fault {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation) => {
+            Fault::broken(doing, error)
+        }
+        Some(_) => Fault::passing(doing, error),
+        None => Fault::broken(doing, error),
+    }
+}

@@ -1,0 +1,202 @@
+//! Documents in SQLite: views in `views.db`, which may be lost and folded anew; what triggers keep and send in
+//! `ledger.db`, beside the ledger and as durable as it.
+
+mod builds;
+mod db;
+mod outbox;
+mod reading;
+mod writing;
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use cnc_domain::{
+    kernel::{CompanyId, LocationId, Timestamp},
+    ledger::{Fault, Position},
+};
+use db::Db;
+use tokio::sync::Notify;
+
+use super::{Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write};
+use crate::{Change, Page, Query, QueryError, Row};
+
+pub(crate) struct Sqlite {
+    views: Db,
+    ledger: Db,
+    filled: Notify,
+}
+
+impl Sqlite {
+    /// Opens both files of a data folder, and makes what is missing in them.
+    pub async fn open(data_dir: &Path) -> Result<Self, Fault> {
+        let views = Db::open(data_dir.join("views.db"), "NORMAL").await?;
+        let ledger = Db::open(data_dir.join("ledger.db"), "FULL").await?;
+        for db in [&views, &ledger] {
+            db.write("making the tables of folds", |tx| tx.execute_batch(include_str!("tables.sql"))).await?;
+        }
+        Ok(Self { views, ledger, filled: Notify::new() })
+    }
+
+    fn db(&self, trigger: bool) -> &Db {
+        if trigger { &self.ledger } else { &self.views }
+    }
+}
+
+#[async_trait]
+impl Storage for Sqlite {
+    async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
+        for plan in plans {
+            let mine = plan.clone();
+            self.db(plan.trigger).write("making a fold's tables", move |tx| builds::prepare(tx, &mine)).await?;
+        }
+        Ok(())
+    }
+
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault> {
+        let (fold, heads) = (plan.fold, heads.to_vec());
+        self.ledger.write("registering a trigger", move |tx| builds::register(tx, fold, &heads)).await
+    }
+
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+        let mine = plan.clone();
+        self.db(plan.trigger).write("opening a fold", move |tx| builds::open(tx, &mine, company)).await
+    }
+
+    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
+        let id = id.clone();
+        self.db(trigger).write("counting a fold's start", move |tx| builds::count_start(tx, &id)).await
+    }
+
+    async fn load(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        wanted: Vec<Wanted>,
+    ) -> Result<Vec<(usize, String, String)>, Fault> {
+        let (mine, id) = (plan.clone(), id.clone());
+        self.db(plan.trigger).read("loading documents", move |tx| reading::load(tx, &mine, &id, &wanted)).await
+    }
+
+    async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault> {
+        let sends = writes.iter().any(|write| !write.parcels.is_empty() || !write.deadlines.is_empty());
+        let commit = self.db(trigger).write("writing documents", move |tx| writing::commit(tx, now, &writes)).await?;
+        if sends {
+            self.filled.notify_one();
+        }
+        Ok(commit)
+    }
+
+    async fn poison(
+        &self,
+        trigger: bool,
+        id: &FoldId,
+        position: Position,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Poisoned, Fault> {
+        let (id, reason) = (id.clone(), reason.to_owned());
+        let work = move |tx: &rusqlite::Transaction<'_>| builds::poison(tx, &id, position, &reason, now);
+        self.db(trigger).write("recording an entry that cannot be folded", work).await
+    }
+
+    async fn retry(&self, trigger: bool, id: &FoldId) -> Result<(), Fault> {
+        let id = id.clone();
+        self.db(trigger).write("retrying a fold", move |tx| builds::retry(tx, &id)).await
+    }
+
+    async fn skip(
+        &self,
+        trigger: bool,
+        id: &FoldId,
+        position: Position,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let (id, by) = (id.clone(), by.to_owned());
+        self.db(trigger).write("skipping an entry", move |tx| builds::skip(tx, &id, position, &by, now)).await
+    }
+
+    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault> {
+        let mut rows = Vec::new();
+        for trigger in [false, true] {
+            let found = self.db(trigger).read("reading folds", move |tx| builds::rows(tx, company)).await?;
+            rows.extend(found.into_iter().map(|row| (trigger, row)));
+        }
+        Ok(rows)
+    }
+
+    async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+        let mine = plan.clone();
+        self.db(plan.trigger).write("starting a build", move |tx| builds::beside(tx, &mine, company)).await
+    }
+
+    async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault> {
+        let id = id.clone();
+        self.db(trigger).write("swapping builds", move |tx| builds::swap(tx, trigger, &id)).await
+    }
+
+    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault> {
+        let mut dropped = 0;
+        loop {
+            let id = id.clone();
+            let (some, done) = self.db(trigger).write("dropping a build", move |tx| builds::drop_some(tx, &id)).await?;
+            dropped += some;
+            if done {
+                return Ok(dropped);
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        shelf: usize,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Option<LocationId>, String)>, Fault> {
+        let (mine, id, after) = (plan.clone(), id.clone(), after.to_owned());
+        let work = move |tx: &rusqlite::Transaction<'_>| reading::page(tx, &mine, &id, shelf, &after, limit);
+        self.db(plan.trigger).read("reading documents", work).await
+    }
+
+    async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault> {
+        let folds = folds.to_vec();
+        self.views.read("reading positions", move |tx| reading::standing(tx, company, &folds)).await
+    }
+
+    async fn get(
+        &self,
+        plan: &Arc<Plan>,
+        company: CompanyId,
+        key: &str,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Row>, Fault> {
+        let (mine, key, scope) = (plan.clone(), key.to_owned(), reading::scope(scope));
+        let work = move |tx: &rusqlite::Transaction<'_>| reading::get(tx, &mine, company, &key, &scope);
+        self.db(plan.trigger).read("reading a document", work).await
+    }
+
+    async fn query(&self, plan: &Arc<Plan>, company: CompanyId, query: &Query) -> Result<Page, QueryError> {
+        let asked = reading::Asked::of(plan, query)?;
+        let (mine, query) = (plan.clone(), query.clone());
+        let work = move |tx: &rusqlite::Transaction<'_>| reading::query(tx, &mine, company, &query, &asked);
+        Ok(self.db(plan.trigger).read("querying a view", work).await?)
+    }
+
+    async fn changes_since(
+        &self,
+        plan: &Arc<Plan>,
+        company: CompanyId,
+        position: Position,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Vec<Change>>, Fault> {
+        let (mine, scope) = (plan.clone(), reading::scope(scope));
+        let work = move |tx: &rusqlite::Transaction<'_>| reading::changes_since(tx, &mine, company, position, &scope);
+        self.db(plan.trigger).read("reading changes", work).await
+    }
+
+    async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {
+        self.views.write("forgetting removals", move |tx| builds::forget_removals(tx, before)).await
+    }
+}
