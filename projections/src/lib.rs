@@ -8,6 +8,7 @@ mod engine;
 mod query;
 mod store;
 mod view;
+pub mod views;
 
 pub use change::Change;
 pub use engine::{

@@ -2,6 +2,8 @@
 
 use cnc_domain::kernel::{FoldKind, Present};
 
+use crate::views;
+
 /// A fold that is served under its name.
 pub struct View {
     /// The fold. Its main document has the view's name and stands first among its shelves.
@@ -13,7 +15,7 @@ pub struct View {
 }
 
 /// All views, alphabetical.
-pub static VIEWS: &[View] = &[];
+pub static VIEWS: &[View] = &[views::alerts::VIEW, views::dispatch_board::VIEW, views::journey_track::VIEW];
 
 /// The view of this name.
 pub fn view(name: &str) -> Option<&'static View> {
