@@ -19,5 +19,5 @@ pub const MODULE: Module = Module {
     name: "command_control",
     about: "Live dispatch: trucks on their journeys, shifts on the board, and what calls for attention.",
     aggregates: &[aggregate::<Alert>(), aggregate::<DispatchSession>(), aggregate::<TruckJourney>()],
-    triggers: &[fold::<triggers::Understaffed>()],
+    triggers: &[fold::<triggers::JourneyAlerts>(), fold::<triggers::Understaffed>()],
 };

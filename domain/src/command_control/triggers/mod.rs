@@ -1,5 +1,9 @@
 //! The rules of live dispatch that act by themselves.
 
+mod journey_alerts;
 mod understaffed;
+mod watch;
 
-pub use understaffed::Understaffed;
+pub use journey_alerts::JourneyAlerts;
+pub use understaffed::{Staffing, TAG as UNDERSTAFFED_TAG, Understaffed};
+pub use watch::Watch;

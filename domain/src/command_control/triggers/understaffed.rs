@@ -108,3 +108,87 @@ impl Staffing {
         outbox.send(entry, journey, if short { Command::Tag { tag } } else { Command::Untag { tag } });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command_control::truck_journey::{AssignedCrew, samples::*},
+        kernel::{Message, Story, fold},
+    };
+
+    const JOURNEY: Id<TruckJourney> = Id::number(70);
+
+    fn tag() -> Command {
+        Command::Tag { tag: TAG.into() }
+    }
+    fn untag() -> Command {
+        Command::Untag { tag: TAG.into() }
+    }
+    fn tagged() -> Event {
+        Event::Tagged { tag: TAG.into() }
+    }
+    fn assigned(member: AssignedCrew) -> Event {
+        Event::CrewAssigned { members: vec![member] }
+    }
+    fn released() -> Event {
+        Event::CrewReleased { member: BOB }
+    }
+    fn rule() -> Actor {
+        Actor::Trigger { trigger: Understaffed::NAME.into() }
+    }
+    fn told(events: impl IntoIterator<Item = Event>) -> Story {
+        events.into_iter().fold(Story::default(), |story, event| story.tell(JOURNEY, event))
+    }
+
+    /// The journey was asked exactly this, and folding entry by entry gives the same documents as at once.
+    #[track_caller]
+    fn asks(story: &Story, expected: impl IntoIterator<Item = Command>) {
+        let found: Vec<Message> = story.commands::<Understaffed>().into_iter().map(|(_, _, command)| command).collect();
+        assert_eq!(found, expected.into_iter().map(|command| Message::split(&command)).collect::<Vec<_>>());
+        let kind = fold::<Understaffed>();
+        assert_eq!(story.by_entry(kind), story.at_once(kind));
+    }
+
+    #[test]
+    fn fewer_crew_than_recommended_is_tagged_and_enough_again_untagged() {
+        asks(&told([planned()]), []);
+        asks(&told([planned(), crewed()]), []);
+        asks(&told([planned(), assigned(driver())]), [tag()]);
+        asks(&told([planned(), assigned(driver()), assigned(mover())]), [tag(), untag()]);
+        asks(&told([planned(), crewed(), released()]), [tag()]);
+    }
+
+    #[test]
+    fn it_is_asked_once_as_long_as_nothing_changes() {
+        let again = [planned(), crewed(), released(), tagged(), Event::CrewReleased { member: ANN }];
+        asks(&told(again), [tag()]);
+    }
+
+    #[test]
+    fn a_tag_of_its_own_that_comes_late_is_taken_off() {
+        let story = told([planned(), assigned(driver()), assigned(mover())]).by(rule()).tell(JOURNEY, tagged());
+        asks(&story, [tag(), untag(), untag()]);
+    }
+
+    #[test]
+    fn what_a_person_tags_stands_until_the_crew_changes() {
+        asks(&told([planned(), crewed(), tagged()]), []);
+        asks(&told([planned(), crewed(), tagged(), released()]), []);
+        asks(&told([planned(), crewed(), tagged(), released(), assigned(mover())]), [untag()]);
+    }
+
+    #[test]
+    fn a_journey_that_is_over_is_left_alone() {
+        let cancelled = Event::Cancelled { reason: "Called off".into(), occurred_at: NOON };
+        asks(&told([planned(), crewed(), cancelled, released()]), []);
+        asks(&told(returned().chain([released()])), []);
+    }
+
+    #[test]
+    fn tags_are_right_for_old_records_too() {
+        let story =
+            Story::default().by(Actor::tool("import")).tell(JOURNEY, planned()).tell(JOURNEY, assigned(driver()));
+        asks(&story, [tag()]);
+    }
+}

@@ -12,7 +12,7 @@ mod pauses;
 mod refusal;
 mod reports;
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 mod steps;
 mod stops;
 
