@@ -397,3 +397,63 @@ impl fmt::Display for Pause {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::*;
+    use super::*;
+
+    fn course(events: impl IntoIterator<Item = Event>) -> Course {
+        let mut course = Course::default();
+        events.into_iter().for_each(|event| course.follow(&event));
+        course
+    }
+
+    #[test]
+    fn the_boards_stage_follows_from_life_and_stops() {
+        let arrived = |stop| worked_at(stop).into_iter().take(1);
+        let stages = [
+            (course([planned()]), Stage::Planned, false),
+            (course(dispatched()), Stage::Dispatched, false),
+            (course(acknowledged()), Stage::Acknowledged, false),
+            (course(departed()), Stage::EnRouteToLoad, true),
+            (course(departed().chain(arrived(LOAD))), Stage::Loading, false),
+            (course(loaded()), Stage::AtStop, false),
+            (course(loaded().chain([left_for(UNLOAD)])), Stage::InTransit, true),
+            (course(loaded().chain([left_for(UNLOAD)]).chain(arrived(UNLOAD))), Stage::Unloading, false),
+            (course(unloaded()), Stage::Returning, true),
+            (course(returned()), Stage::Returned, false),
+        ];
+        for (course, stage, moving) in stages {
+            assert_eq!((course.stage(), course.is_moving()), (stage, moving));
+        }
+    }
+
+    #[test]
+    fn a_way_to_the_yard_is_in_transit_only_with_goods_on_board() {
+        let added = |before| Event::StopAdded { stop: planned_stop(YARD, StopKind::Yard), before };
+        let empty = acknowledged().chain([added(Some(LOAD)), left_for(YARD)]);
+        assert_eq!(course(empty).stage(), Stage::EnRoute);
+        let full = loaded().chain([added(Some(UNLOAD)), left_for(YARD)]);
+        assert_eq!(course(full).stage(), Stage::InTransit);
+    }
+
+    #[test]
+    fn a_crew_that_rests_is_not_moving() {
+        let resting = course(departed().chain([Event::BreakStarted { occurred_at: NOON }]));
+        assert_eq!((resting.stage(), resting.is_moving()), (Stage::EnRouteToLoad, false));
+        let ended = course(
+            departed().chain([Event::BreakStarted { occurred_at: NOON }, Event::BreakEnded { occurred_at: NOON }]),
+        );
+        assert!(ended.is_moving());
+    }
+
+    #[test]
+    fn a_stop_remembers_when_it_was_reached_worked_at_and_done() {
+        let course = course(loaded());
+        let stop = course.stop(LOAD).expect("it is planned");
+        assert_eq!([stop.en_route_at, stop.arrived_at, stop.work_started_at, stop.ended_at], [Some(NOON); 4]);
+        assert_eq!(course.next().map(|stop| stop.plan.stop), Some(UNLOAD));
+        assert_eq!(course.departed_at, Some(NOON));
+    }
+}

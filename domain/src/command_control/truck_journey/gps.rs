@@ -140,3 +140,114 @@ fn opens_a_gap_too_many(chunks: &Chunks, chunk: u32) -> bool {
     next.insert(chunk);
     next.runs() > chunks.runs() && next.runs() > GAPS_MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::{Command, samples::*};
+    use super::*;
+    use crate::kernel::{Actor, Aggregate, Given, Minutes};
+
+    const PHONE: Id<marker::Device> = Id::number(60);
+
+    fn record(chunk: u32, times: &[Timestamp]) -> Command {
+        Command::RecordGps { device: PHONE, chunk, fixes: fixes(times) }
+    }
+    fn minute(minute: u32) -> Timestamp {
+        NOON.plus(Minutes(minute))
+    }
+
+    #[test]
+    fn a_chunk_is_recorded_with_its_span_also_when_it_comes_late() {
+        TruckJourney::given(departed()).at(NOON).when(record(0, &[NOON])).then([recorded(0, &[NOON])]);
+        TruckJourney::given(returned().chain([recorded(1, &[minute(20)])]))
+            .at(minute(900))
+            .when(record(0, &[NOON, minute(9)]))
+            .then([recorded(0, &[NOON, minute(9)])]);
+    }
+
+    #[test]
+    fn the_same_chunk_again_adds_nothing() {
+        TruckJourney::given(departed().chain([recorded(0, &[NOON])])).when(record(0, &[NOON])).then_nothing();
+    }
+
+    #[test]
+    fn a_fix_of_the_future_is_refused_unless_a_tool_brings_it() {
+        let (last_at, latest) = (minute(6), minute(5));
+        TruckJourney::given(departed())
+            .at(NOON)
+            .when(record(0, &[NOON, last_at]))
+            .refused(Refusal::FixInFuture { last_at, latest });
+        TruckJourney::given(departed()).at(NOON).when(record(0, &[latest])).then([recorded(0, &[latest])]);
+        TruckJourney::given(departed())
+            .at(NOON)
+            .by(Actor::tool("import"))
+            .when(record(0, &[last_at]))
+            .then([recorded(0, &[last_at])]);
+    }
+
+    #[test]
+    fn a_chunk_without_fixes_or_of_an_unknown_journey_is_refused() {
+        TruckJourney::given(departed()).when(record(0, &[])).refused(Refusal::NoFixes);
+        TruckJourney::given([]).when(record(0, &[NOON])).refused(Refusal::NotPlanned);
+    }
+
+    #[test]
+    fn a_journey_takes_fixes_of_so_many_devices_and_gaps_only() {
+        let of = |nth: usize| {
+            let Event::GpsRecorded { count, first_at, last_at, fixes, .. } = recorded(0, &[NOON]) else {
+                unreachable!("it is a chunk")
+            };
+            Event::GpsRecorded { device: Id::number(1000 + nth as u128), chunk: 0, count, first_at, last_at, fixes }
+        };
+        TruckJourney::given(departed().chain((0..DEVICES_MAX).map(of)))
+            .at(NOON)
+            .when(record(0, &[NOON]))
+            .refused(Refusal::TooManyDevices { limit: DEVICES_MAX });
+        let holes = (1..=u32::try_from(GAPS_MAX).expect("few")).map(|nth| recorded(2 * nth, &[NOON]));
+        TruckJourney::given(departed().chain(holes.clone()))
+            .at(NOON)
+            .when(record(1_000_000, &[NOON]))
+            .refused(Refusal::ChunksMissing { device: PHONE, missing: 0 });
+        TruckJourney::given(departed().chain(holes)).at(NOON).when(record(3, &[NOON])).then([recorded(3, &[NOON])]);
+    }
+
+    #[test]
+    fn only_the_newest_marks_are_kept() {
+        let mut journey = TruckJourney::default();
+        for chunk in (0..150).rev() {
+            journey.evolve(recorded(chunk, &[minute(15 * chunk)]));
+        }
+        assert_eq!(journey.gps.marks.len(), MARKS_MAX);
+        assert_eq!(journey.gps.marks[0].at, minute(15 * 50));
+        assert_eq!((journey.gps.first_at, journey.gps.last_at), (Some(NOON), Some(minute(15 * 149))));
+        assert_eq!(journey.gps.devices[&PHONE], Chunks(vec![(0, 149)]), "one run, however many chunks");
+    }
+
+    #[test]
+    fn a_departure_takes_the_newest_mark_before_it_or_else_the_first_after() {
+        let mut gps = Gps::default();
+        gps.take(PHONE, 0, &fixes(&[minute(0), minute(10), minute(30)]));
+        let near = |at| gps.mark_near(at, Seconds(900)).map(|mark| mark.at);
+        assert_eq!(near(minute(12)), Some(minute(10)));
+        assert_eq!(near(minute(27)), Some(minute(30)));
+        assert_eq!(near(minute(46)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_a_set_of_numbers_in_disjoint_ascending_runs(numbers in proptest::collection::vec(0..60u32, 0..80)) {
+            let mut chunks = Chunks::default();
+            numbers.iter().for_each(|number| chunks.insert(*number));
+            let set: BTreeSet<u32> = numbers.into_iter().collect();
+            let held: Vec<u32> = chunks.0.iter().flat_map(|(first, last)| *first..=*last).collect();
+            prop_assert_eq!(held, set.iter().copied().collect::<Vec<_>>());
+            prop_assert!(chunks.0.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+            let missing = (0..).find(|number| !set.contains(number));
+            prop_assert_eq!(Some(chunks.missing()), missing);
+        }
+    }
+}

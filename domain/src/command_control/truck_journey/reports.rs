@@ -175,3 +175,125 @@ fn is_tag(tag: &str) -> bool {
     };
     (1..=40).contains(&tag.len()) && tag.bytes().enumerate().all(fits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Life, samples::*};
+    use super::*;
+    use crate::kernel::{Aggregate, Given, given};
+
+    fn issue() -> Id<Issue> {
+        given::context().id(0)
+    }
+    fn raised() -> Event {
+        Event::IssueRaised { issue: issue(), kind: IssueKind::Access, note: "No elevator".into(), occurred_at: NOON }
+    }
+    fn raise() -> Command {
+        Command::RaiseIssue { kind: IssueKind::Access, note: "No elevator".into(), occurred_at: None }
+    }
+    fn resolve() -> Command {
+        Command::ResolveIssue { issue: issue(), how: "The stairs are wide".into(), occurred_at: None }
+    }
+    fn resolved() -> Event {
+        Event::IssueResolved { issue: issue(), how: "The stairs are wide".into(), occurred_at: NOON }
+    }
+    fn report() -> Command {
+        let status = ReportedStatus::InTraffic;
+        Command::ReportStatus {
+            status,
+            note: Some("Bridge".into()),
+            position: Some(position("cG9z")),
+            occurred_at: None,
+        }
+    }
+    fn reported(occurred_at: Timestamp) -> Event {
+        let status = ReportedStatus::InTraffic;
+        Event::StatusReported { status, note: Some("Bridge".into()), position: Some(position("cG9z")), occurred_at }
+    }
+    fn delay(minutes: u32) -> Command {
+        Command::Delay { minutes: Minutes(minutes), reason: "Traffic".into(), occurred_at: None }
+    }
+    fn tag(tag: &str) -> Command {
+        Command::Tag { tag: tag.into() }
+    }
+    fn tagged(tag: impl Into<String>) -> Event {
+        Event::Tagged { tag: tag.into() }
+    }
+
+    #[test]
+    fn a_delay_is_said_with_its_reason_and_delays_add_up() {
+        let delayed = || Event::Delayed { minutes: Minutes(20), reason: "Traffic".into(), occurred_at: NOON };
+        TruckJourney::given(departed()).at(NOON).when(delay(20)).then([delayed()]);
+        TruckJourney::given(departed()).when(delay(0)).refused(Refusal::NoDelay);
+        let mut journey = TruckJourney::default();
+        [delayed(), delayed()].into_iter().for_each(|event| journey.evolve(event));
+        assert_eq!(journey.delayed_minutes, Minutes(40));
+    }
+
+    #[test]
+    fn an_issue_is_raised_and_settled_even_after_the_journey() {
+        TruckJourney::given(departed()).at(NOON).when(raise()).then([raised()]);
+        TruckJourney::given(departed().chain([raised()])).at(NOON).when(resolve()).then([resolved()]);
+        let later = departed().chain([raised(), Event::Returned { occurred_at: NOON }]);
+        TruckJourney::given(later).at(NOON).when(resolve()).then([resolved()]);
+    }
+
+    #[test]
+    fn an_issue_that_is_not_open_cannot_be_settled() {
+        for events in [vec![planned()], vec![planned(), raised(), resolved()]] {
+            TruckJourney::given(events).when(resolve()).refused(Refusal::NoSuchIssue { issue: issue() });
+        }
+    }
+
+    #[test]
+    fn so_many_issues_can_be_open() {
+        let many = (0..ISSUES_MAX as u128).map(|nth| Event::IssueRaised {
+            issue: Id::number(1000 + nth),
+            kind: IssueKind::Other,
+            note: "Something".into(),
+            occurred_at: NOON,
+        });
+        TruckJourney::given([planned()].into_iter().chain(many))
+            .when(raise())
+            .refused(Refusal::TooManyIssues { limit: ISSUES_MAX });
+    }
+
+    #[test]
+    fn the_newest_status_is_the_live_one() {
+        TruckJourney::given(departed()).at(NOON).when(report()).then([reported(NOON)]);
+        let mut journey = TruckJourney::default();
+        let newest = NOON.plus(Minutes(5));
+        [reported(newest), reported(NOON)].into_iter().for_each(|event| journey.evolve(event));
+        assert_eq!(journey.status.map(|status| status.occurred_at), Some(newest));
+    }
+
+    #[test]
+    fn a_tag_is_put_on_once_and_taken_off_once() {
+        TruckJourney::given([planned()]).when(tag("piano")).then([tagged("piano")]);
+        TruckJourney::given([planned(), tagged("piano")]).when(tag("piano")).then_nothing();
+        let untag = || Command::Untag { tag: "piano".into() };
+        TruckJourney::given([planned(), tagged("piano")]).when(untag()).then([Event::Untagged { tag: "piano".into() }]);
+        TruckJourney::given([planned()]).when(untag()).then_nothing();
+    }
+
+    #[test]
+    fn what_is_no_tag_or_one_too_many_is_refused() {
+        for text in ["", " ", "Piano", "-piano", &"a".repeat(41)] {
+            TruckJourney::given([planned()]).when(tag(text)).refused(Refusal::NotATag);
+        }
+        let many = (0..TAGS_MAX).map(|nth| tagged(format!("t{nth}")));
+        TruckJourney::given([planned()].into_iter().chain(many))
+            .when(tag("piano"))
+            .refused(Refusal::TooManyTags { limit: TAGS_MAX });
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_journey_that_is_unknown_or_over() {
+        for command in [delay(5), raise(), resolve(), report(), tag("piano"), Command::Untag { tag: "piano".into() }] {
+            TruckJourney::given([]).when(command).refused(Refusal::NotPlanned);
+        }
+        for command in [delay(5), raise(), report()] {
+            TruckJourney::given(returned()).when(command).refused(Refusal::Over { life: Life::Returned });
+        }
+    }
+}

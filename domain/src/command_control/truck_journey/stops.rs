@@ -97,3 +97,133 @@ impl TruckJourney {
 fn forward(window: Window) -> Result<(), Refusal> {
     if window.is_forward() { Ok(()) } else { Err(Refusal::WindowBackward { window }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Life, StopKind, samples::*};
+    use super::*;
+    use crate::{
+        calendar_capacity::truck,
+        kernel::{Also, Given, given},
+    };
+
+    fn plan(stops: Vec<NewStop>) -> Command {
+        let Event::Planned { truck, location, window, recommended_crew, estimated_minutes, .. } = planned() else {
+            unreachable!("it is a plan")
+        };
+        Command::Plan { truck, location, window, stops, recommended_crew, estimated_minutes }
+    }
+    fn both() -> Vec<NewStop> {
+        vec![new_stop(LOAD, StopKind::Load), new_stop(UNLOAD, StopKind::Unload)]
+    }
+    fn add(stop: Id<Stop>, before: Option<Id<Stop>>) -> Command {
+        Command::AddStop { stop: new_stop(stop, StopKind::Yard), before }
+    }
+    fn skip(stop: Id<Stop>) -> Command {
+        Command::SkipStop { stop, reason: "Nobody home".into(), occurred_at: None }
+    }
+    fn order(events: impl IntoIterator<Item = Event>) -> Vec<Id<Stop>> {
+        let mut course = super::super::Course::default();
+        events.into_iter().for_each(|event| course.follow(&event));
+        course.stops.iter().map(|stop| stop.plan.stop).collect()
+    }
+
+    #[test]
+    fn planning_reserves_the_truck_for_the_window() {
+        let journey = given::context().me();
+        TruckJourney::given([])
+            .when(plan(both()))
+            .then([planned()])
+            .also([Also::to(TRUCK, truck::Command::Reserve { journey, window: window() })]);
+    }
+
+    #[test]
+    fn a_stop_without_an_id_gets_one_that_a_retry_gets_again() {
+        let named = NewStop { stop: None, ..new_stop(LOAD, StopKind::Load) };
+        let context = given::context();
+        assert_eq!(named.clone().named(&context, 1), named.clone().named(&context, 1));
+        assert_ne!(named.clone().named(&context, 1).stop, named.named(&context, 2).stop);
+    }
+
+    #[test]
+    fn a_plan_must_make_sense() {
+        TruckJourney::given([planned()]).when(plan(both())).refused(Refusal::AlreadyPlanned);
+        let twice = vec![new_stop(LOAD, StopKind::Load), new_stop(LOAD, StopKind::Unload)];
+        TruckJourney::given([]).when(plan(twice)).refused(Refusal::StopKnown { stop: LOAD });
+        let many = (0..=STOPS_MAX as u128).map(|nth| new_stop(Id::number(1000 + nth), StopKind::Other)).collect();
+        TruckJourney::given([]).when(plan(many)).refused(Refusal::TooManyStops { limit: STOPS_MAX });
+        let backward = Window { start: NOON, end: NOON };
+        let stop = NewStop { window: Some(backward), ..new_stop(LOAD, StopKind::Load) };
+        TruckJourney::given([]).when(plan(vec![stop])).refused(Refusal::WindowBackward { window: backward });
+        let Command::Plan { truck, location, stops, recommended_crew, estimated_minutes, .. } = plan(both()) else {
+            unreachable!("it is a plan")
+        };
+        let window = backward;
+        let command = Command::Plan { truck, location, window, stops, recommended_crew, estimated_minutes };
+        TruckJourney::given([]).when(command).refused(Refusal::WindowBackward { window });
+    }
+
+    #[test]
+    fn a_stop_is_added_last_or_before_one_that_is_ahead() {
+        let added = |before| Event::StopAdded { stop: planned_stop(YARD, StopKind::Yard), before };
+        TruckJourney::given([planned()]).when(add(YARD, None)).then([added(None)]);
+        TruckJourney::given([planned()]).when(add(YARD, Some(UNLOAD))).then([added(Some(UNLOAD))]);
+        assert_eq!(order([planned(), added(None)]), [LOAD, UNLOAD, YARD]);
+        assert_eq!(order([planned(), added(Some(UNLOAD))]), [LOAD, YARD, UNLOAD]);
+    }
+
+    #[test]
+    fn a_stop_is_not_added_twice_nor_before_one_that_was_left_for() {
+        TruckJourney::given([planned()]).when(add(LOAD, None)).refused(Refusal::StopKnown { stop: LOAD });
+        let (stop, state, needed) = (LOAD, StopState::EnRoute, StopState::Ahead);
+        TruckJourney::given(departed()).when(add(YARD, Some(LOAD))).refused(Refusal::StopOutOfOrder {
+            stop,
+            state,
+            needed,
+        });
+        let many = (0..STOPS_MAX as u128 - 2)
+            .map(|nth| Event::StopAdded { stop: planned_stop(Id::number(1000 + nth), StopKind::Other), before: None });
+        TruckJourney::given([planned()].into_iter().chain(many))
+            .when(add(YARD, None))
+            .refused(Refusal::TooManyStops { limit: STOPS_MAX });
+    }
+
+    #[test]
+    fn the_stops_ahead_are_put_into_another_order() {
+        let reorder = |stops: &[Id<Stop>]| Command::ReorderStops { stops: stops.to_vec() };
+        let reordered = || Event::StopsReordered { stops: vec![UNLOAD, LOAD] };
+        TruckJourney::given([planned()]).when(reorder(&[UNLOAD, LOAD])).then([reordered()]);
+        assert_eq!(order([planned(), reordered()]), [UNLOAD, LOAD]);
+        TruckJourney::given([planned()]).when(reorder(&[LOAD, UNLOAD])).then_nothing();
+        for stops in [&[LOAD][..], &[LOAD, LOAD], &[LOAD, YARD], &[LOAD, UNLOAD, YARD]] {
+            TruckJourney::given([planned()])
+                .when(reorder(stops))
+                .refused(Refusal::NotTheStopsAhead { ahead: vec![LOAD, UNLOAD] });
+        }
+        TruckJourney::given(departed())
+            .when(reorder(&[UNLOAD, LOAD]))
+            .refused(Refusal::NotTheStopsAhead { ahead: vec![UNLOAD] });
+    }
+
+    #[test]
+    fn a_stop_is_left_out_until_work_there_began() {
+        let skipped = || Event::StopSkipped { stop: LOAD, reason: "Nobody home".into(), occurred_at: NOON };
+        let arrived = || departed().chain(worked_at(LOAD).into_iter().take(1));
+        TruckJourney::given([planned()]).at(NOON).when(skip(LOAD)).then([skipped()]);
+        TruckJourney::given(departed()).at(NOON).when(skip(LOAD)).then([skipped()]);
+        TruckJourney::given(arrived()).at(NOON).when(skip(LOAD)).then([skipped()]);
+        let (stop, state, needed) = (LOAD, StopState::Done, StopState::Ahead);
+        TruckJourney::given(loaded()).when(skip(LOAD)).refused(Refusal::StopOutOfOrder { stop, state, needed });
+        TruckJourney::given([planned()]).when(skip(YARD)).refused(Refusal::NoSuchStop { stop: YARD });
+    }
+
+    #[test]
+    fn the_stops_of_a_journey_that_is_over_or_unknown_stay() {
+        for command in [add(YARD, None), Command::ReorderStops { stops: vec![] }, skip(LOAD)] {
+            TruckJourney::given(returned()).when(command).refused(Refusal::Over { life: Life::Returned });
+        }
+        for command in [add(YARD, None), Command::ReorderStops { stops: vec![] }, skip(LOAD)] {
+            TruckJourney::given([]).when(command).refused(Refusal::NotPlanned);
+        }
+    }
+}
