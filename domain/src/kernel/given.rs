@@ -9,8 +9,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Actor, Aggregate, Also, CommandId, CompanyId, Context, Id, LocationId, Message, Recorded, Rejection, Rules,
-    Settings, State, Timestamp, UserId, rules,
+    Actor, Aggregate, Also, CommandId, CompanyId, Context, Id, Lift, LocationId, Message, Recorded, Rejection, Rules,
+    Settings, State, Timestamp, UserId, aggregate, rules,
 };
 
 /// Starts a test's sentence.
@@ -49,6 +49,7 @@ pub struct Scene<A> {
 /// What the command led to.
 pub struct Outcome {
     rules: &'static dyn Rules,
+    lifts: &'static [Lift],
     before: State,
     result: Result<rules::Decided, Rejection>,
 }
@@ -87,10 +88,10 @@ impl<A: Aggregate> Scene<A> {
         let rules = rules::aggregate::<A>();
         let mut before = rules.blank();
         for event in &self.events {
-            evolve(rules, &mut before, event);
+            evolve(rules, A::LIFTS, &mut before, event);
         }
         let result = rules.decide(&before, &Message::split(&command), &self.context);
-        Outcome { rules, before, result }
+        Outcome { rules, lifts: A::LIFTS, before, result }
     }
 }
 
@@ -111,7 +112,7 @@ impl Outcome {
         assert_eq!(found, expected.iter().collect::<Vec<_>>());
         let mut replayed = self.before.clone();
         for event in &expected {
-            evolve(self.rules, &mut replayed, event);
+            evolve(self.rules, self.lifts, &mut replayed, event);
         }
         let shown = self.rules.show(&decided.next);
         assert_eq!(self.rules.show(&replayed), shown, "a replay gives another state than the decision");
@@ -153,13 +154,8 @@ impl Outcome {
     }
 }
 
-fn evolve(rules: &dyn Rules, state: &mut State, event: &Message) {
-    let recorded =
-        Recorded { event: &event.name, version: version_of(rules, &event.name), payload: event.fields.get() };
+fn evolve(rules: &dyn Rules, lifts: &[Lift], state: &mut State, event: &Message) {
+    let version = aggregate::version(lifts, &event.name);
+    let recorded = Recorded { event: &event.name, version, payload: event.fields.get() };
     rules.evolve(state, recorded).expect("a given event can be read");
-}
-
-fn version_of(rules: &dyn Rules, event: &str) -> u32 {
-    let contract = rules.contract(&mut super::schema::Schemas::default());
-    contract.events.iter().find(|known| known.name == event).map_or(1, |known| known.version)
 }
