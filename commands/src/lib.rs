@@ -1,3 +1,21 @@
 //! The write side at run time: ledger back ends, host, appender, keyring, and the workers that act on outboxes.
 
+mod appender;
+mod cache;
+mod catalog;
+pub mod door;
+pub mod host;
+mod hosted;
+pub mod keyring;
 pub mod ledger;
+mod request;
+mod shelf;
+mod unit;
+pub mod workers;
+
+pub use catalog::Catalog;
+pub use cnc_domain::cloud_control::Standing;
+pub use door::{Form, FormError};
+pub use host::{Host, HostOptions};
+pub use keyring::{Keyring, MasterKey};
+pub use request::{AsOf, HostError, Request, Shown};

@@ -1,0 +1,112 @@
+//! Group commit: one task takes all appends that wait and records them in one durable transaction. While one batch is on
+//! its way to the disk, the next collects.
+
+use std::sync::Arc;
+
+use cnc_domain::ledger::{Append, AppendError, Appended, Fault, Ledger};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// How many appends may wait before those who bring more wait themselves.
+const QUEUE: usize = 8_192;
+/// A batch takes no more payload bytes than this, so that a transaction stays short.
+const BATCH_BYTES: usize = 4 << 20;
+
+type Reply = oneshot::Sender<Result<Appended, AppendError>>;
+
+enum Task {
+    Append(Box<Append>, Reply),
+    Stop,
+}
+
+/// The way into a ledger.
+pub struct Appender {
+    queue: mpsc::Sender<Task>,
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Appender {
+    /// Starts the task. A batch takes at most `batch` appends.
+    pub fn start(ledger: Arc<dyn Ledger>, batch: usize) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let running = tokio::spawn(run(ledger, waiting, batch.max(1)));
+        Self { queue, running: Mutex::new(Some(running)) }
+    }
+
+    /// Records one append with whatever else waits.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || AppendError::Fault(Fault::passing("append", "the appender has stopped"));
+        self.queue.send(Task::Append(Box::new(append), reply)).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Records what waits, and takes no more.
+    pub async fn stop(&self) {
+        if let Some(running) = self.running.lock().await.take() {
+            // A task that has ended cannot be told, and need not be.
+            let _ = self.queue.send(Task::Stop).await;
+            let _ = running.await;
+        }
+    }
+}
+
+async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: usize) {
+    let mut stopping = false;
+    while !stopping {
+        let Some(first) = waiting.recv().await else { return };
+        let (mut batch, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(task) = next {
+            match task {
+                Task::Append(append, reply) => {
+                    bytes += append.drafts.iter().map(|draft| draft.payload.get().len()).sum::<usize>();
+                    batch.push(*append);
+                    replies.push(reply);
+                }
+                Task::Stop => {
+                    stopping = true;
+                    waiting.close();
+                }
+            }
+            next = if batch.len() < limit && bytes < BATCH_BYTES { waiting.try_recv().ok() } else { None };
+        }
+        if !batch.is_empty() {
+            record(&ledger, batch, replies).await;
+        }
+        stopping &= waiting.is_empty();
+        if stopping {
+            return;
+        }
+        // A closed queue still gives what waits in it, and then ends the loop by itself.
+        stopping = false;
+    }
+}
+
+/// Records a batch in a task of its own, so that a panic in a back end fails this batch and not all that come after.
+async fn record(ledger: &Arc<dyn Ledger>, batch: Vec<Append>, replies: Vec<Reply>) {
+    let ledger = Arc::clone(ledger);
+    let size = batch.len();
+    let outcome = match tokio::spawn(async move { ledger.append(batch).await }).await {
+        Ok(Ok(results)) if results.len() == size => Ok(results),
+        Ok(Ok(results)) => Err(Fault::broken("append", format!("{} answers to a batch of {size}", results.len()))),
+        Ok(Err(fault)) => Err(fault),
+        Err(panic) => Err(Fault::broken("append", panic)),
+    };
+    match outcome {
+        Ok(results) => {
+            for (reply, result) in replies.into_iter().zip(results) {
+                // Who asked may have gone; what is recorded stays so.
+                let _ = reply.send(result);
+            }
+        }
+        Err(fault) => {
+            tracing::error!(%fault, appends = size, "a batch was not recorded");
+            for reply in replies {
+                let _ = reply.send(Err(AppendError::Fault(fault.clone())));
+            }
+        }
+    }
+}

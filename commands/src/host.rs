@@ -1,0 +1,408 @@
+//! The host: runs a command and all that it carries, and records what they decided, or nothing.
+
+use std::{fmt, sync::Arc};
+
+use cnc_domain::{
+    cloud_control::Standing,
+    kernel::{Actor, CompanyId, Message, Rejection, Timestamp},
+    ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger},
+};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    appender::Appender,
+    catalog::{Catalog, Served, Serving},
+    keyring::Keyring,
+    request::{AsOf, HostError, Request, Shown},
+    shelf::{Kept, Shelf},
+    unit::{Finished, Origin, Stop, Unit, last_positions},
+};
+
+mod adopt;
+mod carry;
+mod standings;
+
+use adopt::Adopted;
+use carry::Task;
+use standings::Standings;
+
+/// How often a command is decided before it is given up because others are faster.
+const ATTEMPTS: usize = 24;
+/// Commands that met a conflict line up for the stream that they met it on, in this many lines.
+const LINES: usize = 1_024;
+
+/// How a host runs.
+#[derive(Clone)]
+pub struct HostOptions {
+    /// What it serves.
+    pub catalog: Catalog,
+    /// The server's time.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// How many states are kept in memory.
+    pub states: usize,
+    /// How many appends one transaction takes.
+    pub batch: usize,
+    /// Whether a company records with which shape each of its events is recorded, at the event's first append.
+    pub adopt_schemas: bool,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            catalog: Catalog::default(),
+            clock: Arc::new(|| chrono::Utc::now().into()),
+            states: 100_000,
+            batch: 1_024,
+            adopt_schemas: true,
+        }
+    }
+}
+impl fmt::Debug for HostOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostOptions").field("states", &self.states).field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+/// Decides commands and records them. Cheap to clone.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    serving: Serving,
+    shelf: Shelf,
+    standings: Standings,
+    adopted: Option<Adopted>,
+    appender: Appender,
+    keyring: Keyring,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    lines: Vec<tokio::sync::Mutex<()>>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
+    }
+}
+
+/// A request whose personal fields are sealed.
+struct Job {
+    served: Arc<Served>,
+    request: Request,
+    command: Arc<Message>,
+    idempotency: Option<Idempotency>,
+}
+
+/// What one attempt led to.
+enum Attempt {
+    Decided(Finished),
+    Rejected(Finished, Rejection),
+    /// It rests on states that may be old: decide again on fresh ones.
+    Stale,
+}
+
+impl Host {
+    /// Starts a host over a ledger.
+    pub async fn start(ledger: Arc<dyn Ledger>, keyring: Keyring, options: HostOptions) -> Result<Self, Fault> {
+        let serving = Serving::new(&options.catalog)?;
+        Ok(Self(Arc::new(Inner {
+            serving,
+            shelf: Shelf::new(Arc::clone(&ledger), options.states),
+            standings: Standings::default(),
+            adopted: options.adopt_schemas.then(Adopted::default),
+            appender: Appender::start(ledger, options.batch),
+            keyring,
+            clock: options.clock,
+            lines: (0..LINES).map(|_| tokio::sync::Mutex::default()).collect(),
+        })))
+    }
+
+    /// The ledger that it records in.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        self.0.shelf.ledger()
+    }
+
+    /// The keys that it seals with.
+    pub fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        (self.0.clock)()
+    }
+
+    /// Records what waits and takes no more commands.
+    pub async fn stop(&self) {
+        self.0.appender.stop().await;
+    }
+
+    /// What the company is: its settings, and whether it may act. `None` where it was never founded.
+    pub async fn standing(&self, company: CompanyId) -> Result<Option<Arc<Standing>>, Fault> {
+        self.0.standing(company, false).await
+    }
+
+    /// Decides a command as it was sent: its form is checked and its personal fields are sealed first.
+    pub async fn execute(&self, request: Request) -> Result<Answer, HostError> {
+        let served = self.0.admit(&request)?;
+        self.0.known(&served, &request).await?;
+        let idempotency = self.0.idempotency(&request).await?;
+        if let Some(answer) = self.0.answered(request.company, idempotency.as_ref()).await? {
+            return Ok(answer);
+        }
+        let form = &served.commands.get(&request.command.name).ok_or(HostError::UnknownCommand)?.form;
+        let walked = form.walk(request.command.fields.get(), &self.0.serving.kinds).map_err(HostError::Form)?;
+        let sealed = walked.seal(&self.0.keyring, request.company, request.id).await?;
+        let fields = RawValue::from_string(sealed).map_err(|cause| Fault::broken("seal a command", cause))?;
+        let command = Arc::new(Message { name: request.command.name.clone(), fields });
+        self.0.run(&Job { served, request, command, idempotency }).await
+    }
+
+    /// Decides a command whose fields are in the recorded form already, as triggers and deadlines give them.
+    pub async fn execute_sealed(&self, request: Request) -> Result<Answer, HostError> {
+        let served = self.0.admit(&request)?;
+        self.0.known(&served, &request).await?;
+        let idempotency = self.0.idempotency(&request).await?;
+        if let Some(answer) = self.0.answered(request.company, idempotency.as_ref()).await? {
+            return Ok(answer);
+        }
+        let command = Arc::new(request.command.clone());
+        self.0.run(&Job { served, request, command, idempotency }).await
+    }
+
+    /// An aggregate's state, now or in the past, with its personal fields sealed. `None` where it has (or had) no
+    /// entries.
+    pub async fn state(
+        &self,
+        company: CompanyId,
+        stream: &str,
+        id: Uuid,
+        as_of: Option<AsOf>,
+    ) -> Result<Option<Shown>, HostError> {
+        let inner = &self.0;
+        let served = inner.serving.stream(stream).ok_or(HostError::UnknownStream)?;
+        let kept = match as_of {
+            None => inner.shelf.load(company, served, id, true).await?.0,
+            Some(AsOf::Position(position)) => inner.shelf.past(company, served, id, position).await?,
+            Some(AsOf::Time(at)) => {
+                let position = self.ledger().position_at(company, at).await?;
+                inner.shelf.past(company, served, id, position).await?
+            }
+        };
+        Ok((kept.sequence > 0).then(|| Shown {
+            state: served.rules.show(&kept.state),
+            sequence: kept.sequence,
+            position: kept.position,
+            location: served.rules.location(&kept.state),
+        }))
+    }
+}
+
+impl Inner {
+    fn admit(&self, request: &Request) -> Result<Arc<Served>, HostError> {
+        let served = self.serving.stream(&request.stream).ok_or(HostError::UnknownStream)?;
+        match served.commands.get(&request.command.name) {
+            Some(command) if !command.internal || request.internal_allowed => Ok(Arc::clone(served)),
+            _ => Err(HostError::UnknownCommand),
+        }
+    }
+
+    /// Nothing without a company; keys neither.
+    async fn known(&self, served: &Served, request: &Request) -> Result<(), HostError> {
+        if founds(served, request) || self.standing(request.company, false).await?.is_some() {
+            Ok(())
+        } else {
+            Err(HostError::NoCompany)
+        }
+    }
+
+    /// The key under which the answer is remembered, with a keyed hash of what it is used for.
+    async fn idempotency(&self, request: &Request) -> Result<Option<Idempotency>, Fault> {
+        let Some(key) = &request.idempotency_key else { return Ok(None) };
+        let parts: [&[u8]; 4] = [
+            request.stream.as_bytes(),
+            request.id.as_bytes(),
+            request.command.name.as_bytes(),
+            request.command.fields.get().as_bytes(),
+        ];
+        Ok(Some(Idempotency {
+            actor: request.actor.to_string(),
+            for_ever: !matches!(request.actor, Actor::User { .. }),
+            key: key.clone(),
+            fingerprint: self.keyring.fingerprint(request.company, &parts).await?,
+        }))
+    }
+
+    /// What was answered under the request's key, where it was used before.
+    async fn answered(&self, company: CompanyId, key: Option<&Idempotency>) -> Result<Option<Answer>, HostError> {
+        let Some(key) = key else { return Ok(None) };
+        match self.shelf.ledger().answered(company, &key.actor, &key.key).await? {
+            Some(answered) if answered.fingerprint == key.fingerprint => Ok(Some(answered.answer)),
+            Some(_) => Err(HostError::KeyReused),
+            None => Ok(None),
+        }
+    }
+
+    async fn run(&self, job: &Job) -> Result<Answer, HostError> {
+        let mut fresh = false;
+        // Held while a command that met a conflict tries again, so that it meets none from this process.
+        let mut _turn = None;
+        for _ in 0..ATTEMPTS {
+            let (finished, rejection) = match self.attempt(job, fresh).await? {
+                Attempt::Stale => {
+                    fresh = true;
+                    continue;
+                }
+                Attempt::Decided(finished) => (finished, None),
+                Attempt::Rejected(finished, rejection) => (finished, Some(rejection)),
+            };
+            match self.record(job, finished, rejection).await {
+                Ok(answer) => return Ok(answer),
+                Err(AppendError::Conflict { stream, id, .. }) => {
+                    drop(_turn.take());
+                    _turn = Some(self.line(&stream, id).lock().await);
+                }
+                Err(AppendError::NoCompany) if founds(&job.served, &job.request) => {}
+                Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
+                Err(AppendError::Repeated(answered)) => {
+                    let same = job.idempotency.as_ref().is_some_and(|key| key.fingerprint == answered.fingerprint);
+                    return if same { Ok(answered.answer) } else { Err(HostError::KeyReused) };
+                }
+                Err(AppendError::Fault(fault)) => return Err(fault.into()),
+            }
+            fresh = true;
+        }
+        Err(HostError::Busy)
+    }
+
+    fn line(&self, stream: &str, id: Uuid) -> &tokio::sync::Mutex<()> {
+        let mixed = id.as_u128() ^ stream.bytes().fold(0, |sum: u128, byte| sum.wrapping_mul(31) + u128::from(byte));
+        let folded = (mixed >> 64) ^ mixed;
+        &self.lines[usize::try_from(folded % LINES as u128).unwrap_or_default()]
+    }
+
+    async fn attempt(&self, job: &Job, fresh: bool) -> Result<Attempt, HostError> {
+        let request = &job.request;
+        let origin = Origin {
+            company: request.company,
+            actor: request.actor.clone(),
+            location: request.location,
+            correlation: request.correlation.unwrap_or_else(|| request.command_id.cast()),
+        };
+        let standing = self.standing(request.company, fresh).await?;
+        let unit = Unit::new(&self.serving, &self.shelf, origin, fresh);
+        let decided = self.decide(job, &unit, standing).await;
+        // Whatever does not end in entries must rest on what the ledger says now.
+        let verified = unit.verified() && (fresh || decided.is_ok());
+        let finished = unit.finish();
+        match decided {
+            Ok(()) if !finished.drafts.is_empty() || verified => Ok(Attempt::Decided(finished)),
+            Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(finished, rejection)),
+            Err(Stop::Fault(fault)) => Err(fault.into()),
+            _ if !verified => Ok(Attempt::Stale),
+            Err(Stop::Mismatch(sequence)) => Err(HostError::SequenceMismatch { sequence }),
+            _ => Err(HostError::NotFound),
+        }
+    }
+
+    async fn decide(&self, job: &Job, unit: &Unit<'_>, standing: Option<Arc<Standing>>) -> Result<(), Stop> {
+        let request = &job.request;
+        let (_, seen) = unit.see(&job.served, request.id).await?;
+        let outside = |seen: &crate::unit::Seen| match (&request.scope, seen.served.rules.location(&seen.now.state)) {
+            (Some(scope), Some(location)) => seen.now.sequence > 0 && !scope.contains(&location),
+            _ => false,
+        };
+        if outside(&seen) {
+            return Err(Stop::NotFound);
+        }
+        if request.if_match.is_some_and(|sequence| sequence != seen.before) {
+            return Err(Stop::Mismatch(seen.before));
+        }
+        if let Some(rejection) = standing.as_deref().and_then(|standing| stands(standing, job)) {
+            return Err(Stop::Rejected(rejection));
+        }
+        let settings = standing.map(|standing| Arc::clone(&standing.settings)).unwrap_or_default();
+        let carrying = carry::Carrying::new(unit, request.command_id, settings, (self.clock)());
+        let task = Task {
+            stream: request.stream.clone(),
+            id: request.id,
+            command: Arc::clone(&job.command),
+            command_id: request.command_id,
+            causation: request.causation,
+        };
+        carrying.run(task, 0).await?;
+        let (_, seen) = unit.see(&job.served, request.id).await?;
+        if outside(&seen) { Err(Stop::NotFound) } else { Ok(()) }
+    }
+
+    /// Records what was decided; a refusal too, where its answer is to be remembered.
+    async fn record(
+        &self,
+        job: &Job,
+        mut finished: Finished,
+        rejection: Option<Rejection>,
+    ) -> Result<Answer, AppendError> {
+        let request = &job.request;
+        let checks = finished.checks();
+        let drafts = if rejection.is_some() { Vec::new() } else { std::mem::take(&mut finished.drafts) };
+        let founding = founds(&job.served, request) && checks.first().is_some_and(|check| check.sequence == 0);
+        let sequence = checks.first().map_or(0, |check| check.sequence);
+        let answer = Answer { command: request.command_id, position: 0, sequence, recorded: 0, rejection };
+        if drafts.is_empty() && (founding || job.idempotency.is_none()) {
+            let head = self.shelf.ledger().head(request.company).await?.unwrap_or_default();
+            return Ok(Answer { position: head.position, ..answer });
+        }
+        let shapes = self.adopted.as_ref().map(|adopted| adopted.unknown(&self.serving, request.company, &drafts));
+        let places: Vec<_> =
+            drafts.iter().filter_map(|draft| Some((self.serving.stream(&draft.stream)?.stream, draft.id))).collect();
+        let append = Append {
+            company: request.company,
+            founds: founding,
+            now: (self.clock)(),
+            checks,
+            drafts,
+            idempotency: job.idempotency.clone(),
+            answer,
+        };
+        let Appended { head, answer, .. } = self.appender.append(append).await?;
+        let last = last_positions(&places, head.position);
+        self.keep(request.company, finished, &last);
+        self.adopt(request, shapes.unwrap_or_default()).await;
+        Ok(answer)
+    }
+
+    /// Keeps the states after an append.
+    fn keep(&self, company: CompanyId, finished: Finished, last: &[(&'static str, Uuid, u64)]) {
+        for seen in finished.seen {
+            let place = last.iter().find(|(stream, id, _)| *stream == seen.served.stream && *id == seen.id);
+            let Some((stream, _, position)) = place else { continue };
+            self.shelf.keep(company, &seen.served, seen.id, Kept { position: *position, ..seen.now });
+            if *stream == standings::STREAM {
+                self.standings.forget(company);
+            }
+        }
+    }
+}
+
+/// Whether this is the founding of a company: the one command that needs none.
+fn founds(served: &Served, request: &Request) -> bool {
+    served.stream == standings::STREAM
+        && request.id == request.company.uuid()
+        && request.command.name == standings::FOUND
+}
+
+/// Why a company may not act now. What it is itself stays open, so that it can be made to act again.
+fn stands(standing: &Standing, job: &Job) -> Option<Rejection> {
+    if job.served.module == standings::MODULE {
+        return None;
+    }
+    if standing.closed {
+        Some(Rejection::new("company_closed", "the company is closed"))
+    } else if standing.suspended {
+        Some(Rejection::new("company_suspended", "the company is suspended"))
+    } else if !standing.has(job.served.module) {
+        Some(Rejection::new("module_off", format!("the company's plan does not include {}", job.served.module)))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,63 @@
+//! What companies are, kept for a moment: every command needs it and it hardly ever changes.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cnc_domain::{cloud_control::Standing, kernel::CompanyId, ledger::Fault};
+
+use super::Inner;
+use crate::cache::Recent;
+
+/// The stream that says it; its id is the company's.
+pub const STREAM: &str = "company";
+/// The command that founds a company.
+pub const FOUND: &str = "found";
+/// The module of companies.
+pub const MODULE: &str = "cloud_control";
+
+/// How long another process' change may go unseen by commands that are accepted.
+const KEPT: Duration = Duration::from_secs(1);
+
+pub struct Standings(Mutex<Recent<CompanyId, (Arc<Standing>, Instant)>>);
+
+impl Default for Standings {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(20_000)))
+    }
+}
+
+impl Standings {
+    /// Says that it has changed.
+    pub fn forget(&self, company: CompanyId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&company);
+    }
+
+    fn get(&self, company: CompanyId) -> Option<Arc<Standing>> {
+        let (standing, since) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&company)?;
+        (since.elapsed() < KEPT).then_some(standing)
+    }
+
+    fn put(&self, company: CompanyId, standing: &Arc<Standing>) {
+        let value = (Arc::clone(standing), Instant::now());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(company, value);
+    }
+}
+
+impl Inner {
+    /// A company's standing; read anew where that is asked for.
+    pub(super) async fn standing(&self, company: CompanyId, fresh: bool) -> Result<Option<Arc<Standing>>, Fault> {
+        if let Some(standing) = self.standings.get(company).filter(|_| !fresh) {
+            return Ok(Some(standing));
+        }
+        let Some(served) = self.serving.stream(STREAM) else { return Ok(None) };
+        let (kept, _) = self.shelf.load(company, served, company.uuid(), true).await?;
+        if kept.sequence == 0 {
+            return Ok(None);
+        }
+        let standing = Arc::new((self.serving.standing)(&kept.state));
+        self.standings.put(company, &standing);
+        Ok(Some(standing))
+    }
+}
