@@ -193,7 +193,7 @@ impl Aggregate for Alert {
     fn evolve(&mut self, event: Event) {
         match event {
             Event::Raised { about, location, kind, due, facts } => {
-                *self = Self::raised(about, location, kind, due, facts)
+                *self = Self::raised(about, location, kind, due, facts);
             }
             Event::Acknowledged => self.state = AlertState::Acknowledged,
             Event::Snoozed { until } => (self.state, self.snoozed_until) = (AlertState::Snoozed, Some(until)),

@@ -21,3 +21,39 @@ pub const MODULE: Module = Module {
     aggregates: &[aggregate::<Alert>(), aggregate::<DispatchSession>(), aggregate::<TruckJourney>()],
     triggers: &[fold::<triggers::JourneyAlerts>(), fold::<triggers::Understaffed>()],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::schema::Schemas;
+
+    #[test]
+    fn every_message_and_field_says_what_it_is() {
+        let mut schemas = Schemas::default();
+        for rules in MODULE.aggregates {
+            let contract = rules.contract(&mut schemas);
+            for message in contract.commands.iter().chain(&contract.events).chain(&contract.refusals) {
+                assert!(!message.about.is_empty(), "{}.{} has no docs", contract.stream, message.name);
+                for (field, schema) in message.schema["properties"].as_object().expect("a message has fields") {
+                    let described = schema.get("description").is_some();
+                    assert!(described, "{}.{}: {field} has no docs", contract.stream, message.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_sent_in_clear_and_recorded_sealed() {
+        let contract = crate::kernel::aggregate::<TruckJourney>().contract(&mut Schemas::default());
+        let schema = |messages: &[crate::kernel::schema::MessageContract], name: &str| {
+            messages.iter().find(|message| message.name == name).expect("is known").schema.clone()
+        };
+        let sent = schema(&contract.commands, "record_gps")["properties"]["fixes"].clone();
+        assert_eq!((sent["type"].as_str(), sent["x-personal"].as_str()), (Some("array"), Some("fixes")));
+        assert_eq!(sent["maxItems"], 500);
+        let recorded = schema(&contract.events, "gps_recorded")["properties"]["fixes"].clone();
+        assert!(recorded["properties"]["sealed"].is_object() && recorded["properties"]["part"].is_object());
+        let stop = schema(&contract.commands, "plan")["properties"]["stops"]["items"].clone();
+        assert!(stop["properties"]["address"].to_string().contains("x-personal"), "{stop}");
+    }
+}

@@ -226,7 +226,8 @@ mod tests {
         TruckJourney::given(departed()).at(NOON).when(delay(20)).then([delayed()]);
         TruckJourney::given(departed()).when(delay(0)).refused(Refusal::NoDelay);
         let mut journey = TruckJourney::default();
-        [delayed(), delayed()].into_iter().for_each(|event| journey.evolve(event));
+        journey.evolve(delayed());
+        journey.evolve(delayed());
         assert_eq!(journey.delayed_minutes, Minutes(40));
     }
 
@@ -263,7 +264,8 @@ mod tests {
         TruckJourney::given(departed()).at(NOON).when(report()).then([reported(NOON)]);
         let mut journey = TruckJourney::default();
         let newest = NOON.plus(Minutes(5));
-        [reported(newest), reported(NOON)].into_iter().for_each(|event| journey.evolve(event));
+        journey.evolve(reported(newest));
+        journey.evolve(reported(NOON));
         assert_eq!(journey.status.map(|status| status.occurred_at), Some(newest));
     }
 
