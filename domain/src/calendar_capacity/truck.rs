@@ -94,6 +94,9 @@ pub enum Refusal {
         /// Which.
         field: String,
     },
+    /// A cost below nothing.
+    #[error("what an hour costs cannot be negative")]
+    NegativeCost,
     /// A window ends before it starts.
     #[error("the window ends before it starts")]
     WindowBackwards {
@@ -209,7 +212,7 @@ impl Truck {
             return Err(Refusal::NotPositive { field: field.into() });
         }
         if particulars.cost_per_hour.0 < 0 {
-            return Err(Refusal::NotPositive { field: "cost_per_hour".into() });
+            return Err(Refusal::NegativeCost);
         }
         Ok(Event::Commissioned(particulars).into())
     }
@@ -271,3 +274,6 @@ impl Truck {
         if self.reservations.holds(journey) { Event::Released { journey }.into() } else { Decision::nothing() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -438,3 +438,6 @@ fn known_modules(modules: &BTreeSet<String>) -> Result<(), Refusal> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,3 +182,6 @@ fn is_timezone(name: &str) -> bool {
     };
     name == "UTC" || (name.contains('/') && name.split('/').all(part))
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,3 +227,6 @@ fn not_me(context: &Context) -> Result<(), Refusal> {
 fn known_role(role: &str) -> Result<(), Refusal> {
     if ROLES.contains(&role) { Ok(()) } else { Err(Refusal::UnknownRole { role: role.into() }) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -383,3 +383,6 @@ impl Licence {
         self.class > LicenceClass::Learner && self.expires >= window.end
     }
 }
+
+#[cfg(test)]
+mod tests;

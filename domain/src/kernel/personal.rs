@@ -69,9 +69,11 @@ pub struct Sealed {
     /// Which of the subject's keys.
     pub key: Uuid,
     /// The nonce: 12 bytes in base64 (URL alphabet, no padding).
+    #[schemars(extend("examples" = ["AAECAwQFBgcICQoL"]))]
     pub nonce: String,
     /// Ciphertext and tag in base64 (URL alphabet, no padding).
     #[serde(rename = "box")]
+    #[schemars(extend("examples" = ["c2FtcGxlIGNpcGhlcnRleHQgYW5kIHRhZw"]))]
     pub ciphertext: String,
     /// A random token that equal values of a kind share within a company.
     #[serde(default, skip_serializing_if = "Option::is_none")]
