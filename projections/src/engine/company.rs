@@ -224,7 +224,7 @@ impl CompanyFolds {
     }
 }
 
-/// Records that an entry stopped a fold. Where positions were not written, what led here is folded again.
+/// Records that an entry stopped a fold.
 async fn stop(inner: &Inner, worker: &mut Worker, position: Position, reason: &str) -> Result<(), Fault> {
     let id = worker.row.id.clone();
     tracing::error!(company = %id.company, fold = id.fold, version = id.version, position, reason, "a fold has stopped");

@@ -271,7 +271,6 @@ impl Worker {
     /// Takes note of the entry that stopped it.
     pub fn stopped(&mut self, poisoned: Poisoned) {
         self.forget();
-        self.at = self.row.position;
         self.row.poisoned = Some(poisoned);
         self.row.starts = 0;
     }

@@ -1,6 +1,7 @@
 //! Where documents and the positions of folds are kept.
 
 mod plan;
+mod postgres;
 mod sqlite;
 mod storage;
 
@@ -37,8 +38,7 @@ impl Store {
 
     /// Opens the store of a Postgres database.
     pub async fn postgres(url: &str) -> Result<Self, Fault> {
-        let _ = url;
-        Err(Fault::passing("opening the store", "not connected"))
+        Self::over(Arc::new(postgres::Postgres::connect(url).await?)).await
     }
 
     /// The row of a view under `key`, where there is one and `scope` may see it.

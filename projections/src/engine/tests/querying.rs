@@ -1,0 +1,135 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use cnc_domain::kernel::fold;
+use tempfile::TempDir;
+
+use super::{
+    ACME, NORTH, Running, SOUTH, ZETA, put_in, till, views,
+    world::{Event, Ledgers, Sums},
+};
+use crate::{Query, QueryError};
+
+async fn filled() -> (Arc<Ledgers>, TempDir, Running) {
+    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+    for number in 0..50_u8 {
+        let location = if number % 2 == 0 { NORTH } else { SOUTH };
+        let tag = if number % 5 == 0 { "card" } else { "cash" };
+        let amount = i64::from(number / 10) * 50;
+        feed.tell(ACME, till(number.into()), Event::PutIn { amount, location: Some(location), tag: tag.into() });
+    }
+    feed.tell(ZETA, till(99), put_in(1));
+    let running = Running::start(&feed, folder.path(), views(&[fold::<Sums<1>>()])).await;
+    running.reached(ACME, "sums", 50).await;
+    running.reached(ZETA, "sums", 1).await;
+    (feed, folder, running)
+}
+
+fn filter(name: &str, value: &str) -> Query {
+    Query { filters: vec![(name.into(), value.into())], limit: 100, ..Query::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_found_by_declared_filters_only() {
+    let (_feed, _folder, running) = filled().await;
+    for (name, value, found) in [("tags", "card", 10), ("much", "true", 30), ("total", "50", 10), ("tags", "gold", 0)] {
+        let page = running.store.query(ACME, "sums", &filter(name, value)).await.expect("answers");
+        assert_eq!((page.rows.len(), page.position), (found, 50), "{name}={value}");
+    }
+    let ask = async |query: Query| running.store.query(ACME, "sums", &query).await;
+    assert!(matches!(ask(filter("last", "1")).await, Err(QueryError::UnknownFilter(_))));
+    assert!(matches!(ask(filter("total", "many")).await, Err(QueryError::WrongValue { .. })));
+    assert!(matches!(ask(Query { limit: 501, ..Query::default() }).await, Err(QueryError::Limit)));
+    let sort = Some(("tags".to_owned(), false));
+    assert!(matches!(ask(Query { sort, limit: 1, ..Query::default() }).await, Err(QueryError::UnknownSort(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_by_cursor_give_every_row_once_in_order() {
+    let (_feed, _folder, running) = filled().await;
+    for descending in [false, true] {
+        let mut query = Query { sort: Some(("total".into(), descending)), limit: 7, ..Query::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = running.store.query(ACME, "sums", &query).await.expect("answers");
+            found.extend(page.rows.into_iter().map(|row| (row.doc["total"].as_i64(), row.key)));
+            query.cursor = page.next;
+            if query.cursor.is_none() {
+                break;
+            }
+        }
+        let mut sorted = found.clone();
+        sorted.sort();
+        sorted.dedup();
+        if descending {
+            sorted.reverse();
+        }
+        assert_eq!((found.len(), &found), (50, &sorted));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_another_query_is_refused() {
+    let (_feed, _folder, running) = filled().await;
+    let query = Query { limit: 5, ..Query::default() };
+    let cursor = running.store.query(ACME, "sums", &query).await.expect("answers").next;
+    for cursor in [cursor, Some("AAAA".into())] {
+        let other = Query { cursor, ..filter("tags", "card") };
+        assert!(matches!(running.store.query(ACME, "sums", &other).await, Err(QueryError::Cursor)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_bound_to_a_branch_sees_that_branch_of_that_company() {
+    let (_feed, _folder, running) = filled().await;
+    let scope = Some(BTreeSet::from([SOUTH]));
+    let query = Query { scope: scope.clone(), limit: 100, ..Query::default() };
+    let page = running.store.query(ACME, "sums", &query).await.expect("answers");
+    assert_eq!(page.rows.len(), 25);
+    assert!(page.rows.iter().all(|row| row.location == Some(SOUTH)));
+    let north = till(0).to_string();
+    assert!(running.store.get(ACME, "sums", &north, scope.as_ref()).await.expect("reads").is_none());
+    assert!(running.store.get(ACME, "sums", &north, None).await.expect("reads").is_some());
+    assert!(running.store.get(ZETA, "sums", &north, None).await.expect("reads").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restricted_members_stand_apart() {
+    let (_feed, _folder, running) = filled().await;
+    let row = running.store.get(ACME, "sums", &till(20).to_string(), None).await.expect("reads").expect("is there");
+    assert_eq!((row.doc.get("last"), row.restricted), (None, Some(serde_json::json!({ "last": 100 }))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_learn_of_every_change_and_of_what_was_before_it() {
+    let (feed, _folder, running) = filled().await;
+    let mut changes = running.engine.changes();
+    let mut seen = running.store.position(ACME, "sums").await.expect("reads");
+    let moved = Event::PutIn { amount: 1, location: Some(SOUTH), tag: "cash".into() };
+    feed.aside(ACME);
+    for event in [moved, Event::TakenAway] {
+        feed.tell(ACME, till(0), event.clone());
+        let told = changes.recv().await.expect("is told");
+        let change = &told[0];
+        assert!(change.previous <= seen && change.position > seen, "{change:?} after {seen}");
+        assert_eq!(
+            (change.key.clone(), change.row.is_some()),
+            (till(0).to_string(), !matches!(event, Event::TakenAway))
+        );
+        seen = change.position;
+    }
+    let since = |scope| {
+        let store = running.store.clone();
+        async move {
+            store
+                .changes_since(ACME, "sums", 50, Some(&BTreeSet::from([scope])))
+                .await
+                .expect("reads")
+                .expect("is known")
+        }
+    };
+    for branch in [NORTH, SOUTH] {
+        let changes = since(branch).await;
+        assert_eq!(changes.iter().map(|change| change.row.is_some()).collect::<Vec<_>>(), [false], "{branch}");
+    }
+    assert!(running.store.changes_since(ACME, "sums", 500, None).await.expect("reads").is_none());
+}

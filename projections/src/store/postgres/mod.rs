@@ -1,0 +1,246 @@
+//! Documents in Postgres: views in the schema `cnc_views`, what triggers keep and send in `cnc`, beside the ledger.
+//!
+//! Who reads, reads as the role `cnc_read`, under forced row security by company and location.
+
+mod builds;
+mod outbox;
+mod reading;
+mod schema;
+mod writing;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use cnc_domain::{
+    kernel::{CompanyId, LocationId, Timestamp},
+    ledger::{Fault, Position},
+};
+use sqlx::{PgPool, Postgres as Db, Transaction, postgres::PgPoolOptions};
+use tokio::sync::Notify;
+
+use super::{
+    Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
+    storage::{Standing, now},
+};
+use crate::{Change, Page, Query, QueryError, Row};
+
+const CONNECTIONS: u32 = 16;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Tx = Transaction<'static, Db>;
+
+pub(crate) struct Postgres {
+    pool: PgPool,
+    filled: Notify,
+}
+
+/// The schema that a fold's tables are in.
+fn schema(trigger: bool) -> &'static str {
+    if trigger { "cnc" } else { "cnc_views" }
+}
+
+/// What a failed statement means: lost connections, full disks, timeouts pass; broken data does not.
+fn fault(doing: &'static str) -> impl Fn(sqlx::Error) -> Fault {
+    move |error| match &error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default().into_owned();
+            let broken = code.starts_with("22") || code.starts_with("23") || code.starts_with("42");
+            if broken { Fault::broken(doing, error) } else { Fault::passing(doing, error) }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Fault::broken(doing, error),
+        _ => Fault::passing(doing, error),
+    }
+}
+
+impl Postgres {
+    /// Connects, and makes what is missing.
+    pub async fn connect(url: &str) -> Result<Self, Fault> {
+        let options = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
+        let pool = options.connect(url).await.map_err(fault("opening the store"))?;
+        schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
+        Ok(Self { pool, filled: Notify::new() })
+    }
+
+    async fn begin(&self, doing: &'static str) -> Result<Tx, Fault> {
+        self.pool.begin().await.map_err(fault(doing))
+    }
+
+    /// One snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
+    async fn reading(
+        &self,
+        doing: &'static str,
+        company: CompanyId,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Tx, Fault> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut tx = self.pool.begin_with(begin).await.map_err(fault(doing))?;
+        schema::become_reader(&mut tx, company, scope).await.map_err(fault(doing))?;
+        Ok(tx)
+    }
+}
+
+/// Does something in one transaction that writes.
+macro_rules! write {
+    ($self:ident, $doing:literal, |$tx:ident| $work:expr) => {{
+        let mut $tx = $self.begin($doing).await?;
+        let result = $work.await.map_err(fault($doing))?;
+        $tx.commit().await.map_err(fault($doing))?;
+        Ok(result)
+    }};
+}
+
+#[async_trait]
+impl Storage for Postgres {
+    async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
+        write!(self, "making the tables of folds", |tx| schema::prepare(&mut tx, plans))
+    }
+
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault> {
+        write!(self, "registering a trigger", |tx| builds::register(&mut tx, plan.fold, heads))
+    }
+
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+        write!(self, "opening a fold", |tx| builds::open(&mut tx, plan, company))
+    }
+
+    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
+        write!(self, "counting a fold's start", |tx| builds::count_start(&mut tx, schema(trigger), id))
+    }
+
+    async fn load(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        wanted: Vec<Wanted>,
+    ) -> Result<Vec<(usize, String, String)>, Fault> {
+        reading::load(&self.pool, plan, id, wanted).await.map_err(fault("loading documents"))
+    }
+
+    async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault> {
+        let doing = "writing documents";
+        // A lost tail of views is folded again; what triggers send is as durable as the ledger.
+        let begin = if trigger { "BEGIN" } else { "BEGIN; SET LOCAL synchronous_commit TO OFF" };
+        let mut tx = self.pool.begin_with(begin).await.map_err(fault(doing))?;
+        let commit = writing::commit(&mut tx, schema(trigger), now, &writes).await.map_err(fault(doing))?;
+        tx.commit().await.map_err(fault(doing))?;
+        if writes.iter().any(|write| !write.parcels.is_empty() || !write.deadlines.is_empty()) {
+            self.filled.notify_one();
+        }
+        Ok(commit)
+    }
+
+    async fn poison(
+        &self,
+        trigger: bool,
+        id: &FoldId,
+        position: Position,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Poisoned, Fault> {
+        write!(self, "recording an entry that cannot be folded", |tx| builds::poison(
+            &mut tx,
+            schema(trigger),
+            id,
+            position,
+            reason,
+            now
+        ))
+    }
+
+    async fn retry(&self, trigger: bool, id: &FoldId) -> Result<(), Fault> {
+        write!(self, "retrying a fold", |tx| builds::retry(&mut tx, schema(trigger), id))
+    }
+
+    async fn skip(
+        &self,
+        trigger: bool,
+        id: &FoldId,
+        position: Position,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        write!(self, "skipping an entry", |tx| builds::skip(&mut tx, schema(trigger), id, position, by, now))
+    }
+
+    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault> {
+        let mut rows = Vec::new();
+        for trigger in [false, true] {
+            let found = builds::rows(&self.pool, schema(trigger), company).await.map_err(fault("reading folds"))?;
+            rows.extend(found.into_iter().map(|row| (trigger, row)));
+        }
+        Ok(rows)
+    }
+
+    async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+        let silent = Position::try_from(i64::MAX).unwrap_or_default();
+        write!(self, "starting a build", |tx| builds::insert(&mut tx, plan, company, Standing::Scratch, silent, now()))
+    }
+
+    async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault> {
+        write!(self, "swapping builds", |tx| builds::swap(&mut tx, trigger, id))
+    }
+
+    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault> {
+        let mut dropped = 0;
+        loop {
+            let (some, done) = self.drop_some(trigger, id).await?;
+            dropped += some;
+            if done {
+                return Ok(dropped);
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        shelf: usize,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Option<LocationId>, String)>, Fault> {
+        reading::page(&self.pool, plan, id, shelf, after, limit).await.map_err(fault("reading documents"))
+    }
+
+    async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault> {
+        reading::standing(&self.pool, company, folds).await.map_err(fault("reading positions"))
+    }
+
+    async fn get(
+        &self,
+        plan: &Arc<Plan>,
+        company: CompanyId,
+        key: &str,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Row>, Fault> {
+        let mut tx = self.reading("reading a document", company, scope).await?;
+        reading::get(&mut tx, plan, company, key, scope).await.map_err(fault("reading a document"))
+    }
+
+    async fn query(&self, plan: &Arc<Plan>, company: CompanyId, query: &Query) -> Result<Page, QueryError> {
+        let asked = reading::Asked::of(plan, query)?;
+        let mut tx = self.reading("querying a view", company, query.scope.as_ref()).await?;
+        Ok(reading::query(&mut tx, plan, company, query, &asked).await.map_err(fault("querying a view"))?)
+    }
+
+    async fn changes_since(
+        &self,
+        plan: &Arc<Plan>,
+        company: CompanyId,
+        position: Position,
+        scope: Option<&BTreeSet<LocationId>>,
+    ) -> Result<Option<Vec<Change>>, Fault> {
+        let mut tx = self.reading("reading changes", company, scope).await?;
+        reading::changes_since(&mut tx, plan, company, position, scope).await.map_err(fault("reading changes"))
+    }
+
+    async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {
+        write!(self, "forgetting removals", |tx| builds::forget_removals(&mut tx, before))
+    }
+}
+
+impl Postgres {
+    async fn drop_some(&self, trigger: bool, id: &FoldId) -> Result<(u64, bool), Fault> {
+        write!(self, "dropping a build", |tx| builds::drop_some(&mut tx, schema(trigger), id))
+    }
+}

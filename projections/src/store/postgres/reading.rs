@@ -1,0 +1,273 @@
+//! Reading documents from Postgres, each time on one snapshot: a page and its position belong together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cnc_domain::{
+    kernel::{CompanyId, LocationId},
+    ledger::Position,
+};
+use serde_json::Value;
+use sqlx::{PgPool, Postgres as Db, QueryBuilder, Result, Row as _, postgres::PgRow};
+
+use super::{
+    super::{FoldId, FoldRow, Form, LivePosition, Plan, Wanted, storage::CHANGES_MAX, whole},
+    Tx,
+    builds::{self, int},
+    schema,
+};
+use crate::{Change, Page, Query, QueryError, Row};
+
+const COLUMNS: &str = "key, location::text, position, doc::text, restricted::text";
+
+type Scope<'a> = Option<&'a BTreeSet<LocationId>>;
+
+fn table(plan: &Plan, shelf: usize, version: u32) -> String {
+    format!("{}.\"{}\"", super::schema(plan.trigger), plan.table(shelf, version))
+}
+
+pub(super) async fn load(
+    pool: &PgPool,
+    plan: &Plan,
+    id: &FoldId,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<(usize, String, String)>> {
+    let mut loaded = Vec::new();
+    for Wanted { shelf, keys } in wanted {
+        let text = format!(
+            "SELECT key, doc::text, restricted::text FROM {}
+             WHERE company = $1::uuid AND build = $2 AND key = ANY ($3)",
+            table(plan, shelf, plan.version)
+        );
+        let query = sqlx::query(&text).bind(id.company.to_string()).bind(id.build).bind(keys);
+        for row in query.fetch_all(pool).await? {
+            let restricted: Option<String> = row.try_get(2)?;
+            loaded.push((shelf, row.try_get(0)?, whole(row.try_get(1)?, restricted.as_deref())));
+        }
+    }
+    Ok(loaded)
+}
+
+pub(super) async fn page(
+    pool: &PgPool,
+    plan: &Plan,
+    id: &FoldId,
+    shelf: usize,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<(String, Option<LocationId>, String)>> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM {} WHERE company = $1::uuid AND build = $2 AND key > $3 ORDER BY key LIMIT $4",
+        table(plan, shelf, id.version)
+    );
+    let query = sqlx::query(&text).bind(id.company.to_string()).bind(id.build).bind(after).bind(int(limit as u64));
+    let rows = query.fetch_all(pool).await?;
+    let documents = rows.iter().map(|row| {
+        let restricted: Option<String> = row.try_get(4)?;
+        Ok((row.try_get(0)?, location(row)?, whole(row.try_get(3)?, restricted.as_deref())))
+    });
+    documents.collect()
+}
+
+pub(super) async fn standing(pool: &PgPool, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>> {
+    let rows = sqlx::query(
+        "SELECT company::text, fold, position FROM cnc_views.folds
+         WHERE standing = 'live' AND ($1::text IS NULL OR company = $1::uuid) AND fold = ANY ($2)",
+    )
+    .bind(company.map(|company| company.to_string()))
+    .bind(folds.to_vec())
+    .fetch_all(pool)
+    .await?;
+    let positions = rows.iter().map(|row| {
+        let company = parsed(&row.try_get::<String, _>(0)?)?;
+        Ok(LivePosition { company, fold: row.try_get(1)?, position: position(row, 2)? })
+    });
+    positions.collect()
+}
+
+async fn live(tx: &mut Tx, plan: &Plan, company: CompanyId) -> Result<Option<FoldRow>> {
+    builds::live(tx, super::schema(plan.trigger), company, plan.fold, false).await
+}
+
+/// The start of a statement over a build's main documents that a scope may see.
+fn select<'q>(columns: &str, plan: &Plan, live: &FoldRow, scope: Scope<'_>) -> QueryBuilder<'q, Db> {
+    let mut query =
+        QueryBuilder::new(format!("SELECT {columns} FROM {} WHERE company = ", table(plan, 0, live.id.version)));
+    query.push_bind(live.id.company.to_string()).push("::uuid AND build = ").push_bind(live.id.build);
+    within(&mut query, scope);
+    query
+}
+
+fn within(query: &mut QueryBuilder<'_, Db>, scope: Scope<'_>) {
+    if let Some(scope) = scope {
+        let locations: Vec<String> = scope.iter().map(ToString::to_string).collect();
+        query.push(" AND (location IS NULL OR location = ANY (").push_bind(locations).push("::text[]::uuid[]))");
+    }
+}
+
+pub(super) async fn get(
+    tx: &mut Tx,
+    plan: &Plan,
+    company: CompanyId,
+    key: &str,
+    scope: Scope<'_>,
+) -> Result<Option<Row>> {
+    let Some(live) = live(tx, plan, company).await? else { return Ok(None) };
+    let mut query = select(COLUMNS, plan, &live, scope);
+    query.push(" AND key = ").push_bind(key.to_owned());
+    query.build().fetch_optional(&mut **tx).await?.as_ref().map(row).transpose()
+}
+
+/// A query with its members looked up and its values read.
+pub(super) struct Asked {
+    /// Conditions up to what they are compared with.
+    filters: Vec<(String, String)>,
+    /// The expression that is sorted by, beside the key, and what stands there.
+    by: Option<(String, Form)>,
+    descending: bool,
+    after: Option<(Value, String)>,
+}
+
+impl Asked {
+    pub fn of(plan: &Plan, query: &Query) -> std::result::Result<Self, QueryError> {
+        let filters = query.filters.iter().map(|(name, value)| filter(plan, name, value));
+        let by = match &query.sort {
+            Some((name, _)) if name != "key" => {
+                let sort = plan.tables[0].sorts.iter().find(|sort| sort.name == name);
+                let sort = sort.ok_or_else(|| QueryError::UnknownSort(name.clone()))?;
+                Some((schema::sorted(sort.name, sort.form), sort.form))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            filters: filters.collect::<std::result::Result<_, _>>()?,
+            by,
+            descending: query.sort.as_ref().is_some_and(|(_, descending)| *descending),
+            after: query.starts_after(plan.fold)?,
+        })
+    }
+
+    /// Goes on after the last row of the page before.
+    fn go_on(&self, query: &mut QueryBuilder<'_, Db>) {
+        let Some((value, key)) = &self.after else { return };
+        let than = if self.descending { "<" } else { ">" };
+        match &self.by {
+            Some((by, Form::Integer)) => {
+                query.push(format!(" AND ({by}, key) {than} (")).push_bind(value.as_i64().unwrap_or(0)).push(", ");
+            }
+            Some((by, _)) => {
+                let text = value.as_str().unwrap_or_default().to_owned();
+                query.push(format!(" AND ({by}, key) {than} (")).push_bind(text).push(", ");
+            }
+            None => {
+                query.push(format!(" AND (key) {than} ("));
+            }
+        }
+        query.push_bind(key.clone()).push(")");
+    }
+}
+
+fn filter(plan: &Plan, name: &str, value: &str) -> std::result::Result<(String, String), QueryError> {
+    let filter = plan.tables[0].filters.iter().find(|filter| filter.name == name);
+    let filter = filter.ok_or_else(|| QueryError::UnknownFilter(name.into()))?;
+    let wrong = |form| QueryError::WrongValue { filter: name.into(), form };
+    let is = format!("{} = ", schema::member(filter.name));
+    Ok(match filter.form {
+        Form::Text => (is, value.to_owned()),
+        Form::Integer => (is, value.parse::<i64>().map_err(|_| wrong("a whole number"))?.to_string()),
+        Form::Boolean => (is, value.parse::<bool>().map_err(|_| wrong("true or false"))?.to_string()),
+        Form::List => (format!("{} ? ", schema::list(filter.name)), value.to_owned()),
+    })
+}
+
+pub(super) async fn query(tx: &mut Tx, plan: &Plan, company: CompanyId, query: &Query, asked: &Asked) -> Result<Page> {
+    let Some(live) = live(tx, plan, company).await? else { return Ok(Page::default()) };
+    let by = asked.by.as_ref().map_or("''::text", |(by, _)| by);
+    let mut statement = select(&format!("{COLUMNS}, {by}"), plan, &live, query.scope.as_ref());
+    for (condition, value) in &asked.filters {
+        statement.push(format!(" AND {condition}")).push_bind(value.clone());
+    }
+    asked.go_on(&mut statement);
+    let order = if asked.descending { "DESC" } else { "ASC" };
+    let first = asked.by.as_ref().map_or_else(String::new, |(by, _)| format!("{by} {order}, "));
+    statement.push(format!(" ORDER BY {first}key {order} LIMIT {}", query.limit + 1));
+    let found = statement.build().fetch_all(&mut **tx).await?;
+    let more = found.len() > query.limit;
+    let mut next = None;
+    let mut rows = Vec::with_capacity(query.limit.min(found.len()));
+    for found in found.iter().take(query.limit) {
+        rows.push(row(found)?);
+    }
+    if let Some(last) = found.get(query.limit - 1).filter(|_| more) {
+        let value = match &asked.by {
+            Some((_, Form::Integer)) => last.try_get::<i64, _>(5)?.into(),
+            _ => last.try_get::<String, _>(5)?.into(),
+        };
+        next = rows.last().map(|row| query.cursor_after(plan.fold, value, &row.key));
+    }
+    Ok(Page { rows, next, position: live.position })
+}
+
+pub(super) async fn changes_since(
+    tx: &mut Tx,
+    plan: &Plan,
+    company: CompanyId,
+    since: Position,
+    scope: Scope<'_>,
+) -> Result<Option<Vec<Change>>> {
+    let Some(live) = live(tx, plan, company).await? else { return Ok((since == 0).then(Vec::new)) };
+    if since < live.horizon || since > live.position {
+        return Ok(None);
+    }
+    let change = |key: String, location, row, was_location| Change {
+        company,
+        view: plan.fold,
+        key,
+        position: live.position,
+        previous: since,
+        location,
+        row,
+        was_location,
+    };
+    let limit = CHANGES_MAX + 1;
+    let mut changes = BTreeMap::new();
+    let mut gone = QueryBuilder::<Db>::new("SELECT key, location::text FROM cnc_views.removals WHERE company = ");
+    gone.push_bind(company.to_string()).push("::uuid AND fold = ").push_bind(plan.fold);
+    gone.push(" AND position > ").push_bind(int(since));
+    within(&mut gone, scope);
+    gone.push(format!(" LIMIT {limit}"));
+    for row in gone.build().fetch_all(&mut **tx).await? {
+        let key: String = row.try_get(0)?;
+        changes.insert(key.clone(), change(key, None, None, location(&row)?));
+    }
+    let mut changed = select(COLUMNS, plan, &live, scope);
+    changed.push(" AND position > ").push_bind(int(since)).push(format!(" LIMIT {limit}"));
+    for found in changed.build().fetch_all(&mut **tx).await? {
+        let row = row(&found)?;
+        changes.insert(row.key.clone(), change(row.key.clone(), row.location, Some(row), None));
+    }
+    Ok((changes.len() < limit).then(|| changes.into_values().collect()))
+}
+
+fn row(row: &PgRow) -> Result<Row> {
+    let json = |text: &str| serde_json::from_str(text).map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)));
+    let restricted: Option<String> = row.try_get(4)?;
+    Ok(Row {
+        key: row.try_get(0)?,
+        location: location(row)?,
+        position: position(row, 2)?,
+        doc: json(&row.try_get::<String, _>(3)?)?,
+        restricted: restricted.map(|text| json(&text)).transpose()?,
+    })
+}
+
+fn location(row: &PgRow) -> Result<Option<LocationId>> {
+    row.try_get::<Option<String>, _>(1)?.map(|text| parsed(&text)).transpose()
+}
+
+fn position(row: &PgRow, column: usize) -> Result<Position> {
+    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0))
+}
+
+fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &str) -> Result<T> {
+    text.parse().map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)))
+}

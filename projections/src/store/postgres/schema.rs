@@ -1,0 +1,156 @@
+//! Tables, indexes, the role that reads, and row security.
+
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+
+use cnc_domain::kernel::{CompanyId, LocationId};
+use sqlx::{Executor, PgPool, Result};
+
+use super::{
+    super::{Form, Plan, Table},
+    Tx, schema,
+};
+
+/// Taken while tables are made, so that processes that start at once do not get in each other's way.
+const MAKING: i64 = 0x636e_635f_666f_6c64;
+
+/// The role may be another's to make, or made by another at this moment; without it, readers read as who connects.
+const READER: &str = "DO $$ BEGIN
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read') THEN CREATE ROLE cnc_read NOLOGIN; END IF;
+    IF NOT pg_has_role(current_user, 'cnc_read', 'MEMBER') THEN EXECUTE format('GRANT cnc_read TO %I', current_user); END IF;
+EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL; END $$";
+
+/// Makes what all folds share.
+pub(super) async fn make(pool: &PgPool) -> Result<()> {
+    let mut tx = pool.begin().await?;
+    lock(&mut tx).await?;
+    tx.execute(READER).await?;
+    for trigger in [false, true] {
+        let text = include_str!("tables.sql").replace("{schema}", schema(trigger));
+        tx.execute(text.as_str()).await?;
+    }
+    tx.execute(secure("cnc_views.folds", false).as_str()).await?;
+    tx.execute(secure("cnc_views.removals", true).as_str()).await?;
+    tx.commit().await
+}
+
+/// Makes the tables of these folds.
+pub(super) async fn prepare(tx: &mut Tx, plans: &[Arc<Plan>]) -> Result<()> {
+    lock(tx).await?;
+    for plan in plans {
+        let schema = schema(plan.trigger);
+        for (shelf, table) in plan.tables.iter().enumerate() {
+            let known = sqlx::query(&format!(
+                "INSERT INTO {schema}.fold_tables (fold, version, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+            ))
+            .bind(plan.fold)
+            .bind(i64::from(plan.version))
+            .bind(table.document)
+            .execute(&mut **tx)
+            .await?;
+            if known.rows_affected() > 0 {
+                tx.execute(ddl(schema, &plan.table(shelf, plan.version), table, !plan.trigger).as_str()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn lock(tx: &mut Tx) -> Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MAKING).execute(&mut **tx).await.map(drop)
+}
+
+fn ddl(schema: &str, name: &str, table: &Table, served: bool) -> String {
+    let mut text = format!(
+        "CREATE TABLE IF NOT EXISTS {schema}.\"{name}\" (company uuid NOT NULL, build bigint NOT NULL,
+            key text COLLATE \"C\" NOT NULL, location uuid, position bigint NOT NULL, doc json NOT NULL, restricted json,
+            PRIMARY KEY (company, build, key));
+         CREATE INDEX IF NOT EXISTS \"{name}_position\" ON {schema}.\"{name}\" (company, build, position);"
+    );
+    for filter in &table.filters {
+        let column = filter.name.replace('.', "_");
+        let _ = match filter.form {
+            Form::List => write!(
+                text,
+                "CREATE INDEX IF NOT EXISTS \"{name}_is_{column}\" ON {schema}.\"{name}\" USING gin ({});",
+                list(filter.name)
+            ),
+            _ => write!(
+                text,
+                "CREATE INDEX IF NOT EXISTS \"{name}_is_{column}\" ON {schema}.\"{name}\" (company, build, {}, key);",
+                member(filter.name)
+            ),
+        };
+    }
+    for sort in &table.sorts {
+        let column = sort.name.replace('.', "_");
+        let by = sorted(sort.name, sort.form);
+        let _ = write!(
+            text,
+            "CREATE INDEX IF NOT EXISTS \"{name}_by_{column}\" ON {schema}.\"{name}\" (company, build, {by}, key);"
+        );
+    }
+    if served {
+        text += &secure(&format!("{schema}.\"{name}\""), true);
+    }
+    text
+}
+
+/// Forces row security: the reading role sees one company and some locations of it, others are held by their grants.
+fn secure(table: &str, by_location: bool) -> String {
+    let location = if by_location {
+        "AND (location IS NULL OR current_setting('cnc.locations', true) = '*'
+            OR location::text = ANY (string_to_array(current_setting('cnc.locations', true), ',')))"
+    } else {
+        ""
+    };
+    format!(
+        "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+         DROP POLICY IF EXISTS folding ON {table};
+         CREATE POLICY folding ON {table} USING (current_user <> 'cnc_read') WITH CHECK (current_user <> 'cnc_read');
+         DROP POLICY IF EXISTS reading ON {table};
+         CREATE POLICY reading ON {table} FOR SELECT USING (current_user = 'cnc_read'
+            AND company = nullif(current_setting('cnc.company', true), '')::uuid {location});
+         DO $$ BEGIN
+            IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read') THEN
+                GRANT USAGE ON SCHEMA cnc_views TO cnc_read;
+                GRANT SELECT ON {table} TO cnc_read;
+            END IF;
+         END $$;"
+    )
+}
+
+/// Reads from here on as `cnc_read`, where that role is, and only this company and these locations.
+pub(super) async fn become_reader(tx: &mut Tx, company: CompanyId, scope: Option<&BTreeSet<LocationId>>) -> Result<()> {
+    let locations = scope
+        .map_or_else(|| "*".to_owned(), |scope| scope.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    sqlx::query(
+        "SELECT set_config('cnc.company', $1, true), set_config('cnc.locations', $2, true),
+            CASE WHEN EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid, 'MEMBER'))
+                THEN set_config('role', 'cnc_read', true) END",
+    )
+    .bind(company.to_string())
+    .bind(locations)
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// The expression of a member, as indexes and queries must both write it.
+pub(super) fn member(path: &str) -> String {
+    format!("(doc #>> '{{{}}}')", path.replace('.', ","))
+}
+
+/// The expression of a member that is a list.
+pub(super) fn list(path: &str) -> String {
+    format!("((doc #> '{{{}}}')::jsonb)", path.replace('.', ","))
+}
+
+/// The expression that a member is sorted by: what is absent comes last among numbers and first among texts.
+pub(super) fn sorted(path: &str, form: Form) -> String {
+    if form == Form::Integer {
+        format!("coalesce({}::bigint, 9223372036854775807)", member(path))
+    } else {
+        format!("(coalesce({}, '') COLLATE \"C\")", member(path))
+    }
+}
