@@ -1,1 +1,12 @@
-//! placeholder
+//! The gateway: HTTP and WebSocket, tokens, authorization, and the description of both. It knows both sides of the house
+//! and no business rule: every stream, command and view comes from the `MODULES` and `VIEWS` lists.
+
+pub mod authorize;
+pub mod catalog;
+pub mod http;
+pub mod limits;
+pub mod live;
+pub mod metrics;
+pub mod openapi;
+pub mod problem;
+pub mod tokens;

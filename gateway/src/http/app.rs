@@ -1,0 +1,88 @@
+//! What every route works with.
+
+use std::sync::Arc;
+
+use cnc_commands::{Host, HostError};
+use cnc_domain::kernel::{CompanyId, LocationId, Timestamp, UserId};
+use cnc_projections::{Engine, Store};
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    authorize::{Account, Grant, Who, authorize},
+    limits::Limits,
+    metrics::Metrics,
+    problem::Problem,
+    tokens::{Claims, Tokens},
+};
+
+/// The rooms behind the routes, and what bounds and measures them.
+pub struct App {
+    /// The write side.
+    pub host: Host,
+    /// The documents of views.
+    pub store: Store,
+    /// What folds them.
+    pub engine: Engine,
+    /// The tokens' key.
+    pub tokens: Tokens,
+    /// What a caller may ask for at most.
+    pub limits: Limits,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Places for sockets.
+    pub(crate) sockets: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+}
+
+impl App {
+    /// An application with the usual limits.
+    pub fn new(host: Host, store: Store, engine: Engine, tokens: Tokens) -> Self {
+        Self::with_limits(host, store, engine, tokens, Limits::default())
+    }
+
+    /// An application with these limits.
+    pub fn with_limits(host: Host, store: Store, engine: Engine, tokens: Tokens, limits: Limits) -> Self {
+        let sockets = Arc::new(Semaphore::new(limits.sockets));
+        let metrics = Metrics::default();
+        Self { host, store, engine, tokens, limits, metrics, sockets, closing: watch::Sender::new(false) }
+    }
+
+    /// Closes all sockets, and lets none open any more: the server is about to stop.
+    pub fn close_sockets(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Tells when sockets are to be closed.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.host.now()
+    }
+
+    /// Asks whether the bearer of `claims` may do `action`, in the branch where one is known.
+    pub async fn grant(&self, claims: &Claims, action: &str, location: Option<LocationId>) -> Result<Grant, Problem> {
+        let standing = self.host.standing(claims.company).await?;
+        let account = self.account(claims.company, claims.sub).await?;
+        let who = Who { claims: claims.clone(), account };
+        Ok(authorize(&who, action, standing.as_deref(), location, self.now())?)
+    }
+
+    /// What the company's ledger says of a user now.
+    async fn account(&self, company: CompanyId, user: UserId) -> Result<Account, Problem> {
+        match self.host.state(company, "user", user.uuid(), None).await {
+            Ok(Some(shown)) => Ok(Account::of(&shown.state)),
+            Ok(None) | Err(HostError::NotFound | HostError::NoCompany) => Ok(Account::Unlisted),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Opens what this grant may open of a value's personal data, and marks the rest.
+    pub async fn open(&self, grant: &Grant, value: &mut Value) -> Result<(), Problem> {
+        self.host.keyring().open_all(grant.company(), value, &|kind| grant.may_open(kind)).await?;
+        Ok(())
+    }
+}

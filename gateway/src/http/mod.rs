@@ -1,0 +1,57 @@
+//! The routes. Only generic ones are written by hand: streams, commands and views are looked up in the catalog.
+
+mod app;
+mod body;
+mod commands;
+mod extract;
+mod layers;
+mod ledger;
+pub(crate) mod matching;
+mod past;
+mod query;
+mod service;
+pub(crate) mod shape;
+mod state;
+mod views;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+    routing::{get, post},
+};
+use tower_http::compression::CompressionLayer;
+
+pub use app::App;
+pub(crate) use extract::{Caller, SUBPROTOCOL};
+
+use crate::{live, problem::Problem};
+
+/// All routes. Everything under `/v1` and `/metrics` needs a token, and says 401 without one before anything else.
+pub fn router(app: Arc<App>) -> Router {
+    let known = Router::new()
+        .route("/v1/{stream}/{id}/history", get(state::history))
+        .route("/v1/{stream}/{id}/{command}", post(commands::give))
+        .route("/v1/{stream}/{id}", get(state::state))
+        .route("/v1/views/{view}", get(views::page))
+        .route("/v1/views/{view}/{key}", get(views::row))
+        .route("/v1/ledger", get(ledger::lines))
+        .route("/v1/ledger/head", get(ledger::head))
+        .route("/v1/live", get(live::open))
+        .route("/metrics", get(service::metrics))
+        .route_layer(from_fn_with_state(app.clone(), extract::authenticate));
+    let open = Router::new()
+        .route("/openapi.json", get(service::openapi))
+        .route("/docs", get(service::docs))
+        .route("/health/live", get(service::live))
+        .route("/health/ready", get(service::ready));
+    known
+        .merge(open)
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(app.clone(), layers::around))
+        .layer(from_fn(layers::harden))
+        .with_state(app)
+}

@@ -1,0 +1,112 @@
+//! A view as it was: folded again from the entries up to a position. Filtering, sorting and paging are done here, in
+//! memory.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cnc_domain::{
+    kernel::Timestamp,
+    ledger::{Entry, Feed, Position},
+};
+use cnc_projections::{AsOf, AsOfError, Page, Query, Row};
+
+use super::{App, matching};
+use crate::{authorize::Grant, catalog::Served, problem::Problem};
+
+/// A moment in a company's ledger.
+pub(crate) struct Past {
+    /// After the entry at this position.
+    pub position: Position,
+    /// What the clock showed.
+    pub at: Timestamp,
+}
+
+impl Past {
+    /// The moment that was asked for; one that has not come is now.
+    pub async fn of(app: &App, grant: &Grant, as_of: cnc_commands::AsOf) -> Result<Self, Problem> {
+        let (ledger, company) = (app.host.ledger(), grant.company());
+        let head = ledger.head(company).await?.ok_or_else(Problem::not_found)?;
+        match as_of {
+            cnc_commands::AsOf::Time(at) => {
+                Ok(Self { position: ledger.position_at(company, at).await?, at: at.min(app.now()) })
+            }
+            cnc_commands::AsOf::Position(asked) => {
+                let position = asked.min(head.position);
+                let line = ledger.read(company, position.saturating_sub(1), 1).await?.into_iter().next();
+                let entry = line.map(|line| Entry::read(&line)).transpose();
+                let entry = entry.map_err(|cause| Problem::broken("reading an entry", cause))?;
+                Ok(Self { position, at: entry.map_or_else(|| app.now(), |entry| entry.at) })
+            }
+        }
+    }
+
+    /// A row as it was.
+    pub async fn row(&self, app: &App, grant: &Grant, view: &Served, key: &str) -> Result<Option<Row>, Problem> {
+        let as_of = AsOf::Position(self.position);
+        let row = app.engine.document_as_of(grant.company(), view.name(), key, as_of).await?;
+        Ok(row.filter(|row| grant.covers(row.location)))
+    }
+
+    /// A page as it was.
+    pub async fn page(&self, app: &App, grant: &Grant, view: &Served, query: &Query) -> Result<Page, Problem> {
+        let as_of = AsOf::Position(self.position);
+        let mut rows = app.engine.view_as_of(grant.company(), view.name(), as_of).await?;
+        rows.retain(|row| grant.covers(row.location) && matching::matches(&row.doc, &query.filters));
+        rows.sort_by(|one, other| {
+            let (order, turn) = match &query.sort {
+                Some((member, turn)) if member == "key" => (std::cmp::Ordering::Equal, *turn),
+                Some((member, turn)) => (matching::compare(&one.doc, &other.doc, member), *turn),
+                None => (std::cmp::Ordering::Equal, false),
+            };
+            let order = order.then_with(|| one.key.cmp(&other.key));
+            if turn { order.reverse() } else { order }
+        });
+        Ok(Page { position: self.position, ..cut(rows, query)? })
+    }
+}
+
+/// The rows after the cursor: the past does not change, so the last row's key says where a page ended.
+fn cut(mut rows: Vec<Row>, query: &Query) -> Result<Page, Problem> {
+    if let Some(cursor) = &query.cursor {
+        let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|key| String::from_utf8(key).ok());
+        let last = key.and_then(|key| rows.iter().position(|row| row.key == key));
+        let last = last.ok_or_else(|| Problem::bad_request("bad_query", "the cursor is not of this query"))?;
+        rows.drain(..=last);
+    }
+    let more = rows.len() > query.limit;
+    rows.truncate(query.limit);
+    let next = rows.last().filter(|_| more).map(|row| URL_SAFE_NO_PAD.encode(&row.key));
+    Ok(Page { rows, next, position: 0 })
+}
+
+impl From<AsOfError> for Problem {
+    fn from(error: AsOfError) -> Self {
+        match error {
+            AsOfError::UnknownView(_) => Self::not_found(),
+            AsOfError::Busy(why) => Self::busy(why),
+            AsOfError::Fault(fault) => Self::fault(&fault),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(key: &str) -> Row {
+        Row { key: key.into(), location: None, position: 1, doc: json!({}), restricted: None }
+    }
+
+    #[test]
+    fn pages_of_the_past_follow_one_another() {
+        let rows = || ["a", "b", "c"].map(row).to_vec();
+        let mut query = Query { limit: 2, ..Query::default() };
+        let page = cut(rows(), &query).expect("is a page");
+        assert_eq!(page.rows.len(), 2);
+        query.cursor = page.next;
+        let page = cut(rows(), &query).expect("is a page");
+        assert_eq!((page.rows[0].key.as_str(), page.next), ("c", None));
+        query.cursor = Some("nonsense".into());
+        assert!(cut(rows(), &query).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! What machines and newcomers ask: health, metrics, the API's description, and a page that renders it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{Html, IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Feed, Hash},
+};
+use serde_json::{Value, json};
+
+use super::{App, extract::Caller};
+use crate::{metrics::OPENMETRICS, problem::Problem};
+
+const DOCS: &str = include_str!("docs.html");
+
+/// The process answers.
+pub async fn live() -> Json<Value> {
+    Json(json!({ "status": "alive" }))
+}
+
+/// The ledger and the views answer too.
+pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    app.host.ledger().head(CompanyId::nil()).await?;
+    for view in crate::catalog::catalog().views().take(1) {
+        app.store.position(CompanyId::nil(), view.name()).await?;
+    }
+    Ok(Json(json!({ "status": "ready" })))
+}
+
+/// The description of the API.
+pub async fn openapi() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(|| crate::openapi::openapi().to_string());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+}
+
+/// A page that renders the description. It brings everything along and may load nothing but the description.
+pub async fn docs() -> Response {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
+        let hash = |tag: &str| {
+            let text = between(DOCS, &format!("<{tag}>"), &format!("</{tag}>"));
+            format!("'sha256-{}'", BASE64.encode(Hash::of(text).0))
+        };
+        let (script, style) = (hash("script"), hash("style"));
+        format!(
+            "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'"
+        )
+    });
+    let policy = HeaderValue::from_str(&POLICY).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(DOCS)).into_response()
+}
+
+fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
+    let rest = text.split_once(open).map_or("", |(_, rest)| rest);
+    rest.split_once(close).map_or("", |(inside, _)| inside)
+}
+
+/// All metrics. They are of the whole installation, hold no company and nothing personal, and need the right to read
+/// them.
+pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Result<Response, Problem> {
+    app.grant(&claims, "metrics.read", None).await?;
+    let mut folds: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for status in app.engine.status().await? {
+        let (lag, stopped) = folds.entry(status.fold).or_default();
+        *lag += status.lag;
+        *stopped += u64::from(status.poison.is_some());
+    }
+    for (fold, (lag, stopped)) in folds {
+        app.metrics.fold(&fold, lag, stopped);
+    }
+    let text = app.metrics.text().map_err(|cause| Problem::broken("writing metrics", cause))?;
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}

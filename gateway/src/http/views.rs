@@ -1,0 +1,124 @@
+//! Reading views: a page with declared filters and sorts, or one row; now, when they have caught up, or as of then.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderName,
+    response::{IntoResponse, Response},
+};
+use cnc_domain::ledger::Position;
+use cnc_projections::{Page, Query, QueryError};
+use serde_json::json;
+
+use super::{
+    App,
+    extract::{Caller, Parted},
+    past::Past,
+    query::Asked,
+    shape::Shape,
+};
+use crate::{
+    authorize::Grant,
+    catalog::{Served, catalog},
+    problem::Problem,
+};
+
+/// Says which position of the ledger an answer stands at.
+pub const POSITION: HeaderName = HeaderName::from_static("cnc-position");
+
+/// A page of a view.
+pub async fn page(
+    State(app): State<Arc<App>>,
+    Caller(claims): Caller,
+    Parted(view): Parted<String>,
+    mut asked: Asked,
+) -> Result<Response, Problem> {
+    let view = catalog().view(&view).ok_or_else(Problem::not_found)?;
+    let grant = app.grant(&claims, &view.reading(), None).await?;
+    let query = query(&app, &grant, view, &mut asked)?;
+    let (at_least, as_of) = (asked.number("at_least")?, asked.as_of()?);
+    asked.done()?;
+    catch_up(&app, &grant, view, at_least).await?;
+    let (page, at) = match as_of {
+        None => (app.store.query(grant.company(), view.name(), &query).await?, app.now()),
+        Some(as_of) => {
+            let past = Past::of(&app, &grant, as_of).await?;
+            (past.page(&app, &grant, view, &query).await?, past.at)
+        }
+    };
+    let Page { rows, next, position } = page;
+    let rows = Shape::of(&app, &grant, view, at).await?.rows(&app, rows).await?;
+    let body = json!({ "view": view.name(), "position": position, "rows": rows, "next": next });
+    Ok(([(POSITION, position.to_string())], Json(body)).into_response())
+}
+
+/// One row of a view.
+pub async fn row(
+    State(app): State<Arc<App>>,
+    Caller(claims): Caller,
+    Parted((view, key)): Parted<(String, String)>,
+    mut asked: Asked,
+) -> Result<Response, Problem> {
+    let view = catalog().view(&view).ok_or_else(Problem::not_found)?;
+    let grant = app.grant(&claims, &view.reading(), None).await?;
+    let (at_least, as_of) = (asked.number("at_least")?, asked.as_of()?);
+    asked.done()?;
+    catch_up(&app, &grant, view, at_least).await?;
+    let (position, row, at) = match as_of {
+        None => {
+            // The position is read first: the row may be newer than it says, never older.
+            let position = app.store.position(grant.company(), view.name()).await?;
+            (position, app.store.get(grant.company(), view.name(), &key, grant.scope()).await?, app.now())
+        }
+        Some(as_of) => {
+            let past = Past::of(&app, &grant, as_of).await?;
+            (past.position, past.row(&app, &grant, view, &key).await?, past.at)
+        }
+    };
+    let row = row.ok_or_else(Problem::not_found)?;
+    let mut rows = Shape::of(&app, &grant, view, at).await?.rows(&app, vec![row]).await?;
+    let mut body = rows.pop().unwrap_or_default();
+    body["view"] = view.name().into();
+    body["view_position"] = position.into();
+    Ok(([(POSITION, position.to_string())], Json(body)).into_response())
+}
+
+/// Takes the declared filters, the sort and the page.
+fn query(app: &App, grant: &Grant, view: &Served, asked: &mut Asked) -> Result<Query, Problem> {
+    let mut filters = Vec::new();
+    for filter in view.document.filters {
+        filters.extend(asked.take(filter)?.map(|value| ((*filter).to_owned(), value)));
+    }
+    let sort = asked.take("sort")?.map(|sort| match sort.strip_prefix('-') {
+        Some(member) => (member.to_owned(), true),
+        None => (sort, false),
+    });
+    if let Some((member, _)) = &sort
+        && member != "key"
+        && !view.document.sorts.contains(&member.as_str())
+    {
+        let sorts = view.document.sorts.join(", ");
+        return Err(Problem::bad_request("bad_query", format!("this view sorts by key, {sorts}; with - the other way")));
+    }
+    let (cursor, limit) = (asked.take("cursor")?, asked.limit(&app.limits)?);
+    Ok(Query { filters, sort, cursor, limit, scope: grant.scope().cloned() })
+}
+
+/// Waits until the view has what the caller wants to see.
+async fn catch_up(app: &App, grant: &Grant, view: &Served, at_least: Option<Position>) -> Result<(), Problem> {
+    let Some(at_least) = at_least else { return Ok(()) };
+    let reached = app.engine.wait_for(grant.company(), view.name(), at_least, app.limits.at_least).await;
+    reached.map(|_| ()).map_err(|position| Problem::behind(position, at_least))
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::UnknownView(_) => Self::not_found(),
+            QueryError::Fault(fault) => Self::fault(&fault),
+            wrong => Self::bad_request("bad_query", wrong.to_string()),
+        }
+    }
+}

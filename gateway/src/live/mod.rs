@@ -1,0 +1,54 @@
+//! Changes of views as they come: `GET /v1/live`, a WebSocket.
+
+mod message;
+mod outlet;
+mod socket;
+mod subscription;
+mod teller;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    response::Response,
+};
+
+use crate::{
+    http::{App, Caller, SUBPROTOCOL},
+    problem::Problem,
+};
+
+/// The protocol, for the description of the API.
+pub const ABOUT: &str = "Send the token in `Authorization`, or from a browser as the second subprotocol: \
+`Sec-WebSocket-Protocol: cnc.bearer, <token>`; never in the URL. Messages are JSON texts. Ask with \
+`{\"subscribe\":{\"id\":\"a\",\"view\":\"alerts\",\"filters\":{},\"after\":42}}`, `{\"unsubscribe\":{\"id\":\"a\"}}` or \
+`{\"ping\":1}`. Without `after` comes `{\"snapshot\":{\"id\",\"view\",\"position\",\"rows\",\"more\"}}`, in several parts \
+while `more` is true; with it, what has changed since. Then comes \
+`{\"change\":{\"id\",\"view\",\"position\",\"previous\",\"rows\",\"removed\"}}`: `previous` is the position that you were told \
+last; where it is not, or on `{\"requery\":{\"id\"}}`, subscribe again without `after`. A row that leaves the filters or \
+your branches is `removed`. `{\"error\":{\"id\",\"code\",\"detail\"}}` answers what cannot be done. The server closes with \
+4400 (not a message), 4401 (the token is not good any more), 4403 (not allowed any more), 4408 (too slow, or no sign of \
+life) or 1001 (it stops).";
+
+/// The largest message that a client may send.
+const MESSAGE_MAX: usize = 16 * 1024;
+
+/// Opens a socket.
+pub async fn open(
+    State(app): State<Arc<App>>,
+    Caller(claims): Caller,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    app.grant(&claims, "live", None).await?;
+    let upgrade = upgrade.map_err(|_| Problem::bad_request("not_a_websocket", "this route speaks WebSocket only"))?;
+    let place = app.sockets.clone().try_acquire_owned();
+    let place = place.map_err(|_| Problem::busy("there are as many sockets as this server takes"))?;
+    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        socket::serve(app, claims, socket).await;
+        drop(place);
+    }))
+}

@@ -1,0 +1,246 @@
+//! What an answer says when the answer is no: RFC 9457 problem details. This is the one file that knows which status
+//! code belongs to what. A rule's refusal keeps its code and facts; a fault shows an id and nothing else, and its cause
+//! goes to the log.
+
+use std::fmt::Display;
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cnc_commands::{FormError, HostError};
+use cnc_domain::{kernel::Rejection, ledger::Fault};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// The media type of a problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: String,
+    title: &'static str,
+    detail: String,
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code: code.into(), title, detail: detail.into(), members: Map::new(), headers: Vec::new() }
+    }
+
+    fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.into(), value.into());
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+
+    /// The stable code: what a program should look at.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The sentence for a person.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// 401: no token, or one that is not (or no longer) good.
+    pub fn unauthenticated(why: &str) -> Self {
+        let challenge = if why == NO_TOKEN { "Bearer realm=\"cnc\"" } else { "Bearer realm=\"cnc\", error=\"invalid_token\"" };
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed", why)
+            .header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 403: known, but not allowed.
+    pub fn forbidden(code: &str, why: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, "Not allowed", why)
+    }
+
+    /// 404: it is not there, or not yours, and which of the two is not said.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing here under this name and id")
+    }
+
+    /// 405.
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", "this route has no such method")
+    }
+
+    /// 400: the request itself is malformed.
+    pub fn bad_request(code: &str, why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, "The request is malformed", why)
+    }
+
+    /// 413: the body is larger than is read.
+    pub fn too_large(limit: usize) -> Self {
+        let why = format!("a body may have at most {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", why)
+    }
+
+    /// 415: the body is said to be something else than JSON.
+    pub fn not_json_type() -> Self {
+        let why = "send application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", why)
+    }
+
+    /// 422: fields that do not fit, each with its path.
+    pub fn form(errors: &[FormError]) -> Self {
+        let errors: Vec<Value> =
+            errors.iter().map(|error| json!({ "path": error.path, "wrong": error.wrong })).collect();
+        let why = "some fields are not what this command takes";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed", "The fields do not fit", why).with("errors", errors)
+    }
+
+    /// 409: the rule said no.
+    pub fn rejected(rejection: &Rejection) -> Self {
+        let problem = Self::new(StatusCode::CONFLICT, &rejection.code, "The rule says no", rejection.message.clone())
+            .with("facts", rejection.facts.clone());
+        match &rejection.by {
+            Some(by) => problem.with("by", by.clone()),
+            None => problem,
+        }
+    }
+
+    /// 412: the stream has moved on from the sequence of `If-Match`.
+    pub fn sequence_mismatch(sequence: u64) -> Self {
+        let why = format!("the stream stands at {sequence}");
+        Self::new(StatusCode::PRECONDITION_FAILED, "sequence_mismatch", "It has changed since", why)
+            .with("sequence", sequence)
+            .header(header::ETAG, &format!("\"{sequence}\""))
+    }
+
+    /// 422: an idempotency key under which something else was sent before.
+    pub fn key_reused() -> Self {
+        let why = "this Idempotency-Key was used for another command; every command needs its own";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The key was used before", why)
+    }
+
+    /// 503: a view is not there yet.
+    pub fn behind(position: u64, at_least: u64) -> Self {
+        let why = format!("the view stands at {position} and has not reached {at_least}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "view_behind", "The view is not there yet", why)
+            .with("position", position)
+            .header(header::RETRY_AFTER, "1")
+    }
+
+    /// 503: too much to do; nothing was done.
+    pub fn busy(why: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy", why).header(header::RETRY_AFTER, "1")
+    }
+
+    /// 503: it took longer than a request may take.
+    pub fn timed_out() -> Self {
+        let why = "the answer took too long; the same Idempotency-Key tells what became of a command";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "It took too long", why)
+            .header(header::RETRY_AFTER, "1")
+    }
+
+    /// 500 or 503: the system failed. The caller gets an id; the log gets the cause.
+    pub fn fault(fault: &Fault) -> Self {
+        Self::hidden(fault.doing, &fault.cause, fault.passing)
+    }
+
+    /// 500: a panic or something else that should not be.
+    pub fn broken(doing: &'static str, cause: impl Display) -> Self {
+        Self::hidden(doing, &cause, false)
+    }
+
+    fn hidden(doing: &'static str, cause: &dyn Display, passing: bool) -> Self {
+        let error = Uuid::now_v7().to_string();
+        tracing::error!(%error, doing, %cause, passing, "fault");
+        let problem = if passing {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again", "something did not work that soon may")
+                .header(header::RETRY_AFTER, "1")
+        } else {
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", "Our fault", "something is broken here; it is logged")
+        };
+        problem.with("error", error)
+    }
+
+    /// The problem as JSON.
+    pub fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("type".into(), format!("/problems/{}", self.code).into());
+        body.insert("title".into(), self.title.into());
+        body.insert("status".into(), self.status.as_u16().into());
+        body.insert("detail".into(), self.detail.clone().into());
+        body.insert("code".into(), self.code.clone().into());
+        body.extend(self.members.clone());
+        Value::Object(body)
+    }
+}
+
+/// What is said where there is no token at all.
+pub const NO_TOKEN: &str = "send a token: Authorization: Bearer …";
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::fault(&fault)
+    }
+}
+
+impl From<HostError> for Problem {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::NoCompany | HostError::UnknownStream | HostError::UnknownCommand | HostError::NotFound => {
+                Self::not_found()
+            }
+            HostError::Form(errors) => Self::form(&errors),
+            HostError::KeyReused => Self::key_reused(),
+            HostError::SequenceMismatch { sequence } => Self::sequence_mismatch(sequence),
+            HostError::Busy => Self::busy("others changed the same at the same time; nothing was recorded"),
+            HostError::Fault(fault) => Self::fault(&fault),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body().to_string()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_shows_an_id_and_not_its_cause() {
+        let text = Problem::fault(&Fault::broken("reading", "SELECT secret FROM t")).body().to_string();
+        assert!(!text.contains("SELECT") && text.contains("\"error\":"), "{text}");
+    }
+
+    #[test]
+    fn a_rejection_keeps_its_code_and_facts() {
+        let mut rejection = Rejection::new("no_crew", "nobody is assigned");
+        rejection.facts = json!({ "needed": 2 });
+        let body = Problem::rejected(&rejection).body();
+        assert_eq!((&body["code"], &body["facts"]["needed"]), (&json!("no_crew"), &json!(2)));
+        assert_eq!((&body["type"], &body["status"]), (&json!("/problems/no_crew"), &json!(409)));
+    }
+
+    #[test]
+    fn a_missing_token_is_answered_with_a_challenge() {
+        let response = Problem::unauthenticated(NO_TOKEN).into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
+}

@@ -1,0 +1,205 @@
+//! Tokens: JWTs signed with Ed25519 by a key of this installation, which is made on the first start and never leaves
+//! its file.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use cnc_domain::{
+    kernel::{CompanyId, LocationId, Timestamp, UserId},
+    ledger::Fault,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Who issues and takes these tokens.
+pub const ISSUER: &str = "cnc";
+/// The key's file in the data folder.
+pub const KEY_FILE: &str = "token.key";
+/// A token longer than this is not looked at.
+const LENGTH_MAX: usize = 8 * 1024;
+
+/// What a token says of its bearer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who.
+    pub sub: UserId,
+    /// Of which company. A token is good for one company only.
+    pub company: CompanyId,
+    /// In which role.
+    pub role: String,
+    /// In which branches; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locations: Option<BTreeSet<LocationId>>,
+    /// Until when, in seconds since the epoch.
+    pub exp: i64,
+    /// Since when.
+    pub iat: i64,
+    /// By whom: always [`ISSUER`].
+    pub iss: String,
+}
+
+impl Claims {
+    /// Claims from `now` for so many seconds.
+    pub fn new(user: UserId, company: CompanyId, role: &str, now: Timestamp, seconds: u32) -> Self {
+        let iat = now.micros().div_euclid(1_000_000);
+        let (role, iss) = (role.to_owned(), ISSUER.to_owned());
+        Self { sub: user, company, role, locations: None, exp: iat + i64::from(seconds), iat, iss }
+    }
+
+    /// The same for these branches only.
+    #[must_use]
+    pub fn within(mut self, locations: impl IntoIterator<Item = LocationId>) -> Self {
+        self.locations = Some(locations.into_iter().collect());
+        self
+    }
+
+    /// The first moment at which the token is no longer good.
+    pub fn expires(&self) -> Timestamp {
+        Timestamp::from_seconds(self.exp)
+    }
+}
+
+/// Issues and checks tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct Tokens(Arc<Keys>);
+
+struct Keys {
+    signing: EncodingKey,
+    checking: DecodingKey,
+    validation: Validation,
+}
+
+impl Tokens {
+    /// The key in the data folder, made first where there is none.
+    pub fn load_or_create(data_dir: &Path) -> Result<Self, Fault> {
+        let path = data_dir.join(KEY_FILE);
+        if !path.exists() {
+            create(data_dir, &path)?;
+        }
+        let text = fs::read_to_string(&path).map_err(|cause| Fault::broken("reading the token key", cause))?;
+        let key = BASE64.decode(text.trim()).map_err(|cause| Fault::broken("reading the token key", cause))?;
+        Self::from_pkcs8(&key)
+    }
+
+    fn from_pkcs8(key: &[u8]) -> Result<Self, Fault> {
+        let pair = Ed25519KeyPair::from_pkcs8(key).map_err(|cause| Fault::broken("reading the token key", cause))?;
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+        // Expiry is checked here against the caller's clock: without leeway, and testable.
+        validation.validate_exp = false;
+        Ok(Self(Arc::new(Keys {
+            signing: EncodingKey::from_ed_der(key),
+            checking: DecodingKey::from_ed_der(pair.public_key().as_ref()),
+            validation,
+        })))
+    }
+
+    /// Signs claims.
+    pub fn issue(&self, claims: &Claims) -> Result<String, Fault> {
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &self.0.signing)
+            .map_err(|cause| Fault::broken("signing a token", cause))
+    }
+
+    /// What a token says, where it is ours and still good.
+    pub fn check(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        if token.len() > LENGTH_MAX {
+            return None;
+        }
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?.claims;
+        (now < claims.expires()).then_some(claims)
+    }
+}
+
+/// Makes the key's file whole or not at all; of several processes that start at once, one wins.
+fn create(data_dir: &Path, path: &Path) -> Result<(), Fault> {
+    let fault = |cause: &dyn std::fmt::Display| Fault::broken("making the token key", cause);
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|cause| fault(&cause))?;
+    fs::create_dir_all(data_dir).map_err(|cause| fault(&cause))?;
+    let draft = data_dir.join(format!(".{KEY_FILE}.{}", Uuid::now_v7()));
+    let written = write_private(&draft, &BASE64.encode(key.as_ref()));
+    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let removed = fs::remove_file(&draft);
+    linked.and(removed).map_err(|cause| fault(&cause))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn fresh() -> Tokens {
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("generates");
+        Tokens::from_pkcs8(key.as_ref()).expect("is a key")
+    }
+
+    fn claims() -> Claims {
+        Claims::new(UserId::number(1), CompanyId::number(2), "dispatcher", NOW, 60).within([LocationId::number(3)])
+    }
+
+    #[test]
+    fn a_token_says_what_was_signed_until_it_expires() {
+        let tokens = fresh();
+        let token = tokens.issue(&claims()).expect("signs");
+        assert_eq!(tokens.check(&token, NOW), Some(claims()));
+        assert_eq!(tokens.check(&token, Timestamp::from_seconds(1_800_000_059)), Some(claims()));
+        assert_eq!(tokens.check(&token, Timestamp::from_seconds(1_800_000_060)), None);
+    }
+
+    #[test]
+    fn a_token_of_another_installation_or_with_a_changed_byte_is_no_token() {
+        let tokens = fresh();
+        let token = fresh().issue(&claims()).expect("signs");
+        assert_eq!(tokens.check(&token, NOW), None);
+        let token = tokens.issue(&claims()).expect("signs");
+        let (signed, signature) = token.rsplit_once('.').expect("has a signature");
+        let (header, payload) = signed.split_once('.').expect("has a payload");
+        let other = payload.replace(['A', 'a'], "b");
+        assert_eq!(tokens.check(&format!("{header}.{other}.{signature}"), NOW), None);
+        assert_eq!(tokens.check("", NOW), None);
+    }
+
+    #[test]
+    fn an_unsigned_token_is_no_token() {
+        let body = serde_json::to_vec(&claims()).expect("writes");
+        let url = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        for algorithm in ["none", "HS256"] {
+            let header = url.encode(format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#));
+            assert_eq!(fresh().check(&format!("{header}.{}.", url.encode(&body)), NOW), None);
+        }
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_is_private() {
+        let dir = std::env::temp_dir().join(format!("cnc-tokens-{}", Uuid::now_v7()));
+        let token = Tokens::load_or_create(&dir).expect("makes a key").issue(&claims()).expect("signs");
+        assert!(Tokens::load_or_create(&dir).expect("reads it").check(&token, NOW).is_some());
+        let mode = fs::metadata(dir.join(KEY_FILE)).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(dir).expect("removes");
+    }
+}
