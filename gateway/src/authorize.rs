@@ -118,9 +118,7 @@ fn in_business<'a>(company: Option<&'a Standing>, action: &str) -> Result<&'a St
     match company {
         Some(company) if !company.founded => Err(Denied::Company("there is no such company")),
         Some(company) if company.closed => Err(Denied::Company("the company is closed")),
-        Some(company) if company.suspended && action != REINSTATE => {
-            Err(Denied::Company("the company is suspended"))
-        }
+        Some(company) if company.suspended && action != REINSTATE => Err(Denied::Company("the company is suspended")),
         Some(company) => Ok(company),
         None => Err(Denied::Company("there is no such company")),
     }
@@ -297,8 +295,7 @@ mod tests {
     #[test]
     fn branches_of_token_and_user_both_bind() {
         let (one, two) = (LocationId::number(1), LocationId::number(2));
-        let account =
-            Account::Listed { role: "admin".into(), locations: Some([one].into()), accepted: true };
+        let account = Account::Listed { role: "admin".into(), locations: Some([one].into()), accepted: true };
         let grant = ask(claims("admin").within([one, two]), account.clone(), "user.read", Some(one)).expect("may");
         assert!(grant.covers(Some(one)) && grant.covers(None) && !grant.covers(Some(two)));
         assert_eq!(ask(claims("admin"), account.clone(), "user.read", Some(two)).err(), Some(Denied::Elsewhere));

@@ -83,7 +83,11 @@ impl Metrics {
         registry.register("http_request_seconds", "Time until an answer starts, by route", self.seconds.clone());
         registry.register("live_sockets", "Sockets that are open", self.sockets.clone());
         registry.register("live_closed", "Sockets closed by the server, by reason", self.dropped.clone());
-        registry.register("fold_lag_entries", "Entries that a fold has not folded yet, all companies", self.lag.clone());
+        registry.register(
+            "fold_lag_entries",
+            "Entries that a fold has not folded yet, all companies",
+            self.lag.clone(),
+        );
         registry.register("fold_stopped_companies", "Companies for which a fold has stopped", self.stopped.clone());
         registry.register("append_batches", "Transactions of the appender since the start", self.appends.clone());
         registry.register("append_commands", "Commands in those transactions", self.appended.clone());
@@ -131,7 +135,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.request("/v1/views/{view}", "GET", 200, Duration::from_millis(3));
         let text = metrics.text().expect("writes");
-        assert!(text.contains(r#"cnc_http_requests_total{route="/v1/views/{view}",method="GET",status="200"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"cnc_http_requests_total{route="/v1/views/{view}",method="GET",status="200"} 1"#),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"));
     }
 }

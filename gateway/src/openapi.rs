@@ -41,10 +41,10 @@ pub fn openapi() -> Value {
 }
 
 fn tags(catalog: &Catalog) -> Vec<Value> {
-    let streams = catalog
-        .streams()
-        .map(|stream| json!({ "name": stream.contract.stream, "description": stream.contract.about }));
-    let rest = [("views", "Folded documents"), ("ledger", "The ledger and changes as they come"), ("service", "For machines")];
+    let streams =
+        catalog.streams().map(|stream| json!({ "name": stream.contract.stream, "description": stream.contract.about }));
+    let rest =
+        [("views", "Folded documents"), ("ledger", "The ledger and changes as they come"), ("service", "For machines")];
     streams.chain(rest.map(|(name, about)| json!({ "name": name, "description": about }))).collect()
 }
 
@@ -75,7 +75,8 @@ fn give(stream: &Stream, command: &MessageContract) -> Value {
     let name = &stream.contract.stream;
     let (summary, description) = first_sentence(&command.about);
     let refusals: Vec<&str> = stream.contract.refusals.iter().map(|refusal| refusal.name.as_str()).collect();
-    let done = answer("It is recorded, or it was so already.", &json!({ "$ref": "#/components/schemas/Answer" }), &["ETag"]);
+    let done =
+        answer("It is recorded, or it was so already.", &json!({ "$ref": "#/components/schemas/Answer" }), &["ETag"]);
     let mut operation = json!({
         "operationId": format!("{name}_{}", command.name), "tags": [name], "summary": summary,
         "parameters": [
@@ -114,12 +115,16 @@ fn of_view(paths: &mut Map<String, Value>, view: &Served) {
         .iter()
         .map(|filter| parameter(filter, &json!({ "type": "string" }), "Rows that have this value."))
         .collect();
-    let sorts: Vec<String> =
-        std::iter::once(&"key").chain(document.sorts).flat_map(|sort| [(*sort).to_owned(), format!("-{sort}")]).collect();
+    let sorts: Vec<String> = std::iter::once(&"key")
+        .chain(document.sorts)
+        .flat_map(|sort| [(*sort).to_owned(), format!("-{sort}")])
+        .collect();
     parameters.extend([
         parameter("sort", &json!({ "enum": sorts }), "The order; with `-` the largest first. By key where absent."),
         parameter("cursor", &json!({ "type": "string" }), "The `next` of the page before."),
-        limit(), at_least(), as_of(),
+        limit(),
+        at_least(),
+        as_of(),
     ]);
     let page = json!({ "type": "object", "required": ["view", "position", "rows", "next"], "properties": {
         "view": { "const": name }, "position": { "type": "integer" }, "rows": { "type": "array", "items": row },
@@ -141,19 +146,29 @@ fn of_ledger(paths: &mut Map<String, Value>) {
         "headers": { "Cnc-Head": { "schema": { "type": "string" }, "description": "POSITION:HASH at this moment." } },
         "content": { "application/x-ndjson": { "schema": { "type": "string" } } } });
     let after = parameter("after", &json!({ "type": "integer", "minimum": 0 }), "Lines after this position.");
-    let count = parameter("limit", &json!({ "type": "integer", "minimum": 0 }), "At most so many lines; all where absent.");
-    paths.insert("/v1/ledger".into(), json!({ "get": {
+    let count =
+        parameter("limit", &json!({ "type": "integer", "minimum": 0 }), "At most so many lines; all where absent.");
+    paths.insert(
+        "/v1/ledger".into(),
+        json!({ "get": {
         "operationId": "ledger", "tags": ["ledger"], "summary": "The company's ledger, verbatim.",
-        "parameters": [after, count], "responses": problems(&["400", "401", "403"], "200", lines) } }));
+        "parameters": [after, count], "responses": problems(&["400", "401", "403"], "200", lines) } }),
+    );
     let head = json!({ "type": "object", "required": ["position", "hash"], "properties": {
         "position": { "type": "integer" }, "hash": { "type": "string", "pattern": "^[0-9a-f]{64}$" } } });
-    paths.insert("/v1/ledger/head".into(), json!({ "get": {
+    paths.insert(
+        "/v1/ledger/head".into(),
+        json!({ "get": {
         "operationId": "ledger_head", "tags": ["ledger"], "summary": "The last position and the hash of its line.",
-        "responses": problems(&["400", "401", "403"], "200", answer("The head.", &head, &[])) } }));
-    paths.insert("/v1/live".into(), json!({ "get": {
+        "responses": problems(&["400", "401", "403"], "200", answer("The head.", &head, &[])) } }),
+    );
+    paths.insert(
+        "/v1/live".into(),
+        json!({ "get": {
         "operationId": "live", "tags": ["ledger"], "summary": "Changes of views as they come, over a WebSocket.",
         "description": crate::live::ABOUT,
-        "responses": problems(&["401", "403", "503"], "101", json!({ "description": "The socket is open." })) } }));
+        "responses": problems(&["401", "403", "503"], "101", json!({ "description": "The socket is open." })) } }),
+    );
 }
 
 fn of_service(paths: &mut Map<String, Value>) {

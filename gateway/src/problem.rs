@@ -60,7 +60,8 @@ impl Problem {
 
     /// 401: no token, or one that is not (or no longer) good.
     pub fn unauthenticated(why: &str) -> Self {
-        let challenge = if why == NO_TOKEN { "Bearer realm=\"cnc\"" } else { "Bearer realm=\"cnc\", error=\"invalid_token\"" };
+        let challenge =
+            if why == NO_TOKEN { "Bearer realm=\"cnc\"" } else { "Bearer realm=\"cnc\", error=\"invalid_token\"" };
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed", why)
             .header(header::WWW_AUTHENTICATE, challenge)
     }
@@ -77,7 +78,12 @@ impl Problem {
 
     /// 405.
     pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", "this route has no such method")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "Method not allowed",
+            "this route has no such method",
+        )
     }
 
     /// 400: the request itself is malformed.
@@ -163,8 +169,13 @@ impl Problem {
         let error = Uuid::now_v7().to_string();
         tracing::error!(%error, doing, %cause, passing, "fault");
         let problem = if passing {
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again", "something did not work that soon may")
-                .header(header::RETRY_AFTER, "1")
+            Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Try again",
+                "something did not work that soon may",
+            )
+            .header(header::RETRY_AFTER, "1")
         } else {
             Self::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", "Our fault", "something is broken here; it is logged")
         };

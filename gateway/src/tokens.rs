@@ -1,14 +1,7 @@
 //! Tokens: JWTs signed with Ed25519 by a key of this installation, which is made on the first start and never leaves
 //! its file.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,

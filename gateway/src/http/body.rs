@@ -14,8 +14,8 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bo
         return Err(Problem::not_json_type());
     }
     let bytes = to_bytes(body, limits.body_bytes).await.map_err(|_| Problem::too_large(limits.body_bytes))?;
-    let text = String::from_utf8(bytes.into())
-        .map_err(|_| Problem::bad_request("not_json", "the body is not UTF-8 text"))?;
+    let text =
+        String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("not_json", "the body is not UTF-8 text"))?;
     parse(text, limits.body_depth)
 }
 
@@ -24,8 +24,12 @@ fn parse(text: String, depth: usize) -> Result<Box<RawValue>, Problem> {
     if depth_of(&text) > depth {
         return Err(Problem::bad_request("too_deep", format!("the body is nested more than {depth} deep")));
     }
-    RawValue::from_string(text)
-        .map_err(|cause| Problem::bad_request("not_json", format!("the body is not JSON: line {}, column {}", cause.line(), cause.column())))
+    RawValue::from_string(text).map_err(|cause| {
+        Problem::bad_request(
+            "not_json",
+            format!("the body is not JSON: line {}, column {}", cause.line(), cause.column()),
+        )
+    })
 }
 
 /// How deeply brackets outside of strings are nested.

@@ -74,4 +74,3 @@ pub async fn head(State(app): State<Arc<App>>, Caller(claims): Caller, asked: As
     let head: Head = app.host.ledger().head(grant.company()).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(json!({ "position": head.position, "hash": head.hash })).into_response())
 }
-

@@ -53,7 +53,12 @@ mod tests {
         let matches = |path: &str, value: &str| matches(&doc, &[(path.into(), value.into())]);
         assert!(matches("stage", "loading") && matches("tags", "late") && matches("window.open", "true"));
         assert!(matches("window.day", "3") && !matches("window.day", "4"));
-        assert!(!matches("stage", "transit") && !matches("tags", "lat") && !matches("nothing", "") && !matches("window", ""));
+        assert!(
+            !matches("stage", "transit")
+                && !matches("tags", "lat")
+                && !matches("nothing", "")
+                && !matches("window", "")
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cnc_domain::{
     kernel::Timestamp,
-    ledger::{Entry, Feed, Position},
+    ledger::{Entry, Position},
 };
 use cnc_projections::{AsOf, AsOfError, Page, Query, Row};
 

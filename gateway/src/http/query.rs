@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_and_repeated_parameters_are_refused() {
-        for text in ["limit=0", "limit=501", "limit=-1", "limit=+5", "limit=", "limit=1&limit=2", "limit=99999999999999999999"] {
+        for text in
+            ["limit=0", "limit=501", "limit=-1", "limit=+5", "limit=", "limit=1&limit=2", "limit=99999999999999999999"]
+        {
             assert!(asked(text).limit(&Limits::default()).is_err(), "{text}");
         }
     }

@@ -12,10 +12,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use cnc_domain::{
-    kernel::CompanyId,
-    ledger::{Feed, Hash},
-};
+use cnc_domain::{kernel::CompanyId, ledger::Hash};
 use serde_json::{Value, json};
 
 use super::{App, extract::Caller};

@@ -100,7 +100,10 @@ fn query(app: &App, grant: &Grant, view: &Served, asked: &mut Asked) -> Result<Q
         && !view.document.sorts.contains(&member.as_str())
     {
         let sorts = view.document.sorts.join(", ");
-        return Err(Problem::bad_request("bad_query", format!("this view sorts by key, {sorts}; with - the other way")));
+        return Err(Problem::bad_request(
+            "bad_query",
+            format!("this view sorts by key, {sorts}; with - the other way"),
+        ));
     }
     let (cursor, limit) = (asked.take("cursor")?, asked.limit(&app.limits)?);
     Ok(Query { filters, sort, cursor, limit, scope: grant.scope().cloned() })

@@ -57,7 +57,7 @@ impl Session {
         tokio::pin!(expiry);
         loop {
             let done = tokio::select! {
-                _ = closing.wait_for(|closing| *closing) => Err(End::GOING),
+                () = async { drop(closing.wait_for(|closing| *closing).await) } => Err(End::GOING),
                 () = &mut expiry => Err(End::EXPIRED),
                 frame = incoming.next() => match frame {
                     Some(Ok(frame)) => self.frame(frame).await,
