@@ -1,0 +1,151 @@
+//! The `cnc` command: what an operator types. Each file is one command; this one holds the tree.
+//!
+//! Answers go to standard output, everything else (progress, logs, the head of an export) to standard error, so that the
+//! output of any command can be piped.
+
+mod audit;
+mod company;
+mod demo;
+mod folds;
+mod import_gps;
+mod output;
+mod schemas;
+mod serve;
+mod token;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use output::Failure;
+use output::Out;
+
+use crate::run::Config;
+
+const AFTER_HELP: &str = "\
+Every command works beside a running server and on a stopped one, with the same --data and --ledger.
+
+Start here:
+  cnc demo                                    a small company, a day of journeys, and a server to look at it
+  cnc serve                                   a server on ./cnc-data
+  cnc company found \"Northwind Movers\"         prints the company's id
+  cnc token --company ID --role dispatcher    a token for the API
+
+Exit status:
+  0  done, or verified
+  1  verified, and something is wrong: a broken ledger, a view that differs, a stale file
+  2  the command line is wrong
+  3  it names something that does not exist
+  4  the system failed: a database that is away, a disk that is full";
+
+/// The operations system of a moving company: an event-sourced ledger, live views, and an API over both.
+#[derive(Debug, Parser)]
+#[command(name = "cnc", version, after_help = AFTER_HELP, max_term_width = 110, subcommand_required = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The data folder: keys, and (without --ledger) the ledger and its views. It is made where there is none
+    #[arg(long, env = "CNC_DATA", default_value = "./cnc-data", value_name = "DIR", global = true)]
+    data: PathBuf,
+    /// Keep the ledger and its views in Postgres 15 or newer: postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, env = "CNC_LEDGER", value_name = "URL", global = true, hide_env_values = true)]
+    ledger: Option<String>,
+    /// Where the master key lies, instead of master.key in the data folder
+    #[arg(long, env = "CNC_MASTER_KEY_FILE", value_name = "FILE", global = true)]
+    master_key_file: Option<PathBuf>,
+    /// What to log to standard error: error, warn, info, debug, or a filter such as warn,cnc_commands=debug
+    #[arg(long, env = "CNC_LOG", value_name = "FILTER", global = true)]
+    log: Option<String>,
+    /// Answer (and log) in JSON, for scripts
+    #[arg(long, env = "CNC_JSON", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
+    #[command(subcommand)]
+    Company(company::Company),
+    #[command(subcommand)]
+    Import(Import),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    #[command(subcommand)]
+    Folds(folds::Folds),
+    Token(token::Token),
+    Schemas(schemas::Schemas),
+}
+
+/// Bring in records of other systems
+#[derive(Debug, Subcommand)]
+enum Import {
+    Gps(import_gps::Gps),
+}
+
+impl Common {
+    fn config(&self) -> Config {
+        Config {
+            data: self.data.clone(),
+            ledger: self.ledger.clone(),
+            master_key_file: self.master_key_file.clone(),
+            ..Config::default()
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let out = Out::new(cli.common.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return out.fail(&Failure::fault(format!("no threads can be started: {error}"))),
+    };
+    match runtime.block_on(run(&cli, out)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => out.fail(&failure),
+    }
+}
+
+async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
+    let config = cli.common.config();
+    match &cli.command {
+        Command::Serve(command) => serve::run(command, config, out).await,
+        Command::Demo(command) => demo::run(command, config, out).await,
+        Command::Company(command) => company::run(command, config, out).await,
+        Command::Import(Import::Gps(command)) => import_gps::run(command, config, out).await,
+        Command::Audit(command) => audit::run(command, config, out).await,
+        Command::Folds(command) => folds::run(command, config, out).await,
+        Command::Token(command) => token::run(command, config, out).await,
+        Command::Schemas(command) => schemas::run(command, out),
+    }
+}
+
+/// A server says what it does; a command that answers says only what is wrong.
+fn start_log(cli: &Cli) {
+    let usual = if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) { "info" } else { "warn" };
+    let filter = cli.common.log.as_deref().unwrap_or(usual);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| usual.into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if cli.common.json { log.json().try_init() } else { log.try_init() };
+    drop(started); // a test process may have started one before: then that one stays
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

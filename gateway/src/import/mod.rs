@@ -1,0 +1,7 @@
+//! Bringing in records of other systems by real commands, so that what was imported is as good as what was done here.
+
+mod decimal;
+pub mod gps;
+mod journey;
+pub mod runs;
+pub mod table;
