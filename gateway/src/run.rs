@@ -8,12 +8,15 @@ use std::{
 };
 
 use cnc_commands::{
-    host::{Host, HostOptions},
-    keyring::{Keyring, MasterKey},
-    ledger::{PostgresLedger, SqliteLedger},
+    Host, HostOptions, Keyring, MasterKey,
+    ledger::{Audit, Flaw, PostgresLedger, SqliteLedger},
     workers,
 };
-use cnc_domain::ledger::{Fault, Feed, Ledger};
+use cnc_domain::{
+    MODULES,
+    kernel::CompanyId,
+    ledger::{Fault, Feed, Head, Ledger},
+};
 use cnc_projections::{Engine, EngineFolds, Store};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -108,7 +111,8 @@ impl Rooms {
 
     /// An engine over these rooms that does nothing until it is run.
     pub fn engine(&self) -> Engine {
-        Engine::new(self.feed(), self.store.clone(), EngineFolds::all())
+        let triggers = MODULES.iter().flat_map(|module| module.triggers).copied().collect();
+        Engine::new(self.feed(), self.store.clone(), EngineFolds::both(triggers))
     }
 
     /// Lets what was asked for be recorded, then closes.
@@ -118,6 +122,14 @@ impl Rooms {
 }
 
 impl BackEnd {
+    /// Verifies a company's ledger where it is kept: its chain, its columns and its head. `None` where there is none.
+    pub async fn audit(&self, company: CompanyId, kept: Option<Head>) -> Result<Option<Result<Head, Flaw>>, Fault> {
+        match self {
+            Self::Sqlite(ledger) => ledger.audit(company, kept).await,
+            Self::Postgres(ledger) => ledger.audit(company, kept).await,
+        }
+    }
+
     fn ledger(&self) -> Arc<dyn Ledger> {
         match self {
             Self::Sqlite(ledger) => ledger.clone(),
@@ -161,12 +173,14 @@ impl System {
         tasks.spawn(async move { folding.run(folds_stop).await });
         tasks.spawn(workers::carry_out(rooms.store.outbox(), rooms.host.clone(), stopped.clone()));
         let app = App::new(rooms.host.clone(), rooms.store.clone(), engine.clone(), rooms.tokens.clone());
-        let service = router(Arc::new(app));
+        let app = Arc::new(app);
+        let service = router(app.clone());
         tasks.spawn(async move {
             let mut http_stop = stopped;
             let finish = async move {
                 // A sender that is gone means the same.
                 drop(http_stop.wait_for(|stop| *stop).await);
+                app.close_sockets();
             };
             if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(finish).await {
                 tracing::error!(%error, "the listener failed");

@@ -7,7 +7,7 @@ use std::{
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Break, Feed, Head, Verifier},
+    ledger::{Break, Head, Verifier},
 };
 use serde_json::json;
 
@@ -82,8 +82,13 @@ pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failur
             } else {
                 table::open(&path).map_err(|error| Failure::file(&path, &error))?
             };
-            let verified = verify_lines(input, *head).map_err(|error| Failure::file(&path, &error))?;
-            answer(verified, out)
+            match verify_lines(input, *head).map_err(|error| Failure::file(&path, &error))? {
+                Ok(head) => verified(head, out),
+                Err(broken) => Err(Failure::Found {
+                    message: format!("not verified: {broken}"),
+                    facts: json!({ "position": broken.position, "flaw": broken }),
+                }),
+            }
         }
     }
 }
@@ -128,50 +133,19 @@ fn verify_lines(mut input: impl BufRead, expected: Option<Head>) -> io::Result<R
 }
 
 async fn verify_company(rooms: &Rooms, company: CompanyId, kept: Option<Head>, out: Out) -> Result<(), Failure> {
-    let head = rooms.ledger.head(company).await?.ok_or_else(|| Failure::no_company(company))?;
-    // The head is read first, so that entries that come meanwhile are no surprise, and lost ones are found.
-    let verified = verify_stored(rooms.ledger.as_ref(), company, head, kept).await?;
-    if verified.is_ok()
-        && let Some(difference) = rooms.back_end.audit(company).await?
-    {
-        return Err(Failure::Found { facts: json!({ "columns": difference }), message: difference });
-    }
-    answer(verified, out)
-}
-
-async fn verify_stored(
-    feed: &(impl Feed + ?Sized),
-    company: CompanyId,
-    head: Head,
-    kept: Option<Head>,
-) -> Result<Result<Head, Break>, Failure> {
-    let mut verifier = Verifier::new(Some(head));
-    let mut before = Verifier::new(kept);
-    let mut after = 0;
-    loop {
-        let lines = feed.read(company, after, BATCH).await?;
-        if lines.is_empty() {
-            let own = verifier.finish();
-            return Ok(before.finish().and(own));
-        }
-        for line in &lines {
-            if let Err(broken) = before.line(line.as_bytes()).and_then(|()| verifier.line(line.as_bytes())) {
-                return Ok(Err(broken));
-            }
-        }
-        after += lines.len() as u64;
-    }
-}
-
-fn answer(verified: Result<Head, Break>, out: Out) -> Result<(), Failure> {
-    match verified {
-        Ok(head) => out.say(
-            format_args!("verified: {} entries, head {head}", head.position),
-            &json!({ "verified": true, "entries": head.position, "head": head.to_string() }),
-        ),
-        Err(broken) => Err(Failure::Found {
-            message: format!("not verified: {broken}"),
-            facts: serde_json::to_value(&broken).unwrap_or_default(),
+    match rooms.back_end.audit(company, kept).await? {
+        None => Err(Failure::no_company(company)),
+        Some(Ok(head)) => verified(head, out),
+        Some(Err(flaw)) => Err(Failure::Found {
+            message: format!("not verified: {flaw}"),
+            facts: json!({ "position": flaw.position(), "flaw": flaw }),
         }),
     }
+}
+
+fn verified(head: Head, out: Out) -> Result<(), Failure> {
+    out.say(
+        format_args!("verified: {} entries, head {head}", head.position),
+        &json!({ "verified": true, "entries": head.position, "head": head.to_string() }),
+    )
 }

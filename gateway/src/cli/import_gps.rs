@@ -20,6 +20,7 @@ use crate::{
     clock,
     import::{
         gps::{Import, Imported, Stopped},
+        journey::Branch,
         runs, table,
         table::{BadRow, NoTable},
     },
@@ -47,9 +48,15 @@ pub struct Gps {
     /// The company: see `cnc company list`
     #[arg(long, value_name = "ID")]
     company: CompanyId,
-    /// The branch that the trucks belong to; one of their own where none is named
+    /// The branch that the trucks belong to; one of their own is opened where none is named
     #[arg(long, value_name = "ID")]
     location: Option<LocationId>,
+    /// Where the branch that is opened lies: a Canadian province or a US state
+    #[arg(long, value_name = "CODE", default_value = "US-TX")]
+    province: String,
+    /// The time zone of the branch that is opened
+    #[arg(long, value_name = "NAME", default_value = "America/Chicago")]
+    timezone: String,
     /// Where to report rows that could not be taken [default: FILE's name in the folder reports of the data folder]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -76,6 +83,8 @@ pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure>
         host: rooms.host.clone(),
         company: command.company,
         location: command.location,
+        branch: Branch { province: command.province.clone(), timezone: command.timezone.clone() },
+        attempt: uuid::Uuid::now_v7(),
         settled: settled.clone(),
     };
     let telling = tokio::spawn(tell(rows, settled, out.json()));

@@ -21,9 +21,10 @@ use cnc_domain::{
 };
 use futures::StreamExt;
 use serde_json::{Value, value::RawValue};
+use uuid::Uuid;
 
 use super::{
-    journey::{Fleet, Step, Trip, open_location, own_location},
+    journey::{Branch, Fleet, Step, Trip},
     runs::{Grouped, Run, Vehicle},
     table::{BadRow, Row},
 };
@@ -47,6 +48,10 @@ pub struct Import {
     pub company: CompanyId,
     /// The branch that vehicles belong to, where one is named.
     pub location: Option<LocationId>,
+    /// The branch that is opened for them otherwise.
+    pub branch: Branch,
+    /// What tells this import from an earlier one of the same rows: a step that was refused then is decided anew.
+    pub attempt: Uuid,
     /// Rows that are settled, for whoever shows progress.
     pub settled: Arc<AtomicU64>,
 }
@@ -75,26 +80,25 @@ pub enum Stopped {
     /// There is no such company.
     #[error("no such company")]
     NoCompany,
-    /// Somebody else imports the same vehicles.
-    #[error("another import of the same vehicles is running: wait for it, then start this one again")]
-    Beside,
     /// The product contradicts itself: its own command was not understood.
     #[error("{0}")]
     Misfit(String),
 }
 
-/// A step was done (now or before), or a rule refused it.
+/// A step was done, or a rule refused it.
 enum Outcome {
-    Done,
+    /// With so many new entries; none where it was so already.
+    Done(usize),
     Refused(String),
 }
 
 impl Import {
     /// Brings in all runs. Stops at the first failure.
     pub async fn run(self, grouped: Grouped) -> Result<Imported, Stopped> {
-        let location = self.location.unwrap_or_else(|| own_location(self.company));
-        if self.location.is_none()
-            && let Outcome::Refused(why) = self.give(open_location(self.company)).await?
+        let location = self.location.unwrap_or_else(|| Branch::id(self.company));
+        let first = grouped.vehicles.first().and_then(|vehicle| vehicle.runs.first()?.rows.first());
+        if let (None, Some(first)) = (self.location, first)
+            && let Some(why) = self.once(self.branch.open(self.company, first)).await?
         {
             return Err(Stopped::Misfit(format!("the branch of imported vehicles: {why}")));
         }
@@ -116,8 +120,8 @@ impl Import {
     async fn vehicle(&self, location: LocationId, vehicle: &Vehicle) -> Result<Imported, Stopped> {
         let fleet = Fleet::of(self.company, location, &vehicle.name);
         let mut imported = Imported::default();
-        for step in fleet.steps(vehicle) {
-            if let Outcome::Refused(why) = self.give(step).await? {
+        for step in fleet.steps(vehicle, &self.branch.province) {
+            if let Some(why) = self.once(step).await? {
                 vehicle.runs.iter().for_each(|run| imported.refuse(&run.rows, &why));
                 self.settled.fetch_add(imported.bad.len() as u64, Ordering::Relaxed);
                 return Ok(imported);
@@ -133,56 +137,63 @@ impl Import {
     async fn journey(&self, trip: Trip, run: &Run) -> Result<Imported, Stopped> {
         let mut imported = Imported::default();
         let before = self.before(&trip).await?;
-        for step in if before.over { Vec::new() } else { trip.start(run) } {
-            if let Outcome::Refused(why) = self.give(step).await? {
-                imported.refuse(&run.rows, &why);
-                return Ok(imported);
-            }
+        if let Some((_, why)) = self.steps(&trip, &before, trip.start(run)).await? {
+            imported.refuse(&run.rows, &why);
+            return Ok(imported);
         }
-        imported.journeys = u64::from(!before.exists);
+        imported.journeys = u64::from(before.events.is_empty());
         let (known, new): (Vec<Row>, Vec<Row>) = run.rows.iter().cloned().partition(|row| before.has(row));
         imported.known = known.len() as u64;
         for (chunk, rows) in (before.chunks..).zip(new.chunks(CHUNK)) {
-            match self.give(trip.gps(chunk, rows)).await? {
-                Outcome::Done => imported.recorded += rows.len() as u64,
+            match self.give(&trip.gps(chunk, rows)).await? {
+                Outcome::Done(0) => imported.known += rows.len() as u64,
+                Outcome::Done(_) => imported.recorded += rows.len() as u64,
                 Outcome::Refused(why) => imported.refuse(rows, &why),
             }
         }
-        for step in if before.over { Vec::new() } else { trip.end(run) } {
-            let name = step.name;
-            if let Outcome::Refused(why) = self.give(step).await? {
-                imported.unfinished.push(format!("{} {name}: {why}", trip.journey));
-                break;
-            }
+        if let Some((step, why)) = self.steps(&trip, &before, trip.end(run)).await? {
+            imported.unfinished.push(format!("journey {}, {step}: {why}", trip.journey));
         }
         Ok(imported)
     }
 
-    /// Gives one command. The same step of the same journey is the same command, whatever file it comes from.
-    async fn give(&self, step: Step) -> Result<Outcome, Stopped> {
-        let key = format!("{}/{}/{}/{}", step.stream, step.id, step.name, step.nth);
-        let request = Request {
-            company: self.company,
-            stream: step.stream.into(),
-            id: step.id,
-            command: message(&step)?,
-            command_id: CommandId::derived(&[b"import gps", self.company.uuid().as_bytes(), key.as_bytes()]),
-            actor: Actor::tool("import"),
-            location: None,
-            correlation: None,
-            causation: None,
-            idempotency_key: Some(key),
-            if_match: None,
-            internal_allowed: false,
-            scope: None,
-        };
+    /// Gives those steps of a journey that it has not taken; says which was refused, and why.
+    async fn steps(
+        &self,
+        trip: &Trip,
+        before: &Before,
+        steps: Vec<Step>,
+    ) -> Result<Option<(&'static str, String)>, Stopped> {
+        for step in steps.into_iter().filter(|step| !before.took(step)) {
+            if let Outcome::Refused(why) = self.give(&step).await?
+                // Another import of the same rows may have been faster.
+                && !self.before(trip).await?.took(&step)
+            {
+                return Ok(Some((step.name, why)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the first command of a stream, where it has not been given; says why it was refused.
+    async fn once(&self, step: Step) -> Result<Option<String>, Stopped> {
+        let ledger = self.host.ledger();
+        if !ledger.read_stream(self.company, step.stream, step.id, 0, 1).await?.is_empty() {
+            return Ok(None);
+        }
+        let Outcome::Refused(why) = self.give(&step).await? else { return Ok(None) };
+        let faster = !ledger.read_stream(self.company, step.stream, step.id, 0, 1).await?.is_empty();
+        Ok((!faster).then_some(why))
+    }
+
+    /// Gives one command, again where the system is busy.
+    async fn give(&self, step: &Step) -> Result<Outcome, Stopped> {
+        let request = self.request(step)?;
         let mut wait = FIRST_WAIT;
         for _ in 0..TRIES {
             match self.host.execute(request.clone()).await {
-                Ok(answer) => return Ok(outcome(answer)),
-                // An earlier import took this step with another body, from a file with fewer or more rows: it is done.
-                Err(HostError::KeyReused) if step.name != "record_gps" => return Ok(Outcome::Done),
-                Err(HostError::KeyReused) => return Err(Stopped::Beside),
+                Ok(Answer { rejection: Some(rejection), .. }) => return Ok(Outcome::Refused(rejection.to_string())),
+                Ok(Answer { recorded, .. }) => return Ok(Outcome::Done(recorded)),
                 Err(HostError::NoCompany) => return Err(Stopped::NoCompany),
                 Err(HostError::Busy) => {}
                 Err(HostError::Fault(fault)) if fault.passing => {}
@@ -194,13 +205,35 @@ impl Import {
         }
         Err(Fault::passing("importing", "the system stayed busy").into())
     }
+
+    /// The same step is the same command, whatever file it comes from.
+    fn request(&self, step: &Step) -> Result<Request, Stopped> {
+        let fields = RawValue::from_string(step.fields.to_string());
+        let fields = fields.map_err(|error| Stopped::Misfit(error.to_string()))?;
+        let key = format!("{}/{}/{}/{}", step.stream, step.id, step.name, step.nth);
+        Ok(Request {
+            company: self.company,
+            stream: step.stream.into(),
+            id: step.id,
+            command: Message { name: step.name.into(), fields },
+            command_id: CommandId::derived(&[b"import gps", self.company.uuid().as_bytes(), key.as_bytes()]),
+            actor: Actor::tool("import"),
+            location: None,
+            correlation: None,
+            causation: None,
+            idempotency_key: Some(format!("{}/{key}", self.attempt)),
+            if_match: None,
+            internal_allowed: false,
+            scope: None,
+        })
+    }
 }
 
 /// What a journey has already.
 #[derive(Default)]
 struct Before {
-    exists: bool,
-    over: bool,
+    /// What has happened.
+    events: HashSet<String>,
     /// The times of its fixes of this import's receiver.
     fixes: HashSet<Timestamp>,
     /// Whether its fixes cannot be read any more, since its key was destroyed.
@@ -210,6 +243,11 @@ struct Before {
 }
 
 impl Before {
+    /// Whether a step needs not be given: it was taken, or the journey is over.
+    fn took(&self, step: &Step) -> bool {
+        [step.event, "returned", "cancelled"].iter().any(|event| self.events.contains(*event))
+    }
+
     fn has(&self, row: &Row) -> bool {
         // What was erased on request is not brought in again.
         self.erased || self.fixes.contains(&row.at)
@@ -239,21 +277,17 @@ impl Import {
                 return Ok(before);
             }
             after += lines.len() as u64;
-            before.exists = true;
             for line in &lines {
                 let entry = Entry::read(line).map_err(|error| Fault::broken("reading a journey", error))?;
-                match entry.event.as_str() {
-                    "returned" | "cancelled" => before.over = true,
-                    "gps_recorded" => {
-                        let mut chunk: Value = serde_json::from_str(entry.payload.get())
-                            .map_err(|error| Fault::broken("reading fixes", error))?;
-                        if chunk["device"] == trip.tracker().to_string() {
-                            self.host.keyring().open_all(self.company, &mut chunk, &|_| true).await?;
-                            before.take(&chunk);
-                        }
+                if entry.event == "gps_recorded" {
+                    let mut chunk: Value = serde_json::from_str(entry.payload.get())
+                        .map_err(|error| Fault::broken("reading fixes", error))?;
+                    if chunk["device"] == trip.tracker().to_string() {
+                        self.host.keyring().open_all(self.company, &mut chunk, &|_| true).await?;
+                        before.take(&chunk);
                     }
-                    _ => {}
                 }
+                before.events.insert(entry.event);
             }
         }
     }
@@ -271,16 +305,4 @@ impl Imported {
     fn refuse(&mut self, rows: &[Row], why: &str) {
         self.bad.extend(rows.iter().map(|row| BadRow { line: row.line, reason: format!("refused: {why}") }));
     }
-}
-
-fn outcome(answer: Answer) -> Outcome {
-    match answer.rejection {
-        None => Outcome::Done,
-        Some(rejection) => Outcome::Refused(rejection.to_string()),
-    }
-}
-
-fn message(step: &Step) -> Result<Message, Stopped> {
-    let fields = RawValue::from_string(step.fields.to_string()).map_err(|error| Stopped::Misfit(error.to_string()))?;
-    Ok(Message { name: step.name.into(), fields })
 }

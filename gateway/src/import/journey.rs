@@ -24,6 +24,8 @@ pub struct Step {
     pub id: Uuid,
     /// The command's name.
     pub name: &'static str,
+    /// The event that shows that it was done.
+    pub event: &'static str,
     /// The command's fields, personal ones in clear.
     pub fields: Value,
     /// What tells this step from others of the same name to the same aggregate.
@@ -59,18 +61,35 @@ fn derived<T>(company: CompanyId, what: &str, parts: &[&[u8]]) -> Id<T> {
 }
 
 /// The branch that imported trucks belong to where the operator names none.
-pub fn own_location(company: CompanyId) -> LocationId {
-    derived(company, "location", &[])
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// The province or state, such as `CA-ON`.
+    pub province: String,
+    /// The IANA name of the time zone.
+    pub timezone: String,
 }
 
-/// Opens that branch.
-pub fn open_location(company: CompanyId) -> Step {
-    Step {
-        stream: "location",
-        id: own_location(company).uuid(),
-        name: "open",
-        fields: json!({ "name": "Imported vehicles" }),
-        nth: 0,
+impl Branch {
+    /// Its id.
+    pub fn id(company: CompanyId) -> LocationId {
+        derived(company, "location", &[])
+    }
+
+    /// Opens it. Its yard is where the first fix is, to the whole degree: a yard is no secret, but a fix is.
+    pub fn open(&self, company: CompanyId, yard: &Row) -> Step {
+        Step {
+            stream: "location",
+            id: Self::id(company).uuid(),
+            name: "open",
+            event: "opened",
+            fields: json!({
+                "name": "Imported vehicles",
+                "province": self.province,
+                "timezone": self.timezone,
+                "yard": { "lat_e7": whole_degrees(yard.lat_e7.0), "lon_e7": whole_degrees(yard.lon_e7.0) },
+            }),
+            nth: 0,
+        }
     }
 }
 
@@ -87,16 +106,26 @@ impl Fleet {
         }
     }
 
-    /// Acquires the truck and hires its driver.
-    pub fn steps(&self, vehicle: &Vehicle) -> Vec<Step> {
+    /// Commissions the truck and hires its driver. Another system's fixes say nothing of either: a usual moving truck, and
+    /// somebody who may drive it.
+    pub fn steps(self, vehicle: &Vehicle, province: &str) -> Vec<Step> {
+        let plate: String = vehicle.name.chars().take(20).collect();
+        let truck = json!({
+            "plate": plate, "size_ft": 26, "volume_cuft": 16_800, "home_location": self.location, "cost_per_hour": 0,
+        });
+        let driver = json!({
+            "name": format!("Driver of vehicle {plate}"), "phone": "000 000 0000", "roles": ["driver"],
+            "home_location": self.location, "hourly_rate": 0, "employment_class": "provincial", "duty": "general",
+            "province": province, "licence": { "class": "heavy", "expires": "9999-12-31T00:00:00Z" },
+        });
         Vec::from([
-            self.step("truck", self.truck.uuid(), "acquire", json!({ "name": vehicle.name })),
-            self.step("crew_member", self.driver.uuid(), "hire", json!({ "name": vehicle.name })),
+            self.step("truck", self.truck.uuid(), "commission", "commissioned", truck),
+            self.step("crew_member", self.driver.uuid(), "hire", "hired", driver),
         ])
     }
 
-    fn step(&self, stream: &'static str, id: Uuid, name: &'static str, fields: Value) -> Step {
-        Step { stream, id, name, fields, nth: 0 }
+    fn step(self, stream: &'static str, id: Uuid, name: &'static str, event: &'static str, fields: Value) -> Step {
+        Step { stream, id, name, event, fields, nth: 0 }
     }
 
     /// The ids of one of the vehicle's runs.
@@ -128,11 +157,11 @@ impl Trip {
         });
         let at = run.window.start;
         Vec::from([
-            self.step("plan", plan),
-            self.step("assign_crew", json!({ "members": [{ "member": driver, "driver": true }] })),
-            self.step("dispatch", json!({ "occurred_at": at })),
-            self.step("acknowledge", json!({ "occurred_at": at })),
-            self.step("depart", json!({ "to": self.stop, "position": position(first), "occurred_at": first.at })),
+            self.step("plan", "planned", plan),
+            self.step("assign_crew", "crew_assigned", json!({ "members": [{ "member": driver, "driver": true }] })),
+            self.step("dispatch", "dispatched", json!({ "occurred_at": at })),
+            self.step("acknowledge", "acknowledged", json!({ "occurred_at": at })),
+            self.step("depart", "departed", json!({ "to": self.stop, "position": position(first), "occurred_at": first.at })),
         ])
     }
 
@@ -140,7 +169,7 @@ impl Trip {
     pub fn gps(&self, chunk: u64, rows: &[Row]) -> Step {
         let fixes: Vec<Value> = rows.iter().map(fix).collect();
         let fields = json!({ "device": self.fleet.tracker, "chunk": chunk, "fixes": fixes });
-        Step { nth: chunk, ..self.step("record_gps", fields) }
+        Step { nth: chunk, ..self.step("record_gps", "gps_recorded", fields) }
     }
 
     /// From reaching the last stop to being back.
@@ -148,16 +177,20 @@ impl Trip {
         let Some(last) = run.rows.last() else { return Vec::new() };
         let at = |at: Timestamp| json!({ "stop": self.stop, "occurred_at": at });
         Vec::from([
-            self.step("arrive", json!({ "stop": self.stop, "position": position(last), "occurred_at": last.at })),
-            self.step("start_work", at(last.at)),
-            self.step("finish_work", at(last.at)),
-            self.step("return_to_yard", json!({ "occurred_at": last.at })),
+            self.step("arrive", "arrived", json!({ "stop": self.stop, "position": position(last), "occurred_at": last.at })),
+            self.step("start_work", "work_started", at(last.at)),
+            self.step("finish_work", "work_finished", at(last.at)),
+            self.step("return_to_yard", "returned", json!({ "occurred_at": last.at })),
         ])
     }
 
-    fn step(&self, name: &'static str, fields: Value) -> Step {
-        self.fleet.step("truck_journey", self.journey.uuid(), name, fields)
+    fn step(&self, name: &'static str, event: &'static str, fields: Value) -> Step {
+        self.fleet.step("truck_journey", self.journey.uuid(), name, event, fields)
     }
+}
+
+fn whole_degrees(e7: i32) -> i32 {
+    e7 / 10_000_000 * 10_000_000
 }
 
 fn position(row: &Row) -> Value {

@@ -2,6 +2,6 @@
 
 mod decimal;
 pub mod gps;
-mod journey;
+pub mod journey;
 pub mod runs;
 pub mod table;

@@ -29,7 +29,7 @@ pub enum AsOfError {
 }
 
 /// How one fold stands in one company.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct FoldStatus {
     /// The company.
     pub company: CompanyId,
@@ -60,7 +60,7 @@ pub struct FoldStatus {
 }
 
 /// An entry that could not be folded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Poison {
     /// Where it stands.
     pub position: Position,
@@ -73,7 +73,7 @@ pub struct Poison {
 }
 
 /// A fold that was built anew and swapped in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Rebuilt {
     /// The company.
     pub company: CompanyId,
@@ -86,7 +86,7 @@ pub struct Rebuilt {
 }
 
 /// A fold that was built beside and compared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Verified {
     /// The company.
     pub company: CompanyId,
@@ -103,7 +103,7 @@ pub struct Verified {
 }
 
 /// A document that is not what the ledger says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
     /// The kind of document.
     pub document: String,
@@ -114,7 +114,7 @@ pub struct Difference {
 }
 
 /// An entry that was skipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Skipped {
     /// The fold.
     pub fold: String,
@@ -125,7 +125,7 @@ pub struct Skipped {
 }
 
 /// What was dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Pruned {
     /// Builds.
     pub builds: u64,

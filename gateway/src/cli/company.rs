@@ -1,0 +1,90 @@
+//! `cnc company`: tenants.
+
+use cnc_commands::{Host, HostError, Request};
+use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, Message};
+use serde_json::{Value, json, value::RawValue};
+use uuid::Uuid;
+
+use super::output::{Failure, Out};
+use crate::run::{Config, Rooms};
+
+/// Found a company, or list them
+#[derive(Debug, clap::Subcommand)]
+pub enum Company {
+    /// Found a company: its ledger begins. Prints its id, which every other command asks for
+    Found {
+        /// Its name
+        name: String,
+        /// What its money is counted in
+        #[arg(long, value_parser = ["cad", "usd"], default_value = "cad")]
+        currency: String,
+        /// Where its data is kept
+        #[arg(long, default_value = "ca-central")]
+        region: String,
+    },
+    /// List all companies with the positions of their ledgers
+    List,
+}
+
+pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Failure> {
+    let rooms = Rooms::open(&config).await?;
+    let done = match command {
+        Company::Found { name, currency, region } => {
+            let company = Id::new(Uuid::now_v7());
+            let fields = json!({ "name": name, "currency": currency, "region": region, "plan": { "modules": [] } });
+            match found(&rooms.host, company, &fields, Actor::tool("cnc")).await {
+                Ok(()) => out.say(company, &json!({ "company": company, "name": name })),
+                Err(failure) => Err(failure),
+            }
+        }
+        Company::List => list(&rooms, out).await,
+    };
+    rooms.close().await;
+    done
+}
+
+/// Founds a company under this id.
+pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor) -> Result<(), Failure> {
+    let request = Request {
+        company,
+        stream: "company".into(),
+        id: company.uuid(),
+        command: Message {
+            name: "found".into(),
+            fields: RawValue::from_string(fields.to_string()).map_err(Failure::fault)?,
+        },
+        command_id: CommandId::derived(&[b"found", company.uuid().as_bytes()]),
+        actor,
+        location: None,
+        correlation: None,
+        causation: None,
+        idempotency_key: None,
+        if_match: None,
+        internal_allowed: true,
+        scope: None,
+    };
+    match host.execute(request).await {
+        Ok(answer) => match answer.rejection {
+            None => Ok(()),
+            Some(rejection) => Err(Failure::Usage(rejection.to_string())),
+        },
+        Err(HostError::Form(errors)) => Err(Failure::Usage(format!("{errors:?}"))),
+        Err(error) => Err(Failure::fault(error)),
+    }
+}
+
+async fn list(rooms: &Rooms, out: Out) -> Result<(), Failure> {
+    let heads = rooms.ledger.heads().await?;
+    if heads.is_empty() && !out.json() {
+        return out.say("no companies yet: `cnc company found NAME`", &Value::Null);
+    }
+    for (company, head) in heads {
+        let shown = rooms.host.state(company, "company", company.uuid(), None).await.map_err(Failure::fault)?;
+        let name = shown.map(|shown| shown.state["founding"]["name"].clone()).unwrap_or_default();
+        out.say(
+            format_args!("{company}  {:>10}  {}", head.position, name.as_str().unwrap_or_default()),
+            &json!({ "company": company, "name": name, "position": head.position, "head": head.to_string() }),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `cnc demo`: a company to look at.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+
+use super::{
+    output::{Failure, Out},
+    serve::until_stopped,
+};
+use crate::{
+    clock, demo,
+    run::{Config, System},
+    tokens::Claims,
+};
+
+/// For how long the printed token is good.
+const TOKEN_SECONDS: u32 = 12 * 3600;
+
+/// Found a small company, play its day up to now, and serve it
+///
+/// Everything is done by the same commands that people give, so that what you see is what you get. A second start with the
+/// same data folder finds the company as you left it.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// Where to listen; port 0 takes a free one, which is printed
+    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+}
+
+pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure> {
+    let now = clock::now();
+    let system = System::start(Config { listen: command.listen, ..config }).await?;
+    let played = demo::play(&system.rooms.host, now).await?;
+    let claims = Claims::new(played.dispatcher, played.company, "dispatcher", now, TOKEN_SECONDS);
+    let token = system.rooms.tokens.issue(&claims)?;
+    let at = format!("http://{}", system.address);
+    let company = played.company;
+    let done = if played.commands == 0 { "as you left it".into() } else { format!("{} commands", played.commands) };
+    let text = format!(
+        "Maple & Main Movers, {company}: {done}\n\n\
+         Read the API:    {at}/docs\n\
+         A dispatcher's token, good for 12 hours:\n\n  export TOKEN={token}\n\n\
+         The live board:  curl -sH \"authorization: Bearer $TOKEN\" {at}/v1/views/dispatch_board | jq\n\
+         Alerts:          curl -sH \"authorization: Bearer $TOKEN\" {at}/v1/views/alerts | jq\n\
+         The ledger:      curl -sH \"authorization: Bearer $TOKEN\" {at}/v1/ledger/head\n\n\
+         Ctrl-C stops it."
+    );
+    out.say(text, &json!({ "listening": at, "company": company, "token": token, "commands": played.commands }))?;
+    until_stopped().await?;
+    system.stop().await;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! A whole system in the test's own process, on a data folder that goes away with it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use cnc_domain::{
+    kernel::{CompanyId, Id, LocationId, Timestamp},
+    ledger::Fault,
+};
+use cnc_gateway::{
+    run::{Config, System},
+    tokens::Claims,
+};
+use tempfile::TempDir;
+
+/// How long anything that a test waits for may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running system and its data folder.
+pub struct Running {
+    /// The system.
+    pub system: System,
+    data: TempDir,
+}
+
+impl Running {
+    /// Starts one on SQLite.
+    pub async fn sqlite() -> Result<Self, Fault> {
+        Self::start(None, new_folder()).await
+    }
+
+    /// Starts one on a Postgres database.
+    pub async fn postgres(url: &str) -> Result<Self, Fault> {
+        Self::start(Some(url.to_owned()), new_folder()).await
+    }
+
+    async fn start(ledger: Option<String>, data: TempDir) -> Result<Self, Fault> {
+        let config = Config {
+            data: data.path().to_owned(),
+            ledger,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..Config::default()
+        };
+        Ok(Self { system: System::start(config).await?, data })
+    }
+
+    /// Stops it, and starts another one on the same data.
+    pub async fn restart(self, ledger: Option<String>) -> Result<Self, Fault> {
+        let Self { system, data } = self;
+        system.stop().await;
+        Self::start(ledger, data).await
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.system.address)
+    }
+
+    /// A token for an hour.
+    pub fn token(&self, company: CompanyId, role: &str, locations: Option<&[LocationId]>) -> Result<String, Fault> {
+        let now = Timestamp::from_micros(i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX));
+        let claims = Claims::new(Id::new(uuid::Uuid::now_v7()), company, role, now, 3600);
+        let claims = match locations {
+            Some(locations) => claims.within(locations.iter().copied()),
+            None => claims,
+        };
+        self.system.rooms.tokens.issue(&claims)
+    }
+
+    /// Stops it as an operator would.
+    pub async fn stop(self) {
+        self.system.stop().await;
+    }
+}
+
+fn since_epoch() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn new_folder() -> TempDir {
+    tempfile::tempdir().expect("the temporary folder can be written")
+}

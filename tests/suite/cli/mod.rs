@@ -1,0 +1,192 @@
+//! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
+
+mod audit;
+mod import;
+mod kill;
+mod secrets;
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Instant,
+};
+
+use cnc_domain::ledger::Entry;
+use cnc_tests::system::PATIENCE;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// An operator with a data folder.
+pub struct Operator {
+    data: TempDir,
+    ledger: Option<String>,
+}
+
+/// What a command came to.
+pub struct Came {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Operator {
+    /// With an empty folder.
+    pub fn new() -> Self {
+        Self { data: tempfile::tempdir().expect("a folder"), ledger: None }
+    }
+
+    /// With a copy of another one's folder.
+    pub fn copy(&self) -> Self {
+        let copy = Self { ledger: self.ledger.clone(), ..Self::new() };
+        for file in std::fs::read_dir(self.data()).expect("reads").flatten().filter(|file| file.path().is_file()) {
+            std::fs::copy(file.path(), copy.data().join(file.file_name())).expect("copies");
+        }
+        copy
+    }
+
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cnc-under-test"));
+        command.args(arguments).arg("--data").arg(self.data()).env_remove("CNC_LEDGER").env_remove("CNC_LOG");
+        if let Some(ledger) = &self.ledger {
+            command.arg("--ledger").arg(ledger);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Came {
+        let Output { status, stdout, stderr } = self.command(arguments).output().expect("cnc runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Came { status: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    }
+
+    /// Runs a command that must succeed.
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let came = self.run(arguments);
+        assert_eq!(came.status, 0, "{arguments:?}\n{}\n{}", came.out, came.err);
+        came.out
+    }
+
+    /// Runs a command that must succeed and answer in JSON.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let out = self.ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"))
+    }
+
+    pub fn found(&self, name: &str) -> String {
+        self.ok(&["company", "found", name]).trim().to_owned()
+    }
+
+    /// A company's ledger.
+    pub fn export(&self, company: &str) -> Vec<String> {
+        self.ok(&["audit", "export", "--company", company]).lines().map(str::to_owned).collect()
+    }
+
+    /// Starts a server on a free port, and waits until it listens.
+    pub fn serve(&self) -> Server {
+        let mut child = self.command(&["serve", "--listen", "127.0.0.1:0", "--json"]).spawn().expect("cnc starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut line).expect("reads");
+        assert!(line.contains("listening"), "{line}");
+        let mut log = child.stderr.take().expect("is piped");
+        // Somebody must read the log, or the server waits for room in the pipe.
+        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        Server(child)
+    }
+}
+
+/// A server, killed where nobody stops it.
+pub struct Server(Child);
+
+impl Server {
+    /// Kills it as the kernel would when memory runs out.
+    pub fn kill(mut self) {
+        self.0.kill().expect("can be killed");
+        self.0.wait().expect("ends");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
+/// What happened in each stream, in order: what must be the same however an import came about. Times of recording,
+/// positions and boxes differ from one import to the next, and are left out.
+pub fn streams(lines: &[String]) -> std::collections::BTreeMap<String, Vec<String>> {
+    let mut streams = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for line in lines {
+        let entry = Entry::read(line).expect("an entry");
+        let payload: Value = serde_json::from_str(entry.payload.get()).expect("JSON");
+        let of = |member: &str| payload[member].to_string();
+        let happened =
+            format!("{} {} {} {} {}", entry.event, of("occurred_at"), of("window"), of("chunk"), of("count"));
+        streams.entry(format!("{} {}", entry.stream, entry.id)).or_default().push(happened);
+    }
+    streams
+}
+
+/// A file in a folder of its own.
+pub fn file(operator: &Operator, name: &str, content: &[u8]) -> PathBuf {
+    let path = operator.data().join(name);
+    std::fs::write(&path, content).expect("writes");
+    path
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn each_kind_of_failure_has_its_own_status() {
+    let operator = Operator::new();
+    let nobody = "01920000-0000-7000-8000-000000000001";
+    for (arguments, status) in [
+        (&["no-such-command"][..], 2),
+        (&["audit", "verify"], 2),
+        (&["token", "--company", nobody, "--role", "emperor"], 2),
+        (&["token", "--company", nobody, "--role", "dispatcher"], 3),
+        (&["audit", "export", "--company", nobody], 3),
+        (&["audit", "verify", "/no/such/file"], 3),
+        (&["import", "gps", "/no/such/file", "--company", nobody], 3),
+    ] {
+        let came = operator.run(arguments);
+        assert_eq!(came.status, status, "{arguments:?}: {}", came.err);
+        assert!(!came.err.is_empty(), "{arguments:?} says why");
+    }
+}
+
+#[test]
+fn every_command_works_beside_a_running_server() {
+    let operator = Operator::new();
+    let server = operator.serve();
+    let company = operator.found("Beside Movers");
+    assert!(operator.ok(&["company", "list"]).contains("Beside Movers"));
+    operator.ok(&["audit", "verify", "--company", &company]);
+    operator.ok(&["token", "--company", &company, "--role", "dispatcher"]);
+    operator.ok(&["folds", "status"]);
+    operator.ok(&["folds", "verify"]);
+    drop(server);
+    operator.ok(&["audit", "verify", "--company", &company]);
+}
