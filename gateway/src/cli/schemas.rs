@@ -30,6 +30,7 @@ pub fn run(command: &Schemas, out: Out) -> Result<(), Failure> {
         );
     }
     let stale = contracts::stale(&command.dir).map_err(unreadable)?;
+    let stale: Vec<String> = stale.iter().map(ToString::to_string).collect();
     if stale.is_empty() {
         return out.say(format_args!("{}: up to date", command.dir.display()), &json!({ "stale": [] }));
     }

@@ -25,13 +25,18 @@ const BAD: &str = "9,yesterday,1,485,1,30.1,-97.1,\n\
 
 #[test]
 fn rows_in_are_recorded_known_or_reported_and_a_second_import_records_nothing() {
-    let operator = Operator::new();
+    for operator in [Operator::new(), Operator::postgres()] {
+        imports_twice(&operator);
+    }
+}
+
+fn imports_twice(operator: &Operator) {
     let company = operator.found("Import Movers");
     let good = day(3, 20);
     let twice = good.lines().nth(5).expect("a row").to_owned();
     let mut content = format!("{good}{BAD}{twice}\n").into_bytes();
     content.extend_from_slice(b"\xff\xff,2015-09-06T00:00:07-05:00,1,485,1,30.1,-97.1,\n");
-    let csv = file(&operator, "day.csv", &content);
+    let csv = file(operator, "day.csv", &content);
     let report = operator.data().join("report.csv");
 
     let arguments = ["import", "gps", text(&csv), "--company", &company, "--report", text(&report)];

@@ -13,7 +13,7 @@ use std::{
 };
 
 use cnc_domain::ledger::Entry;
-use cnc_tests::system::PATIENCE;
+use cnc_tests::{postgres::cluster, system::PATIENCE};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,6 +34,12 @@ impl Operator {
     /// With an empty folder.
     pub fn new() -> Self {
         Self { data: tempfile::tempdir().expect("a folder"), ledger: None }
+    }
+
+    /// With an empty folder and an empty Postgres database.
+    pub fn postgres() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        Self { ledger: Some(runtime.block_on(cluster().database())), ..Self::new() }
     }
 
     /// With a copy of another one's folder.
@@ -179,7 +185,12 @@ fn each_kind_of_failure_has_its_own_status() {
 
 #[test]
 fn every_command_works_beside_a_running_server() {
-    let operator = Operator::new();
+    for operator in [Operator::new(), Operator::postgres()] {
+        beside_a_server(&operator);
+    }
+}
+
+fn beside_a_server(operator: &Operator) {
     let server = operator.serve();
     let company = operator.found("Beside Movers");
     assert!(operator.ok(&["company", "list"]).contains("Beside Movers"));
