@@ -3,10 +3,16 @@
 
 pub mod authorize;
 pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod contracts;
+pub mod demo;
 pub mod http;
+pub mod import;
 pub mod limits;
 pub mod live;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod run;
 pub mod tokens;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use cnc_commands::host::{Host, HostError, Request};
+use cnc_commands::{Host, HostError, Request};
 use cnc_domain::{
     kernel::{Actor, CommandId, CompanyId, LocationId, Message, Timestamp},
     ledger::{Answer, Entry, Fault},
