@@ -222,6 +222,10 @@ struct Adopted {
 }
 
 /// What others must know of their company before anything of theirs is decided.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is asked for on its own, and any of them can hold with any other"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Its settings.

@@ -104,7 +104,8 @@ pub struct Yard {
 /// A branch of a company.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Location {
-    location: Option<LocationId>,
+    /// Its own id.
+    id: Option<LocationId>,
     opening: Option<Opening>,
     closed: bool,
 }
@@ -128,7 +129,7 @@ impl Aggregate for Location {
     fn evolve(&mut self, event: Event) {
         match event {
             Event::Opened { location, name, province, timezone, yard } => {
-                self.location = Some(location);
+                self.id = Some(location);
                 self.opening = Some(Opening { name, province, timezone, yard });
             }
             Event::Renamed { name } => self.take_name(name),
@@ -137,7 +138,7 @@ impl Aggregate for Location {
     }
 
     fn location(&self) -> Option<LocationId> {
-        self.location
+        self.id
     }
 }
 

@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn is_command(action: &str) -> bool {
-        !(action.ends_with(".read") || action.starts_with("view.") || action == "live")
+        action.split_once('.').is_some_and(|(subject, verb)| subject != "view" && verb != "read")
     }
 
     #[test]

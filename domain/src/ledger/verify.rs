@@ -122,20 +122,21 @@ impl Verifier {
 
     fn follow(&mut self, line: &[u8]) -> Result<(), Wrong> {
         let header = Scan::header(line)?;
-        let company = *self.company.get_or_insert(header.company);
+        let company = self.company.get_or_insert(*header.company);
         if company != header.company {
-            return Err(Wrong::OtherCompany { expected: text(&company), found: text(&header.company) });
+            return Err(Wrong::OtherCompany { expected: text(company), found: text(header.company) });
         }
         if header.position != self.head.position + 1 {
             return Err(Wrong::OtherPosition { found: header.position });
         }
-        if header.previous != self.head.hash {
-            return Err(Wrong::OtherPrevious { expected: self.head.hash, found: header.previous });
+        if *header.previous != self.head.hash.digits() {
+            let found = text(header.previous).parse().map_err(|_| Wrong::Malformed("previous"))?;
+            return Err(Wrong::OtherPrevious { expected: self.head.hash, found });
         }
-        if header.at < self.at {
-            return Err(Wrong::BackInTime { found: text(&header.at), previous: text(&self.at) });
+        if *header.at < self.at {
+            return Err(Wrong::BackInTime { found: text(header.at), previous: text(&self.at) });
         }
-        self.at = header.at;
+        self.at = *header.at;
         self.head = Head { position: header.position, hash: Hash::of(line) };
         match self.expected {
             Some(expected) if expected.position == self.head.position && expected.hash != self.head.hash => {
@@ -151,11 +152,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// What `verify` reads of a line.
-struct Header {
-    company: [u8; 36],
+struct Header<'a> {
+    company: &'a [u8; 36],
     position: Position,
-    previous: Hash,
-    at: [u8; 27],
+    previous: &'a [u8; 64],
+    at: &'a [u8; 27],
 }
 
 /// Walks a line from its start.
@@ -163,7 +164,7 @@ struct Scan<'a>(&'a [u8]);
 
 impl<'a> Scan<'a> {
     /// Reads the header of a line, and that its last member is a payload.
-    fn header(line: &'a [u8]) -> Result<Header, Wrong> {
+    fn header(line: &'a [u8]) -> Result<Header<'a>, Wrong> {
         let mut scan = Self(line);
         let company = scan.after(b"{\"company\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("company"))?;
         let position =
@@ -244,17 +245,19 @@ impl<'a> Scan<'a> {
         std::str::from_utf8(taken).ok()?.parse().ok()
     }
 
-    fn uuid(&mut self) -> Option<[u8; 36]> {
-        let taken: [u8; 36] = self.take(36)?.try_into().ok()?;
-        let fits = |(place, byte): (usize, &u8)| match place {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
-        };
-        taken.iter().enumerate().all(fits).then_some(taken)
+    // The checks of forms count what fits rather than stop at what does not: a loop without a way out runs on many bytes
+    // at once, and nearly every line is well formed.
+    fn uuid(&mut self) -> Option<&'a [u8; 36]> {
+        let taken: &[u8; 36] = self.take(36)?.try_into().ok()?;
+        let digits: u8 = taken.iter().map(|byte| u8::from(is_hex_digit(*byte))).sum();
+        (digits == 32 && [8, 13, 18, 23].iter().all(|place| taken[*place] == b'-')).then_some(taken)
     }
 
-    fn hash(&mut self) -> Option<Hash> {
-        std::str::from_utf8(self.take(64)?).ok()?.parse().ok()
+    /// The digits of a hash, not yet read: they are compared as they stand.
+    fn hash(&mut self) -> Option<&'a [u8; 64]> {
+        let taken: &[u8; 64] = self.take(64)?.try_into().ok()?;
+        let digits: u8 = taken.iter().map(|byte| u8::from(is_hex_digit(*byte))).sum();
+        (digits == 64).then_some(taken)
     }
 
     fn name(&mut self) -> Option<()> {
@@ -263,12 +266,17 @@ impl<'a> Scan<'a> {
         self.take(length).filter(|name| !name.is_empty()).map(|_| ())
     }
 
-    fn time(&mut self) -> Option<[u8; 27]> {
+    fn time(&mut self) -> Option<&'a [u8; 27]> {
         const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
-        let taken: [u8; 27] = self.take(27)?.try_into().ok()?;
-        let fits = |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
-        taken.iter().zip(FORM).all(fits).then_some(taken)
+        let taken: &[u8; 27] = self.take(27)?.try_into().ok()?;
+        let fits = |(byte, form): (&u8, &u8)| u8::from((*form == b'0') & byte.is_ascii_digit() | (byte == form));
+        let fitting: u8 = taken.iter().zip(FORM).map(fits).sum();
+        (fitting == 27).then_some(taken)
     }
+}
+
+fn is_hex_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte)
 }
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ fn work() -> [Command; 4] {
 fn found(events: &[Event], founding: Founding, company: CompanyId) -> Result<Vec<Message>, String> {
     let rules = aggregate::<Company>();
     let mut company_state = Company::default();
-    events.iter().cloned().for_each(|event| company_state.evolve(event));
+    for event in events {
+        company_state.evolve(event.clone());
+    }
     let context = Context {
         company,
         stream_id: CompanyId::number(1).uuid(),
@@ -194,7 +196,9 @@ fn a_closed_company_refuses_everything() {
 fn others_learn_how_their_company_stands() {
     let stands = |events: Vec<Event>| {
         let mut company = Company::default();
-        events.into_iter().for_each(|event| company.evolve(event));
+        for event in events {
+            company.evolve(event);
+        }
         standing(&State::new(company))
     };
     assert_eq!(stands(vec![]), Standing::default());

@@ -24,11 +24,11 @@ fn draft(nth: u64) -> Draft {
         sequence: nth,
         event: "status_reported".into(),
         version: 1,
-        location: (nth % 2 == 0).then(|| Id::number(5)),
+        location: nth.is_multiple_of(2).then(|| Id::number(5)),
         actor,
         command: CommandId::number(number),
         correlation: Id::number(number),
-        causation: (nth % 3 == 0).then(|| Id::<()>::number(9).uuid()),
+        causation: nth.is_multiple_of(3).then(|| Id::<()>::number(9).uuid()),
         payload: Message { name: String::new(), fields: serde_json::from_str(&payload).expect("is JSON") }.fields,
     }
 }
