@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn an_auditor_reads_everything_opens_nothing_and_gives_no_command() {
-        for action in actions() {
+        // The process's own figures are no part of the company's records.
+        for action in actions().filter(|action| *action != "metrics.read") {
             assert_eq!(may("auditor", action), !is_command(action), "{action}");
         }
         assert!(KINDS.iter().all(|kind| !may_open("auditor", kind.name)) && may_see_restricted("auditor"));

@@ -269,7 +269,7 @@ impl<'a> Scan<'a> {
     fn time(&mut self) -> Option<&'a [u8; 27]> {
         const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
         let taken: &[u8; 27] = self.take(27)?.try_into().ok()?;
-        let fits = |(byte, form): (&u8, &u8)| u8::from((*form == b'0') & byte.is_ascii_digit() | (byte == form));
+        let fits = |(byte, form): (&u8, &u8)| u8::from(*form == b'0' && byte.is_ascii_digit()) | u8::from(byte == form);
         let fitting: u8 = taken.iter().zip(FORM).map(fits).sum();
         (fitting == 27).then_some(taken)
     }

@@ -140,7 +140,8 @@ fn verify(verified: &[Verified], out: Out) -> Result<(), Failure> {
             (None, n) => format!("{n} differences"),
         };
         wrong += u64::from(is != "no difference");
-        let mut text = format!("{} {}: {} documents at {}, {is}", fold.company, fold.fold, fold.documents, fold.position);
+        let mut text =
+            format!("{} {}: {} documents at {}, {is}", fold.company, fold.fold, fold.documents, fold.position);
         for difference in &fold.differences {
             text.push_str(&format!("\n  {} {}: {}", difference.document, difference.key, difference.wrong));
         }

@@ -161,7 +161,11 @@ impl Trip {
             self.step("assign_crew", "crew_assigned", json!({ "members": [{ "member": driver, "driver": true }] })),
             self.step("dispatch", "dispatched", json!({ "occurred_at": at })),
             self.step("acknowledge", "acknowledged", json!({ "occurred_at": at })),
-            self.step("depart", "departed", json!({ "to": self.stop, "position": position(first), "occurred_at": first.at })),
+            self.step(
+                "depart",
+                "departed",
+                json!({ "to": self.stop, "position": position(first), "occurred_at": first.at }),
+            ),
         ])
     }
 
@@ -177,7 +181,11 @@ impl Trip {
         let Some(last) = run.rows.last() else { return Vec::new() };
         let at = |at: Timestamp| json!({ "stop": self.stop, "occurred_at": at });
         Vec::from([
-            self.step("arrive", "arrived", json!({ "stop": self.stop, "position": position(last), "occurred_at": last.at })),
+            self.step(
+                "arrive",
+                "arrived",
+                json!({ "stop": self.stop, "position": position(last), "occurred_at": last.at }),
+            ),
             self.step("start_work", "work_started", at(last.at)),
             self.step("finish_work", "work_finished", at(last.at)),
             self.step("return_to_yard", "returned", json!({ "occurred_at": last.at })),
