@@ -1,1 +1,3 @@
-//! placeholder
+//! The harness of the integration tests: it starts real servers and stops them again.
+
+pub mod postgres;

@@ -1,0 +1,19 @@
+# Runs a Postgres cluster for as long as standard input is open, so that it ends with the tests, however they end.
+# Each line of input is a crash: the server stops at once, as it would at a power cut, and starts again.
+bin=$1 dir=$2 port=$3
+trap '' INT
+"$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || exit 1
+run() {
+    "$bin/postgres" -D "$dir/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
+        -c max_connections=500 -c shared_buffers=64MB >>"$dir/log" 2>&1 </dev/null &
+    server=$!
+}
+run
+while read -r _; do
+    kill -QUIT "$server"
+    wait "$server"
+    run
+done
+kill -QUIT "$server"
+wait "$server"
+rm -rf "$dir"

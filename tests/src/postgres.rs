@@ -1,0 +1,121 @@
+//! Real Postgres clusters, made by `initdb` from the distribution's package in a temporary folder, on a free port.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+/// Long enough for a busy machine; only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running Postgres server with data of its own.
+pub struct Cluster {
+    port: u16,
+    folder: PathBuf,
+    watch: Mutex<Child>,
+    databases: AtomicU32,
+}
+
+/// The cluster that all tests of this process share. Each test makes its own database in it.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+impl Cluster {
+    /// Starts another cluster, for a test that crashes it. It stops when it is dropped or the process ends.
+    pub fn start() -> Self {
+        let bin = programs();
+        let folder = tempfile::Builder::new().prefix("cnc-postgres-").tempdir().expect("a temporary folder").keep();
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let mut command = unprivileged(&folder);
+        command.args(["-c", include_str!("cluster.sh"), "cluster"]).arg(bin).arg(&folder).arg(port.to_string());
+        let watch = command.stdin(Stdio::piped()).spawn().expect("a shell can be started");
+        let cluster = Self { port, folder, watch: Mutex::new(watch), databases: AtomicU32::new(0) };
+        cluster.wait_until_it_listens();
+        cluster
+    }
+
+    /// The address of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// Makes a new, empty database and returns its address.
+    pub async fn database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let started = Instant::now();
+        // Right after a start the server may listen and not yet answer.
+        let mut admin = loop {
+            match PgConnection::connect(&self.url("postgres")).await {
+                Ok(connection) => break connection,
+                Err(error) if started.elapsed() > PATIENCE => panic!("no connection: {error}\n{}", self.log()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        admin.execute(format!("CREATE DATABASE {name}").as_str()).await.expect("a database can be made");
+        self.url(&name)
+    }
+
+    /// Stops the server as a power cut would, and starts it again.
+    pub fn crash(&self) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.stdin.as_mut().expect("piped").write_all(b"crash\n").expect("the cluster is running");
+    }
+
+    fn wait_until_it_listens(&self) {
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = self.watch.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("a child");
+            assert!(ended.is_none() && started.elapsed() < PATIENCE, "Postgres does not start:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(watch.stdin.take());
+        // It has nothing more to say whether it ended well or not.
+        let _ = watch.wait();
+    }
+}
+
+/// The newest installed server's programs.
+fn programs() -> PathBuf {
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest =
+        installed.map(|entry| entry.path()).filter(|path| version(path) >= Some(15)).max_by_key(|path| version(path));
+    let bin = newest.map(|path| path.join("bin")).filter(|bin| bin.join("initdb").exists());
+    bin.expect("these tests need a Postgres server of version 15 or newer: apt-get install postgresql")
+}
+
+/// A shell that may run Postgres, which refuses to run as root; the folder becomes its user's.
+fn unprivileged(folder: &Path) -> Command {
+    let uid = Command::new("id").arg("-u").output().expect("`id` can be run");
+    if uid.stdout != b"0\n" {
+        return Command::new("sh");
+    }
+    let known = Command::new("id").args(["-u", "postgres"]).output().is_ok_and(|output| output.status.success());
+    let user = if known { "postgres" } else { "nobody" };
+    let owned = Command::new("chown").arg(user).arg(folder).status().is_ok_and(|status| status.success());
+    assert!(owned, "the temporary folder can be given to {user}");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--clear-groups", "sh"]).current_dir(folder);
+    command
+}

@@ -1,0 +1,94 @@
+//! The same key acts once.
+
+use cnc_domain::kernel::{Rejection, Seconds};
+
+use super::*;
+
+on_both!(
+    the_same_key_is_answered_as_before,
+    a_rejection_is_remembered,
+    another_actor_has_other_keys,
+    the_same_key_twice_in_a_batch_acts_once,
+    what_failed_is_not_remembered,
+    old_answers_to_people_are_forgotten,
+);
+
+async fn the_same_key_is_answered_as_before(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let wish = keyed(deed(company, truck(1), 0, &["bought"]), "user:1", "first");
+    let answer = append(&*ledger, wish.clone()).await.expect("appended").answer;
+    append(&*ledger, deed(company, truck(1), 1, &["sold"])).await.expect("appended");
+    // Whatever is asked for under it now, also by another process: the host compares fingerprints.
+    let mut again = keyed(deed(company, truck(1), 2, &["bought"]), "user:1", "first");
+    again.idempotency.as_mut().expect("keyed").fingerprint = [9; 32];
+    for (ledger, wish) in [(ledger.clone(), wish), (ground.ledger().await, again)] {
+        let Err(AppendError::Repeated(answered)) = append(&*ledger, wish).await else { panic!("not repeated") };
+        assert_eq!(answered.fingerprint, [7; 32]);
+        assert_eq!((answered.answer.command, answered.answer.position), (answer.command, 2));
+        assert_eq!((answered.answer.sequence, answered.answer.recorded), (1, 1));
+    }
+    let answered = ledger.answered(company, "user:1", "first").await.expect("read").expect("remembered");
+    assert_eq!(answered.answer.position, 2);
+    assert_eq!(lines(&*ledger, company).await.len(), 3);
+}
+
+async fn a_rejection_is_remembered(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let mut refused = keyed(deed(company, truck(1), 0, &[]), "user:1", "refused");
+    let rejection = Rejection {
+        code: "no_crew".into(),
+        message: "nobody is assigned".into(),
+        facts: serde_json::json!({ "b": 1, "a": [] }),
+        by: None,
+    };
+    refused.answer.rejection = Some(rejection.clone());
+    append(&*ledger, refused.clone()).await.expect("answered");
+    let Err(AppendError::Repeated(answered)) = append(&*ledger, refused).await else { panic!("not repeated") };
+    assert_eq!(answered.answer.rejection, Some(rejection));
+    assert_eq!((answered.answer.position, answered.answer.recorded), (1, 0));
+    // A refused founding is remembered too, and founds nothing.
+    let mut refused = keyed(founding(super::company(2)), "tool:test", "k");
+    refused.drafts.clear();
+    append(&*ledger, refused).await.expect("answered");
+    assert!(ledger.answered(super::company(2), "tool:test", "k").await.expect("read").is_some());
+    assert_eq!(ledger.head(super::company(2)).await.expect("read"), None);
+}
+
+async fn another_actor_has_other_keys(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    append(&*ledger, keyed(deed(company, truck(1), 0, &["bought"]), "user:1", "k")).await.expect("appended");
+    append(&*ledger, keyed(deed(company, truck(1), 1, &["sold"]), "user:2", "k")).await.expect("appended");
+    assert!(ledger.answered(company, "user:3", "k").await.expect("read").is_none());
+}
+
+async fn the_same_key_twice_in_a_batch_acts_once(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let wish = keyed(deed(company, truck(1), 0, &["bought"]), "user:1", "k");
+    let outcomes = ledger.append(vec![wish.clone(), wish]).await.expect("no fault");
+    assert!(outcomes[0].is_ok());
+    assert!(matches!(&outcomes[1], Err(AppendError::Repeated(answered)) if answered.answer.position == 2));
+    assert_eq!(lines(&*ledger, company).await.len(), 2);
+}
+
+async fn what_failed_is_not_remembered(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let stale = append(&*ledger, keyed(deed(company, truck(1), 4, &["sold"]), "user:1", "k")).await;
+    assert!(matches!(stale, Err(AppendError::Conflict { .. })));
+    append(&*ledger, keyed(deed(company, truck(1), 0, &["bought"]), "user:1", "k")).await.expect("appended");
+}
+
+async fn old_answers_to_people_are_forgotten(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let batch = (0..10_u64).map(|nth| {
+        let mut wish = keyed(deed(company, truck(1), 0, &[]), "user:1", &format!("k{nth}"));
+        wish.now = noon().plus(Seconds(u32::try_from(nth).expect("small")));
+        wish.idempotency.as_mut().expect("keyed").for_ever = nth < 2;
+        wish
+    });
+    ledger.append(batch.collect()).await.expect("no fault");
+    assert_eq!(ledger.forget_answers(noon().plus(Seconds(6))).await.expect("forgotten"), 4);
+    for (nth, kept) in [(0, true), (1, true), (2, false), (5, false), (6, true), (9, true)] {
+        let answered = ledger.answered(company, "user:1", &format!("k{nth}")).await.expect("read");
+        assert_eq!(answered.is_some(), kept, "k{nth}");
+    }
+}

@@ -1,0 +1,210 @@
+//! The contract of a ledger, the same for every back end.
+
+mod appending;
+mod auditing;
+mod conflicts;
+mod crashes;
+mod idempotency;
+mod keeping;
+mod postgres_only;
+mod processes;
+mod reading;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use cnc_commands::ledger::{Audit, PostgresLedger, SqliteLedger};
+use cnc_domain::{
+    kernel::{Actor, CommandId, CompanyId, Id, Timestamp},
+    ledger::{Answer, Append, AppendError, Appended, Check, Draft, Head, Idempotency, Sequence, verify},
+};
+use cnc_tests::postgres::cluster;
+use serde_json::value::RawValue;
+use sqlx::{Connection as _, Executor as _};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`.
+macro_rules! on_both {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::ledger::Ground::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::ledger::Ground::postgres().await).await;
+            })*
+        }
+    };
+}
+use on_both;
+
+/// An empty place for ledgers.
+enum Ground {
+    Sqlite(TempDir),
+    Postgres(String),
+}
+
+impl Ground {
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    async fn postgres() -> Self {
+        Self::Postgres(cluster().database().await)
+    }
+
+    /// Where it is, as a child process is told.
+    fn address(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => folder.path().to_str().expect("a plain path").into(),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
+
+    /// A ledger here, as a process of its own would open it.
+    async fn ledger(&self) -> Arc<dyn Audit> {
+        open(&self.address()).await
+    }
+
+    /// Runs a statement as a stranger with all rights would.
+    async fn sql(&self, statement: &str) -> Result<(), String> {
+        match self {
+            Self::Sqlite(folder) => {
+                let connection = rusqlite::Connection::open(folder.path().join("ledger.db")).expect("opened");
+                connection.execute_batch(statement).map_err(|error| error.to_string())
+            }
+            Self::Postgres(url) => {
+                let url = format!("{url}&options[search_path]=cnc");
+                let mut connection = sqlx::PgConnection::connect(&url).await.expect("connected");
+                connection.execute(sqlx::raw_sql(statement)).await.map(|_| ()).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Runs a statement as someone who first removes what guards the entries.
+    async fn tamper(&self, statement: &str) {
+        let unguard = match self {
+            Self::Sqlite(_) => {
+                "DROP TRIGGER events_are_not_changed; DROP TRIGGER events_are_not_removed;
+                 DROP TRIGGER events_are_not_replaced;"
+            }
+            Self::Postgres(_) => "DROP TRIGGER events_are_not_changed ON events;",
+        };
+        self.sql(&format!("{unguard} {statement}")).await.expect("tampered");
+    }
+}
+
+async fn open(address: &str) -> Arc<dyn Audit> {
+    if address.starts_with("postgres://") {
+        let ledger = PostgresLedger::connect(address).await.expect("connected");
+        ledger.migrate().await.expect("migrated");
+        Arc::new(ledger)
+    } else {
+        Arc::new(SqliteLedger::open(address.as_ref()).expect("opened"))
+    }
+}
+
+fn noon() -> Timestamp {
+    "2026-07-01T12:00:00Z".parse().expect("a time")
+}
+
+fn company(number: u128) -> CompanyId {
+    CompanyId::number(number)
+}
+
+fn truck(number: u128) -> Uuid {
+    Id::<()>::number(0x1000 + number).uuid()
+}
+
+/// An append that has seen truck `id` at `seen` and records `events` of it.
+fn deed(company: CompanyId, id: Uuid, seen: Sequence, events: &[&str]) -> Append {
+    let check = Check { stream: "truck".into(), id, sequence: seen };
+    let command = CommandId::number(7);
+    let mut append = Append {
+        company,
+        founds: false,
+        now: noon(),
+        checks: vec![check],
+        drafts: Vec::new(),
+        idempotency: None,
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+    };
+    for (event, sequence) in events.iter().zip(seen + 1..) {
+        append.drafts.push(draft(id, sequence, event, r#"{"note":"none"}"#));
+    }
+    append
+}
+
+fn draft(id: Uuid, sequence: Sequence, event: &str, payload: &str) -> Draft {
+    Draft {
+        stream: "truck".into(),
+        id,
+        sequence,
+        event: event.into(),
+        version: 1,
+        location: None,
+        actor: Actor::tool("test"),
+        command: CommandId::number(7),
+        correlation: Id::number(8),
+        causation: None,
+        payload: RawValue::from_string(payload.into()).expect("JSON"),
+    }
+}
+
+fn founding(company: CompanyId) -> Append {
+    let mut append = deed(company, company.uuid(), 0, &["founded"]);
+    "company".clone_into(&mut append.checks[0].stream);
+    "company".clone_into(&mut append.drafts[0].stream);
+    append.founds = true;
+    append
+}
+
+fn keyed(mut append: Append, actor: &str, key: &str) -> Append {
+    let (actor, key) = (actor.into(), key.into());
+    append.idempotency = Some(Idempotency { actor, for_ever: false, key, fingerprint: [7; 32] });
+    append
+}
+
+/// Appends one alone.
+async fn append(ledger: &dyn Audit, append: Append) -> Result<Appended, AppendError> {
+    ledger.append(vec![append]).await.expect("no fault").remove(0)
+}
+
+/// A ledger here with a company in it.
+async fn founded(ground: &Ground) -> (Arc<dyn Audit>, CompanyId) {
+    let ledger = ground.ledger().await;
+    append(&*ledger, founding(company(1))).await.expect("founded");
+    (ledger, company(1))
+}
+
+/// All lines of a company, verified.
+async fn lines(ledger: &dyn Audit, company: CompanyId) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let page = ledger.read(company, lines.len() as u64, 1_000).await.expect("read");
+        if page.is_empty() {
+            break;
+        }
+        lines.extend(page);
+    }
+    let head = ledger.head(company).await.expect("read");
+    assert_eq!(verify(&lines, head), Ok(head.unwrap_or_default()));
+    assert_eq!(ledger.audit(company, head).await.expect("read"), head.map(Ok));
+    lines
+}
+
+async fn head(ledger: &dyn Audit, company: CompanyId) -> Head {
+    ledger.head(company).await.expect("read").expect("a company")
+}
+
+/// Waits for a condition.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}

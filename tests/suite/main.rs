@@ -1,0 +1,3 @@
+//! All integration tests, in one binary: it links once, and its tests run side by side.
+
+mod ledger;
