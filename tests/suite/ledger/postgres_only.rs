@@ -126,3 +126,19 @@ async fn json_that_postgres_refuses_leaves_its_neighbours_alone() {
     assert!(matches!(&outcomes[1], Err(AppendError::Fault(fault)) if !fault.passing));
     assert_eq!(lines(&*ledger, company).await.len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_records_nothing_and_passes() {
+    let ground = Ground::postgres().await;
+    let (ledger, company) = founded(&ground).await;
+    // As far as a client can tell.
+    let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
+                CREATE TRIGGER full_disk BEFORE INSERT ON events EXECUTE FUNCTION full_disk()";
+    ground.sql(full).await.expect("filled");
+    let batch = || vec![deed(company, truck(1), 0, &["bought"]), deed(company, truck(2), 0, &["bought"])];
+    assert!(ledger.append(batch()).await.expect_err("a fault").passing);
+    ground.sql("DROP TRIGGER full_disk ON events").await.expect("emptied");
+    assert!(ledger.append(batch()).await.expect("healed").iter().all(Result::is_ok));
+    assert_eq!(lines(&*ledger, company).await.len(), 3);
+}

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
 use super::*;
@@ -30,7 +31,7 @@ async fn as_a_child() {
 /// One piece of a child's work: again with the same key until it is done, as a client does it. Returns the position.
 async fn work(ledger: &dyn Audit, name: u64, nth: u64, shared: &mut u64) -> u64 {
     let own = truck(u128::from(100 + name));
-    let mut tried = 0;
+    let started = Instant::now();
     loop {
         let mut wish = deed(company(1), own, nth, &["cleaned", "washed"]);
         wish.checks.push(Check { stream: "truck".into(), id: truck(1), sequence: *shared });
@@ -44,14 +45,19 @@ async fn work(ledger: &dyn Audit, name: u64, nth: u64, shared: &mut u64) -> u64 
             }
             Ok(Err(AppendError::Repeated(answered))) => return answered.answer.position,
             Ok(Err(AppendError::Conflict { id, found, .. })) if id == truck(1) => *shared = found,
-            Err(fault) if fault.passing && tried < 1_000 => tried += 1,
+            Err(fault) if fault.passing && started.elapsed() < PATIENCE => {
+                writeln!(std::io::stdout(), "fault {fault}").expect("heard");
+            }
             other => panic!("{nth}: {other:?}"),
         }
     }
 }
 
 fn child(ground: &Ground, name: u64, count: u64) -> (Child, BufReader<ChildStdout>) {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    start(ground, name, count, Command::new(std::env::current_exe().expect("this program")))
+}
+
+fn start(ground: &Ground, name: u64, count: u64, mut command: Command) -> (Child, BufReader<ChildStdout>) {
     command.args(["--exact", "ledger::processes::as_a_child", "--nocapture", "--test-threads=1"]);
     command.env(ADDRESS, ground.address()).env(NAME, name.to_string()).env(COUNT, count.to_string());
     let mut child = command.stdout(Stdio::piped()).spawn().expect("this program can be started");
@@ -125,4 +131,28 @@ async fn a_killed_process_loses_nothing(ground: Ground) {
         seen += 2 * (done + 1);
         assert_eq!(head(&*ledger, company).await.position, seen + 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_nothing_and_heals() {
+    let ground = Ground::sqlite();
+    let (ledger, company) = founded(&ground).await;
+    // A process whose files may not grow past a megabyte, until they may.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -S -f 2048; exec \"$0\" \"$@\""]);
+    limited.arg(std::env::current_exe().expect("this program"));
+    let (mut child, output) = start(&ground, 0, 150, limited);
+    let (mut acks, mut faults) = (0, 0);
+    for line in output.lines() {
+        let line = line.expect("text");
+        acks += u64::from(acknowledged(&line).is_some());
+        if line.contains("fault ") {
+            faults += 1;
+            let lift = ["--pid", &child.id().to_string(), "--fsize=unlimited"];
+            assert!(faults > 1 || Command::new("prlimit").args(lift).status().expect("run").success());
+        }
+    }
+    assert!(child.wait().expect("ended").success());
+    assert!(acks == 150 && faults > 0, "{acks} acknowledged, {faults} faults");
+    assert_eq!(lines(&*ledger, company).await.len(), 301);
 }

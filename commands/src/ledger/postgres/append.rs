@@ -147,38 +147,11 @@ pub(super) fn read_answered(row: &PgRow, first: usize) -> sqlx::Result<Answered>
 
 /// Writes everything in one statement. JSON goes as text and is cast, since a driver's JSON binding reorders members.
 async fn write(tx: &mut Tx, stamped: &Stamped<'_>) -> sqlx::Result<()> {
-    const WRITE: &str = "
-        WITH recorded AS (
-            INSERT INTO cnc.events (company, position, sequence, at, aggregate_id, event_type, event_version, hash,
-                                    metadata, payload)
-            SELECT e.company::uuid, e.position, e.sequence, e.at, e.aggregate_id, e.event_type, e.event_version, e.hash,
-                   e.metadata::json, e.payload::json
-            FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                        $8::bytea[], $9::text[], $10::text[])
-                 AS e (company, position, sequence, at, aggregate_id, event_type, event_version, hash, metadata, payload)
-        ), founded AS (
-            INSERT INTO cnc.heads (company, position, at, hash)
-            SELECT h.company::uuid, h.position, h.at, h.hash
-            FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bool[])
-                 AS h (company, position, at, hash, founded)
-            WHERE h.founded
-        ), moved AS (
-            UPDATE cnc.heads SET position = h.position, at = h.at, hash = h.hash
-            FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bool[])
-                 AS h (company, position, at, hash, founded)
-            WHERE NOT h.founded AND heads.company = h.company::uuid
-        ), remembered AS (
-            INSERT INTO cnc.commands (company, at, for_ever, actor, key, fingerprint, answer)
-            SELECT c.company::uuid, c.at, c.for_ever, c.actor, c.key, c.fingerprint, c.answer
-            FROM unnest($16::text[], $17::bigint[], $18::bool[], $19::text[], $20::text[], $21::bytea[], $22::text[])
-                 AS c (company, at, for_ever, actor, key, fingerprint, answer)
-        )
-        SELECT pg_notify('cnc_ledger', '')";
     let Stamped { rows, moved, remembered, .. } = stamped;
     let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
     let head_hashes: Vec<&[u8]> = moved.iter().map(|moved| moved.tip.head.hash.0.as_slice()).collect();
     let fingerprints: Vec<&[u8]> = remembered.iter().map(|answer| answer.key.fingerprint.as_slice()).collect();
-    sqlx::query(WRITE)
+    sqlx::query(include_str!("write.sql"))
         .bind(rows.iter().map(|row| row.company.to_string()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| integer(row.position)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| integer(row.draft.sequence)).collect::<Vec<_>>())

@@ -1,7 +1,7 @@
 //! The schema, version by version.
 
 use cnc_domain::ledger::Fault;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Executor as _, PgPool, Postgres, Transaction};
 
 use super::fault::fault;
 
@@ -32,13 +32,13 @@ async fn steps(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<()> {
         sqlx::query_scalar("SELECT to_regclass('cnc.ledger_versions') IS NOT NULL").fetch_one(&mut **tx).await?;
     if !known {
         let versions = "CREATE SCHEMA IF NOT EXISTS cnc; CREATE TABLE cnc.ledger_versions (version int PRIMARY KEY)";
-        sqlx::raw_sql(versions).execute(&mut **tx).await?;
+        tx.execute(sqlx::raw_sql(versions)).await?;
     }
     let current: i32 =
         sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM cnc.ledger_versions").fetch_one(&mut **tx).await?;
     for (version, statements) in (1..).zip(VERSIONS).skip(usize::try_from(current).unwrap_or_default()) {
         for statement in *statements {
-            sqlx::raw_sql(statement).execute(&mut **tx).await?;
+            tx.execute(sqlx::raw_sql(statement)).await?;
         }
         sqlx::query("INSERT INTO cnc.ledger_versions VALUES ($1)").bind::<i32>(version).execute(&mut **tx).await?;
     }

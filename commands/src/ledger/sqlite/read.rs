@@ -69,10 +69,9 @@ pub(super) fn position_at(connection: &Connection, company: CompanyId, at: Times
             "WITH RECURSIVE search (low, high) AS (
                 SELECT 0, coalesce((SELECT position FROM heads WHERE company = ?1), 0)
                 UNION ALL
-                SELECT iif(early, (low + high + 1) / 2, low), iif(early, high, (low + high + 1) / 2 - 1)
-                FROM (SELECT low, high, (SELECT at FROM events
-                                         WHERE company = ?1 AND position = (low + high + 1) / 2) <= ?2 AS early
-                      FROM search WHERE low < high)
+                SELECT iif(e.at <= ?2, e.position, low), iif(e.at <= ?2, high, e.position - 1)
+                FROM search CROSS JOIN events AS e ON e.company = ?1 AND e.position = (low + high + 1) / 2
+                WHERE low < high
              )
              SELECT max(low) FROM search",
         )?
