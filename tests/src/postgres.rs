@@ -15,7 +15,7 @@ use std::{
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// Long enough for a busy machine; only a test that fails waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running Postgres server with data of its own.
 pub struct Cluster {

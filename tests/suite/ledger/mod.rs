@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 /// Only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`.
 macro_rules! on_both {
