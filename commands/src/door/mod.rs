@@ -6,6 +6,9 @@ mod scan;
 mod walk;
 mod walked;
 
+#[cfg(test)]
+mod tests;
+
 pub use form::{Form, Kinds};
 pub use walk::FormError;
 pub use walked::Walked;

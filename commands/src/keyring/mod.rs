@@ -234,3 +234,6 @@ impl Sealing {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

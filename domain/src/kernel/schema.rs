@@ -168,10 +168,19 @@ fn sent(schema: Value) -> Value {
         Some(clear) => {
             let mut clear = clear.as_object().cloned().unwrap_or_default();
             clear.insert("x-personal".into(), node.get("x-personal").cloned().unwrap_or_default());
-            if let Some(description) = node.get("description") {
-                clear.insert("description".into(), description.clone());
+            let description = node.remove("description");
+            // An optional field says so in its type, which goes with the recorded form.
+            let types = node.get("type").and_then(Value::as_array);
+            let mut sent = if types.is_some_and(|types| types.iter().any(|name| name == "null")) {
+                let either = serde_json::json!({ "anyOf": [clear, { "type": "null" }] });
+                either.as_object().cloned().unwrap_or_default()
+            } else {
+                clear
+            };
+            if let Some(description) = description {
+                sent.insert("description".into(), description);
             }
-            clear
+            sent
         }
         None => node,
     })
@@ -192,5 +201,24 @@ fn walk(schema: Value, change: &dyn Fn(Map<String, Value>) -> Map<String, Value>
         }
         Value::Array(items) => Value::Array(items.into_iter().map(|item| walk(item, change)).collect()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Personal, Phone};
+
+    #[test]
+    fn an_optional_personal_field_may_be_sent_as_null() {
+        #[derive(JsonSchema)]
+        #[allow(dead_code, reason = "only its schema is looked at")]
+        struct Contact {
+            phone: Option<Personal<Phone>>,
+        }
+        let schema = Schemas::default().sent::<Contact>();
+        let phone = &schema["properties"]["phone"];
+        assert_eq!(phone["anyOf"][0]["x-personal"], "phone", "{schema}");
+        assert_eq!(phone["anyOf"][1]["type"], "null", "{schema}");
     }
 }
