@@ -6,6 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use cnc_domain::{
     KINDS, MODULES,
     cloud_control::{Standing, standing},
+    contracts::schema_files,
     kernel::{
         Kind, Module, Rules, State,
         schema::{Contract, Schemas},
@@ -69,14 +70,16 @@ impl Serving {
         let broken = |cause: String| Fault::broken("compile the forms of commands", cause);
         let mut schemas = Schemas::default();
         let kinds = Kinds::compile(catalog.kinds, &mut schemas).map_err(broken)?;
+        let files = schema_files(catalog.modules, &[]);
         let (mut streams, mut shapes) = (HashMap::new(), 0);
         for module in catalog.modules {
             for rules in module.aggregates {
                 let contract = rules.contract(&mut schemas);
                 let commands = commands(&contract, &kinds).map_err(broken)?;
-                let events = contract.events.iter().zip(shapes..).map(|(event, number)| {
-                    let sha256 = Hash::of(event.schema.to_string());
-                    (event.name.clone(), Shape { number, version: event.version, sha256 })
+                let events = contract.events.iter().zip(shapes..).filter_map(|(event, number)| {
+                    let path = format!("events/{}.{}.v{}.json", contract.stream, event.name, event.version);
+                    let sha256 = Hash::of(files.get(&path)?);
+                    Some((event.name.clone(), Shape { number, version: event.version, sha256 }))
                 });
                 let (stream, events) = (rules.stream(), events.collect());
                 shapes += contract.events.len();

@@ -123,3 +123,126 @@ fn request(parcel: Parcel) -> Request {
         scope: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, sync::Mutex};
+
+    use async_trait::async_trait;
+    use cnc_domain::{
+        cloud_control::company::{Command, Company, Currency, Founding, Plan},
+        kernel::{Also, CommandId, CompanyId, Id, Message, Timestamp},
+        ledger::{Due, Ledger},
+    };
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{HostOptions, Keyring, MasterKey, ledger::SqliteLedger};
+
+    const COMPANY: CompanyId = CompanyId::number(1);
+
+    /// An outbox in memory that says when it is empty.
+    #[derive(Default)]
+    struct Memory {
+        parcels: Mutex<Vec<Parcel>>,
+        due: Mutex<Vec<Due>>,
+        failed: Mutex<Vec<(CommandId, String)>>,
+        filled: Notify,
+        drained: Notify,
+    }
+
+    #[async_trait]
+    impl Outbox for Memory {
+        async fn waiting(&self, _: Timestamp, limit: usize) -> Result<Vec<Parcel>, Fault> {
+            Ok(self.parcels.lock().expect("locks").iter().take(limit).cloned().collect())
+        }
+        async fn replied(&self, _: Timestamp, replies: Vec<Replied>) -> Result<(), Fault> {
+            let done: HashSet<CommandId> = replies.iter().map(|reply| reply.command).collect();
+            self.parcels.lock().expect("locks").retain(|parcel| !done.contains(&parcel.command));
+            let failed = replies.into_iter().filter_map(|reply| Some((reply.command, reply.outcome.err()?)));
+            self.failed.lock().expect("locks").extend(failed);
+            if self.parcels.lock().expect("locks").is_empty() && self.due.lock().expect("locks").is_empty() {
+                self.drained.notify_one();
+            }
+            Ok(())
+        }
+        async fn ring(&self, now: Timestamp) -> Result<(usize, Option<Timestamp>), Fault> {
+            let mut due = self.due.lock().expect("locks");
+            let (out, rest): (Vec<Due>, Vec<Due>) = due.drain(..).partition(|due| due.at <= now);
+            *due = rest;
+            let rung = out.len();
+            self.parcels.lock().expect("locks").extend(out.into_iter().map(|due| due.parcel));
+            Ok((rung, due.iter().map(|due| due.at).min()))
+        }
+        async fn filled(&self) {
+            self.filled.notified().await;
+        }
+    }
+
+    fn parcel(number: u128, deadline: bool, command: &Command) -> Parcel {
+        Parcel {
+            company: COMPANY,
+            command: CommandId::number(number),
+            fold: "understaffed".into(),
+            deadline,
+            correlation: Id::number(8),
+            causation: Id::<()>::number(9).uuid(),
+            also: Also {
+                stream: "company".into(),
+                id: COMPANY.uuid(),
+                command: Message::split(command),
+                instead: None,
+            },
+        }
+    }
+
+    async fn host(folder: &std::path::Path) -> Host {
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder).expect("opens"));
+        let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
+        let keyring = Keyring::sqlite(folder, master).await.expect("opens");
+        let options = HostOptions { adopt_schemas: false, ..HostOptions::default() };
+        let host = Host::start(ledger, keyring, options).await.expect("starts");
+        let founding = Founding {
+            name: "Harbour Movers".into(),
+            currency: Currency::Cad,
+            region: "ca-west".into(),
+            plan: Plan::default(),
+        };
+        let found = request(parcel(1, false, &Command::Found(founding)));
+        host.execute_sealed(Request { actor: Actor::tool("cnc"), ..found }).await.expect("is answered");
+        host
+    }
+
+    #[tokio::test]
+    async fn parcels_and_deadlines_are_carried_out_once_and_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (host, outbox) = (host(folder.path()).await, Arc::new(Memory::default()));
+        let suspend = || Command::Suspend { reason: "unpaid".into() };
+        outbox.due.lock().expect("locks").push(Due {
+            key: "k".into(),
+            at: host.now().plus(cnc_domain::kernel::Seconds(1)),
+            parcel: parcel(5, true, &Command::Close { reason: "gone".into() }),
+        });
+        outbox.parcels.lock().expect("locks").extend([
+            parcel(2, false, &suspend()),
+            parcel(3, false, &Command::Reinstate),
+            // The same command again acts no second time, and a refusal is final.
+            parcel(2, false, &suspend()),
+            parcel(4, false, &Command::RestoreSettings { version: 7 }),
+        ]);
+        let (stop, stopped) = watch::channel(false);
+        let working = tokio::spawn(carry_out(outbox.clone(), host.clone(), stopped));
+        outbox.drained.notified().await;
+        stop.send(true).expect("listens");
+        working.await.expect("ends");
+        assert!(outbox.failed.lock().expect("locks").is_empty());
+        let lines = host.ledger().read(COMPANY, 1, 100).await.expect("is read");
+        let entries: Vec<_> =
+            lines.iter().map(|line| cnc_domain::ledger::Entry::read(line).expect("an entry")).collect();
+        let events: Vec<&str> = entries.iter().map(|entry| entry.event.as_str()).collect();
+        assert_eq!(events, ["suspended", "reinstated", "closed"]);
+        assert_eq!(entries[0].actor, Actor::Trigger { trigger: "understaffed".into() });
+        assert_eq!(entries[2].actor, Actor::Deadline { deadline: "understaffed".into() });
+        assert_eq!(entries[0].causation, Some(Id::<Company>::number(9).uuid()));
+    }
+}
