@@ -52,7 +52,7 @@ impl Default for HostOptions {
         Self {
             catalog: Catalog::default(),
             clock: Arc::new(|| chrono::Utc::now().into()),
-            states: 100_000,
+            states: 20_000,
             batch: 1_024,
             adopt_schemas: true,
         }
@@ -102,7 +102,8 @@ enum Attempt {
 }
 
 impl Host {
-    /// Starts a host over a ledger.
+    /// Starts a host over a ledger, within a tokio runtime.
+    #[allow(clippy::unused_async, reason = "it may come to read before it serves, and callers should not change then")]
     pub async fn start(ledger: Arc<dyn Ledger>, keyring: Keyring, options: HostOptions) -> Result<Self, Fault> {
         let serving = Serving::new(&options.catalog)?;
         Ok(Self(Arc::new(Inner {
@@ -246,7 +247,7 @@ impl Inner {
     async fn run(&self, job: &Job) -> Result<Answer, HostError> {
         let mut fresh = false;
         // Held while a command that met a conflict tries again, so that it meets none from this process.
-        let mut _turn = None;
+        let mut turn = None;
         for _ in 0..ATTEMPTS {
             let (finished, rejection) = match self.attempt(job, fresh).await? {
                 Attempt::Stale => {
@@ -259,8 +260,8 @@ impl Inner {
             match self.record(job, finished, rejection).await {
                 Ok(answer) => return Ok(answer),
                 Err(AppendError::Conflict { stream, id, .. }) => {
-                    drop(_turn.take());
-                    _turn = Some(self.line(&stream, id).lock().await);
+                    drop(turn.take());
+                    turn = Some(self.line(&stream, id).lock().await);
                 }
                 Err(AppendError::NoCompany) if founds(&job.served, &job.request) => {}
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),

@@ -331,15 +331,10 @@ impl<'f> Walk<'_, 'f> {
                 return Ok(());
             }
         };
-        let part = match &form.part {
-            None => None,
-            Some(node) => match walk(node, &opened.part.to_string(), self.kinds) {
-                Ok(part) => Some(part),
-                Err(_) => {
-                    self.wrong(format!("is not a proper {kind}"));
-                    return Ok(());
-                }
-            },
+        let part = form.part.as_ref().map(|node| walk(node, &opened.part.to_string(), self.kinds)).transpose();
+        let Ok(part) = part else {
+            self.wrong(format!("is not a proper {kind}"));
+            return Ok(());
         };
         let personal = Personal { kind: form.kind, clear: text.to_owned(), canonical: opened.canonical, part };
         self.out.pieces.push(Piece::Personal(Box::new(personal)));

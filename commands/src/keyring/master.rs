@@ -83,7 +83,8 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(unix)]
 fn private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+    let others = 0o077;
+    if fs::metadata(path)?.permissions().mode() & others == 0 {
         Ok(())
     } else {
         Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may read it; its mode must be 0600"))

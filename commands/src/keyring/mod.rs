@@ -32,7 +32,7 @@ use crate::cache::Recent;
 pub use master::MasterKey;
 
 /// How long a key that another process has destroyed may still be in use here.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 /// How many keys of subjects are kept in memory.
 const SUBJECTS: usize = 50_000;
 /// How many keys of companies are.
@@ -152,13 +152,12 @@ impl Keyring {
             return Ok(keys);
         }
         let about = format!("company|{company}");
-        let wrapped = match inner.store.company(company).await? {
-            Some(wrapped) => wrapped,
-            None => {
-                let new = inner.master.key().seal(&random::<32>()?, about.as_bytes())?;
-                // Several processes may make one at once; whichever was first is everybody's.
-                inner.store.settle_company(company, new).await?
-            }
+        let wrapped = if let Some(wrapped) = inner.store.company(company).await? {
+            wrapped
+        } else {
+            let new = inner.master.key().seal(&random::<32>()?, about.as_bytes())?;
+            // Several processes may make one at once; whichever was first is everybody's.
+            inner.store.settle_company(company, new).await?
         };
         let secret = inner.master.key().open(&wrapped, about.as_bytes()).map_err(|_| {
             Fault::broken("open a company's key", "the master key does not fit: it is not the one that made it")
@@ -181,13 +180,12 @@ impl Keyring {
             return Ok(key);
         }
         let keys = self.company(company).await?;
-        let wrapped = match inner.store.subject(company, subject).await? {
-            Some(wrapped) => wrapped,
-            None => {
-                let id = Uuid::now_v7();
-                let secret = keys.wrapping.seal(&random::<32>()?, about(company, subject, id).as_bytes())?;
-                inner.store.settle_subject(company, Wrapped { id, subject, secret }).await?
-            }
+        let wrapped = if let Some(wrapped) = inner.store.subject(company, subject).await? {
+            wrapped
+        } else {
+            let id = Uuid::now_v7();
+            let secret = keys.wrapping.seal(&random::<32>()?, about(company, subject, id).as_bytes())?;
+            inner.store.settle_subject(company, Wrapped { id, subject, secret }).await?
         };
         let key = unwrap(&keys, company, &wrapped)?;
         locked(&inner.subjects).put((company, subject), key.clone());

@@ -1,4 +1,4 @@
-//! Keys in a SQLite file.
+//! Keys in an `SQLite` file.
 
 use std::{
     fs::OpenOptions,

@@ -1,0 +1,140 @@
+//! What is decided, carried and refused.
+
+use std::collections::BTreeSet;
+
+use cnc_commands::{HostError, Request};
+use cnc_domain::{
+    cloud_control::company,
+    kernel::{Actor, CompanyId, Id, LocationId, Message},
+};
+use serde_json::json;
+
+use super::{COMPANY, add, ask, code, entries, founded, host_on, id_of, raw, request, tally::Command, total};
+
+#[tokio::test]
+async fn a_command_is_recorded_and_answered_with_its_place() {
+    let (_folder, host) = founded().await;
+    let request = Request { location: Some(LocationId::number(7)), ..add(1, 3, None) };
+    let (id, answer) = (request.command_id, host.execute(request).await.expect("is answered"));
+    assert_eq!((answer.command, answer.position, answer.sequence, answer.recorded), (id, 2, 1, 1));
+    let entries = entries(&host).await;
+    let entry = &entries[1];
+    assert_eq!((entry.event.as_str(), entry.version, entry.payload.get()), ("added", 1, r#"{"by":3}"#));
+    assert_eq!((entry.location, entry.command, entry.correlation), (Some(LocationId::number(7)), id, id.cast()));
+    assert_eq!(entry.causation, None);
+    let shown = host.state(COMPANY, "tally", id_of(1), None).await.expect("is read").expect("is there");
+    assert_eq!((shown.state["total"].clone(), shown.sequence, shown.position), (json!(3), 1, 2));
+}
+
+#[tokio::test]
+async fn a_refusal_or_an_empty_decision_is_never_stale() {
+    let (folder, host) = founded().await;
+    let other = host_on(folder.path()).await;
+    host.execute(add(1, 10, None)).await.expect("is answered");
+    assert_eq!(code(&other.execute(add(1, 1, Some(10))).await.expect("is answered")), "too_much");
+    host.execute(ask(1, Command::Clear)).await.expect("is answered");
+    assert_eq!(code(&other.execute(add(1, 1, Some(10))).await.expect("is answered")), "");
+    host.execute(ask(1, Command::Clear)).await.expect("is answered");
+    assert_eq!(host.execute(ask(1, Command::Clear)).await.expect("is answered").recorded, 0);
+    other.execute(add(1, 4, None)).await.expect("is answered");
+    assert_eq!(host.execute(ask(1, Command::Clear)).await.expect("is answered").recorded, 1);
+    assert_eq!(total(&other, 1).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_command_carries_is_recorded_with_it_or_not_at_all() {
+    let (_folder, host) = founded().await;
+    let spread = |to: &[u128], most, forgiving| {
+        let to = to.iter().map(|number| Id::number(*number)).collect();
+        ask(1, Command::Spread { to, by: 2, most, forgiving })
+    };
+    let request = spread(&[2, 3, 2], None, false);
+    let id = request.command_id.uuid();
+    let answer = host.execute(request).await.expect("is answered");
+    assert_eq!((answer.recorded, answer.sequence), (4, 1));
+    assert_eq!((total(&host, 1).await, total(&host, 2).await, total(&host, 3).await), (2, 4, 2));
+    let carried = entries(&host).await;
+    assert!(carried[2..].iter().all(|entry| entry.causation == Some(id) && entry.correlation.uuid() == id));
+
+    let answer = host.execute(spread(&[3, 2], Some(5), false)).await.expect("is answered");
+    let rejection = answer.rejection.expect("is refused");
+    assert_eq!((rejection.code, rejection.by), ("too_much".into(), Some(format!("tally/{}", id_of(2)))));
+    assert_eq!(entries(&host).await.len(), 5);
+
+    let answer = host.execute(spread(&[3, 2], Some(5), true)).await.expect("is answered");
+    assert_eq!((code(&answer), answer.recorded), ("", 3));
+    assert_eq!((total(&host, 1).await, total(&host, 2).await, total(&host, 3).await), (4, 4, 4));
+    let asker = host.state(COMPANY, "tally", id_of(1), None).await.expect("is read").expect("is there");
+    assert_eq!(asker.state["refused"], json!([format!("too_much by tally/{}", id_of(2))]));
+}
+
+#[tokio::test]
+async fn commands_that_lead_to_ever_more_are_stopped() {
+    let (_folder, host) = founded().await;
+    assert!(matches!(host.execute(ask(1, Command::Circle)).await, Err(HostError::Fault(_))));
+    assert_eq!(entries(&host).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_so() {
+    let (_folder, host) = founded().await;
+    let elsewhere = Request { company: CompanyId::number(9), ..add(1, 1, None) };
+    assert!(matches!(host.execute(elsewhere).await, Err(HostError::NoCompany)));
+    assert!(matches!(
+        host.execute(request("nothing", id_of(1), add(1, 1, None).command)).await,
+        Err(HostError::UnknownStream)
+    ));
+    assert!(matches!(host.execute(raw(1, "nothing", json!({}))).await, Err(HostError::UnknownCommand)));
+    assert!(matches!(host.execute(ask(1, Command::Hidden)).await, Err(HostError::UnknownCommand)));
+    let Err(HostError::Form(errors)) = host.execute(raw(1, "add", json!({ "by": "x", "more": 1 }))).await else {
+        panic!("is taken");
+    };
+    assert_eq!(errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["/by", "/more"]);
+    assert!(host.state(COMPANY, "tally", id_of(1), None).await.expect("is read").is_none());
+    assert!(host.standing(CompanyId::number(9)).await.expect("is read").is_none());
+}
+
+#[tokio::test]
+async fn a_sender_sees_only_their_branches() {
+    let (_folder, host) = founded().await;
+    let within =
+        |number: u128, request| Request { scope: Some(BTreeSet::from([LocationId::number(number)])), ..request };
+    let open = |location| ask(1, Command::Open { location: LocationId::number(location) });
+    assert!(matches!(host.execute(within(2, open(1))).await, Err(HostError::NotFound)));
+    assert_eq!(entries(&host).await.len(), 1);
+    host.execute(within(1, open(1))).await.expect("is answered");
+    assert!(matches!(host.execute(within(2, add(1, 1, None))).await, Err(HostError::NotFound)));
+    assert!(matches!(host.execute(within(2, add(1, 1, Some(0)))).await, Err(HostError::NotFound)));
+    host.execute(within(1, add(1, 1, None))).await.expect("is answered");
+    assert_eq!(entries(&host).await[2].location, Some(LocationId::number(1)));
+}
+
+#[tokio::test]
+async fn a_sequence_that_has_moved_on_is_told() {
+    let (folder, host) = founded().await;
+    let other = host_on(folder.path()).await;
+    let matching = |sequence| Request { if_match: Some(sequence), ..add(1, 1, None) };
+    host.execute(matching(0)).await.expect("is answered");
+    other.execute(matching(1)).await.expect("is answered");
+    assert!(matches!(host.execute(matching(1)).await, Err(HostError::SequenceMismatch { sequence: 2 })));
+    assert_eq!(host.execute(matching(2)).await.expect("is answered").sequence, 3);
+}
+
+#[tokio::test]
+async fn a_suspended_company_acts_no_more_until_it_is_reinstated() {
+    let (_folder, host) = founded().await;
+    let company = |command| Request {
+        actor: Actor::tool("cnc"),
+        internal_allowed: true,
+        ..request("company", COMPANY.uuid(), Message::split(&command))
+    };
+    host.execute(company(company::Command::Suspend { reason: "unpaid".into() })).await.expect("is answered");
+    assert_eq!(code(&host.execute(add(1, 1, None)).await.expect("is answered")), "company_suspended");
+    host.execute(company(company::Command::Reinstate)).await.expect("is answered");
+    assert_eq!(code(&host.execute(add(1, 1, None)).await.expect("is answered")), "");
+    let modules = BTreeSet::from(["cloud_control".to_owned()]);
+    let answer = host.execute(company(company::Command::ChangePlan { modules })).await.expect("is answered");
+    if answer.rejection.is_none() {
+        assert_eq!(code(&host.execute(add(1, 1, None)).await.expect("is answered")), "module_off");
+    }
+}

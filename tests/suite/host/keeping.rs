@@ -1,0 +1,125 @@
+//! What is kept: entries of many writers, answers, the past, secrets, shapes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cnc_commands::{AsOf, Catalog, Host, HostError, HostOptions, Keyring, MasterKey, Request, ledger::SqliteLedger};
+use cnc_domain::{
+    KINDS, cloud_control,
+    kernel::{Actor, UserId},
+    ledger::{Answer, Ledger},
+};
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{
+    COMPANY, MODULES, add, ask, code, entries, found, founded, host_on, id_of, keyed, raw, tally::Command, total,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_at_once_lose_nothing() {
+    let (_folder, host) = founded().await;
+    let writers = (0..64).map(|writer| {
+        let host = host.clone();
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                host.execute(add(writer, 1, None)).await.expect("is answered");
+            }
+        })
+    });
+    join_all(writers).await.into_iter().for_each(|done| done.expect("ends"));
+    assert_eq!(entries(&host).await.len(), 1 + 64 * 5);
+    for writer in 0..64 {
+        assert_eq!(total(&host, writer).await, 5);
+    }
+    host.stop().await;
+    assert!(matches!(host.execute(add(1, 1, None)).await, Err(HostError::Fault(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_aggregate_each_get_their_turn_on_two_hosts() {
+    let (folder, host) = founded().await;
+    let other = host_on(folder.path()).await;
+    let writers = (0..64).map(|writer| {
+        let host = if writer % 2 == 0 { host.clone() } else { other.clone() };
+        tokio::spawn(async move { host.execute(add(1, 1, Some(50))).await.expect("is answered") })
+    });
+    let answers: Vec<Answer> = join_all(writers).await.into_iter().map(|done| done.expect("ends")).collect();
+    assert_eq!(answers.iter().filter(|answer| answer.rejection.is_none()).count(), 50);
+    assert_eq!((total(&host, 1).await, total(&other, 1).await), (50, 50));
+    assert_eq!(entries(&host).await.len(), 51);
+}
+
+#[tokio::test]
+async fn a_key_gives_the_first_answer_again_also_after_a_restart() {
+    let (folder, host) = founded().await;
+    let first = host.execute(keyed(add(1, 8, Some(10)), "a")).await.expect("is answered");
+    let refused = host.execute(keyed(add(1, 8, Some(10)), "b")).await.expect("is answered");
+    assert_eq!(code(&refused), "too_much");
+    host.execute(ask(1, Command::Clear)).await.expect("is answered");
+    host.stop().await;
+    let host = host_on(folder.path()).await;
+    for (key, before) in [("a", &first), ("b", &refused)] {
+        let again = host.execute(keyed(add(1, 8, Some(10)), key)).await.expect("is answered");
+        assert_eq!(again.command, before.command);
+        assert_eq!((again.position, code(&again)), (before.position, code(before)));
+    }
+    assert!(matches!(host.execute(keyed(add(1, 7, Some(10)), "a")).await, Err(HostError::KeyReused)));
+    let other = Actor::User { user: UserId::number(5), role: "dispatcher".into() };
+    let request = Request { actor: other, ..keyed(add(1, 7, None), "a") };
+    assert_eq!(host.execute(request).await.expect("another's key is another").recorded, 1);
+    assert_eq!(total(&host, 1).await, 7);
+}
+
+#[tokio::test]
+async fn the_past_is_shown_as_it_was() {
+    let (_folder, host) = founded().await;
+    for by in 1..=4 {
+        host.execute(add(1, by, None)).await.expect("is answered");
+    }
+    let at = async |as_of| host.state(COMPANY, "tally", id_of(1), Some(as_of)).await.expect("is read");
+    assert!(at(AsOf::Position(1)).await.is_none());
+    let past = at(AsOf::Position(3)).await.expect("was there");
+    assert_eq!((past.state["total"].clone(), past.sequence, past.position), (json!(3), 2, 3));
+    let when = entries(&host).await[3].at;
+    assert_eq!(at(AsOf::Time(when)).await.expect("was there").state["total"], 6);
+}
+
+#[tokio::test]
+async fn a_personal_field_is_never_in_clear_in_any_file() {
+    let (folder, host) = founded().await;
+    let name = "Quillon Abernathy-Vex";
+    host.execute(keyed(raw(1, "call", json!({ "name": name })), "k")).await.expect("is answered");
+    let mut shown = host.state(COMPANY, "tally", id_of(1), None).await.expect("is read").expect("is there").state;
+    assert!(shown["name"]["sealed"].is_object());
+    host.keyring().open_all(COMPANY, &mut shown, &|_| true).await.expect("opens");
+    assert_eq!(shown["name"], name);
+    host.stop().await;
+    let mut files = BTreeMap::new();
+    for file in std::fs::read_dir(folder.path()).expect("is read") {
+        let path = file.expect("a file").path();
+        let bytes = std::fs::read(&path).expect("is read");
+        files.insert(path.display().to_string(), bytes.windows(8).any(|window| window == &name.as_bytes()[..8]));
+    }
+    assert!(files.len() >= 3 && files.values().all(|found| !found), "{files:?}");
+}
+
+#[tokio::test]
+async fn an_event_s_shape_is_adopted_once_at_its_first_append() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for turn in 0..2 {
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder.path()).expect("opens"));
+        let master = MasterKey::load_or_create(&folder.path().join("master.key")).expect("a key");
+        let keyring = Keyring::sqlite(folder.path(), master).await.expect("opens");
+        let catalog = Catalog { modules: MODULES, kinds: KINDS, standing: cloud_control::standing };
+        let host = Host::start(ledger, keyring, HostOptions { catalog, ..HostOptions::default() });
+        let host = host.await.expect("starts");
+        if turn == 0 {
+            found(&host, COMPANY).await;
+        }
+        host.execute(add(1, 1, None)).await.expect("is answered");
+        host.execute(add(1, 1, None)).await.expect("is answered");
+        host.stop().await;
+        let adopted = entries(&host).await.iter().filter(|entry| entry.event == "schema_adopted").count();
+        assert_eq!(adopted, 3, "founded, schema_adopted and added");
+    }
+}

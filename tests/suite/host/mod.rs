@@ -1,0 +1,109 @@
+//! The host over a real ledger file: what is recorded, refused, remembered and sealed.
+
+mod deciding;
+mod keeping;
+mod tally;
+
+use std::{path::Path, sync::Arc};
+
+use cnc_commands::{Catalog, Host, HostOptions, Keyring, MasterKey, Request, ledger::SqliteLedger};
+use cnc_domain::{
+    KINDS,
+    cloud_control::{
+        self,
+        company::{self, Currency, Founding, Plan},
+    },
+    kernel::{Actor, CommandId, CompanyId, Id, Message, Module, UserId},
+    ledger::{Answer, Entry, Ledger, verify},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use tally::{Command, TALLIES, Tally};
+
+static MODULES: &[&Module] = &[&cloud_control::MODULE, &TALLIES];
+const COMPANY: CompanyId = CompanyId::number(100);
+
+async fn host_on(folder: &Path) -> Host {
+    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder).expect("opens"));
+    let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
+    let keyring = Keyring::sqlite(folder, master).await.expect("opens");
+    let catalog = Catalog { modules: MODULES, kinds: KINDS, standing: cloud_control::standing };
+    let options = HostOptions { catalog, adopt_schemas: false, ..HostOptions::default() };
+    Host::start(ledger, keyring, options).await.expect("starts")
+}
+
+async fn founded() -> (TempDir, Host) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host_on(folder.path()).await;
+    found(&host, COMPANY).await;
+    (folder, host)
+}
+
+async fn found(host: &Host, company: CompanyId) -> Answer {
+    let founding = Founding {
+        name: "Harbour Movers".into(),
+        currency: Currency::Cad,
+        region: "ca-west".into(),
+        plan: Plan::default(),
+    };
+    let command = Message::split(&company::Command::Found(founding));
+    let request = Request { company, internal_allowed: true, ..request("company", company.uuid(), command) };
+    host.execute(request).await.expect("is answered")
+}
+
+fn request(stream: &str, id: Uuid, command: Message) -> Request {
+    Request {
+        company: COMPANY,
+        stream: stream.into(),
+        id,
+        command,
+        command_id: CommandId::new(Uuid::now_v7()),
+        actor: Actor::User { user: UserId::number(4), role: "dispatcher".into() },
+        location: None,
+        correlation: None,
+        causation: None,
+        idempotency_key: None,
+        if_match: None,
+        internal_allowed: false,
+        scope: None,
+    }
+}
+
+fn id_of(number: u128) -> Uuid {
+    Id::<Tally>::number(number).uuid()
+}
+
+fn ask(number: u128, command: Command) -> Request {
+    request("tally", id_of(number), Message::split(&command))
+}
+
+fn raw(number: u128, name: &str, fields: Value) -> Request {
+    let fields = serde_json::value::to_raw_value(&fields).expect("JSON");
+    request("tally", id_of(number), Message { name: name.into(), fields })
+}
+
+fn add(number: u128, by: i64, most: Option<i64>) -> Request {
+    ask(number, Command::Add { by, most })
+}
+
+fn keyed(request: Request, key: &str) -> Request {
+    Request { idempotency_key: Some(key.into()), ..request }
+}
+
+async fn total(host: &Host, number: u128) -> i64 {
+    let shown = host.state(COMPANY, "tally", id_of(number), None).await.expect("is read");
+    shown.map_or(0, |shown| shown.state["total"].as_i64().expect("a number"))
+}
+
+async fn entries(host: &Host) -> Vec<Entry> {
+    let lines = host.ledger().read(COMPANY, 0, 10_000).await.expect("is read");
+    let head = host.ledger().head(COMPANY).await.expect("is read");
+    verify(&lines, head).expect("the ledger is whole");
+    lines.iter().map(|line| Entry::read(line).expect("an entry")).collect()
+}
+
+fn code(answer: &Answer) -> &str {
+    answer.rejection.as_ref().map_or("", |rejection| &rejection.code)
+}
