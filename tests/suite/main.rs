@@ -1,3 +1,4 @@
 //! All integration tests, in one binary: it links once, and its tests run side by side.
 
+mod host;
 mod ledger;
