@@ -158,7 +158,9 @@ impl CompanyFolds {
             let commit = match result {
                 Ok(commit) => commit,
                 Err(fault) => {
-                    pending.iter().for_each(|pending| self.workers[pending.worker].settle(pending.to, None, 0));
+                    for Pending { worker, to, .. } in &pending {
+                        self.workers[*worker].settle(*to, None, 0);
+                    }
                     return Err(fault);
                 }
             };
@@ -205,11 +207,13 @@ impl CompanyFolds {
     /// Puts new versions that have caught up in the place of the old.
     async fn swap(&mut self, inner: &Inner, head: Position) -> Result<(), Fault> {
         for worker in &mut self.workers {
-            if worker.row.standing == Standing::Building && worker.at >= head && worker.at == worker.row.position {
-                if inner.storage().swap(worker.plan.trigger, &worker.row.id).await? {
-                    worker.row.standing = Standing::Live;
-                    inner.follow(self.company, &worker.plan).await?;
-                }
+            let caught_up = worker.at >= head && worker.at == worker.row.position;
+            if worker.row.standing != Standing::Building || !caught_up {
+                continue;
+            }
+            if inner.storage().swap(worker.plan.trigger, &worker.row.id).await? {
+                worker.row.standing = Standing::Live;
+                inner.follow(self.company, &worker.plan).await?;
             }
         }
         Ok(())

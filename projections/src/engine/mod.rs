@@ -8,8 +8,6 @@ mod following;
 mod reader;
 mod running;
 mod status;
-#[cfg(test)]
-mod tests;
 mod upkeep;
 mod verifying;
 mod worker;

@@ -177,8 +177,9 @@ impl Rounds {
         if held > IDLE_TEXT_MAX {
             self.slots.values_mut().filter_map(|slot| slot.folds.as_mut()).for_each(CompanyFolds::forget);
         }
-        if ticks % TICKS_A_SWEEP == 0 {
-            if let Err(fault) = self.inner.storage().forget_removals(now().minus(REMOVALS_KEPT)).await {
+        if ticks.is_multiple_of(TICKS_A_SWEEP) {
+            let forgotten = self.inner.storage().forget_removals(now().minus(REMOVALS_KEPT)).await;
+            if let Err(fault) = forgotten {
                 tracing::warn!(%fault, "old removals are still remembered");
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cnc_domain::{
-    kernel::{self, Outbox, Running, Tried, try_batch},
+    kernel::{self, Outbox, Running, Told, Tried, try_batch},
     ledger::{Fault, Position},
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Worker {
     pub at: Position,
     skipped: BTreeSet<Position>,
     fold: Option<Box<dyn Running>>,
+    /// Whether all documents that there are, are loaded: since it began with none, it has forgotten none.
+    complete: bool,
     /// How much text was loaded and written since it last forgot.
     pub text: usize,
     /// Whether this process has counted its start.
@@ -67,7 +69,8 @@ impl Worker {
     pub fn new(plan: Arc<Plan>, opened: Opened) -> Self {
         let Opened { row, skipped } = opened;
         let at = row.position;
-        Self { plan, row, at, skipped, fold: None, text: 0, begun: false, resting: None, stale: false }
+        let (fold, complete) = (None, at == 0);
+        Self { plan, row, at, skipped, fold, complete, text: 0, begun: false, resting: None, stale: false }
     }
 
     /// Takes the row as it is now; what is loaded is kept only where the row is the same and stands where it was left.
@@ -96,7 +99,7 @@ impl Worker {
 
     /// Drops all that is loaded.
     pub fn forget(&mut self) {
-        (self.fold, self.text) = (None, 0);
+        (self.fold, self.text, self.complete) = (None, 0, false);
     }
 
     /// Folds what of the chunk comes next, up to `until`.
@@ -118,8 +121,7 @@ impl Worker {
             return Ok(stopped);
         }
         let mut end = self.batch_end(chunk.end().min(until));
-        let streams = self.plan.kind.streams();
-        if !chunk.part(self.at, end).iter().any(|told| streams.contains(&told.entry.stream.as_str())) {
+        if !self.listens_to(chunk.part(self.at, end)) {
             return Ok(self.moved(end));
         }
         for _ in 0..PASSES_MAX {
@@ -140,6 +142,11 @@ impl Worker {
         }
         self.forget();
         Ok(Prepared::Stopped(next, "the fold asks for ever more documents".into()))
+    }
+
+    fn listens_to(&self, batch: &[Told]) -> bool {
+        let streams = self.plan.kind.streams();
+        batch.iter().any(|told| streams.contains(&told.entry.stream.as_str()))
     }
 
     /// Counts the first start of this process, and stops where too many before it never ended.
@@ -196,7 +203,7 @@ impl Worker {
             keys.entry(*shelf).or_default().push(key.clone());
         }
         let asked = keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect();
-        let found = storage.load(&self.plan, &self.row.id, asked).await?;
+        let found = if self.complete { Vec::new() } else { storage.load(&self.plan, &self.row.id, asked).await? };
         let fold = self.fold.get_or_insert_with(|| self.plan.kind.start());
         let mut shelves = fold.shelves();
         let broken = |wrong| Fault::broken("loading documents", wrong);

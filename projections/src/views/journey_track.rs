@@ -62,7 +62,7 @@ struct Chunk {
     /// The phone or tracker that recorded it.
     device: Id<marker::Device>,
     /// Its number on that device.
-    chunk: u32,
+    number: u32,
     /// The fixes.
     fixes: Personal<Fixes>,
 }
@@ -102,7 +102,7 @@ impl On<TruckJourney> for JourneyTrack {
                     line.count += u64::from(*count);
                     line.first_at = Some(line.first_at.map_or(*first_at, |known| known.min(*first_at)));
                     line.last_at = line.last_at.max(Some(*last_at));
-                    line.chunks.push(Chunk { device: *device, chunk: *chunk, fixes: fixes.clone() });
+                    line.chunks.push(Chunk { device: *device, number: *chunk, fixes: fixes.clone() });
                 })
             }
             Event::TruckReassigned { to, .. } => self.tracks.edit(journey, |line| line.truck = *to),
@@ -197,7 +197,7 @@ mod tests {
     fn opened_chunks_are_one_line_by_time_and_closed_ones_are_counted() {
         let fix = |second: i64| json!({ "at": Timestamp::from_seconds(second), "lat_e7": 1, "lon_e7": 2 });
         let line = json!({ "chunks": [
-            { "chunk": 2, "fixes": [fix(9), fix(5)] }, { "chunk": 1, "fixes": [fix(5), fix(1)] },
+            { "number": 2, "fixes": [fix(9), fix(5)] }, { "chunk": 1, "fixes": [fix(5), fix(1)] },
             { "chunk": 3, "fixes": "[sealed]" },
         ] });
         let reading = Reading { now: given::context().now, settings: &Settings::default() };

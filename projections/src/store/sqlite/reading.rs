@@ -173,28 +173,29 @@ pub(super) fn query(
     let Some(live) = live(tx, plan, company)? else { return Ok(Page::default()) };
     let table = plan.table(0, live.id.version);
     let by = asked.by.as_deref().unwrap_or("''");
-    let (order, than) = if asked.descending { ("DESC", "<") } else { ("ASC", ">") };
     let mut text = format!("SELECT {COLUMNS}, {by} FROM \"{table}\" WHERE company = ? AND build = ?");
     let mut values = vec![Sql::Text(company.to_string()), Sql::Integer(live.id.build)];
+    let mut and = |condition: &str, more: Vec<Sql>| {
+        text.push_str(" AND ");
+        text.push_str(condition);
+        values.extend(more);
+    };
     for (condition, value) in &asked.filters {
-        text += &format!(" AND {condition}");
-        values.push(value.clone());
+        and(condition, vec![value.clone()]);
     }
     if let Some(scope) = scope(query.scope.as_ref()) {
-        text += &format!(" AND {IN_SCOPE}");
-        values.push(Sql::Text(scope));
+        and(IN_SCOPE, vec![Sql::Text(scope)]);
     }
-    if let Some((value, key)) = &asked.after {
-        if asked.by.is_some() {
-            text += &format!(" AND ({by}, key) {than} (?, ?)");
-            values.push(value.clone());
-        } else {
-            text += &format!(" AND key {than} ?");
+    let (order, than) = if asked.descending { ("DESC", "<") } else { ("ASC", ">") };
+    match &asked.after {
+        Some((value, key)) if asked.by.is_some() => {
+            and(&format!("({by}, key) {than} (?, ?)"), vec![value.clone(), Sql::Text(key.clone())]);
         }
-        values.push(Sql::Text(key.clone()));
+        Some((_, key)) => and(&format!("key {than} ?"), vec![Sql::Text(key.clone())]),
+        None => {}
     }
     let first = if asked.by.is_some() { format!("{by} {order}, ") } else { String::new() };
-    text += &format!(" ORDER BY {first}key {order} LIMIT {}", query.limit + 1);
+    let text = format!("{text} ORDER BY {first}key {order} LIMIT {}", query.limit + 1);
     let mut select = tx.prepare_cached(&text)?;
     let found = select.query_map(params_from_iter(values), |found| Ok((row(found)?, sort_value(found)?)))?;
     Ok(paged(plan, query, found.collect::<Result<_>>()?, live.position))
@@ -227,43 +228,37 @@ pub(super) fn changes_since(
     if since < live.horizon || since > live.position {
         return Ok(None);
     }
-    let limit = CHANGES_MAX + 1;
-    let scoped = if scope.is_some() { format!("AND {IN_SCOPE}") } else { String::new() };
-    let changed = |text: String, scope: &Scope, id: Sql| {
-        let mut values = vec![Sql::Text(company.to_string()), id, Sql::Integer(since.cast_signed())];
-        values.extend(scope.clone().map(Sql::Text));
-        (text, values)
-    };
-    let (text, values) = changed(
-        format!(
-            "SELECT key, location FROM removals WHERE company = ? AND fold = ? AND position > ? {scoped} LIMIT {limit}"
-        ),
-        scope,
-        Sql::Text(plan.fold.to_owned()),
-    );
     let mut changes = BTreeMap::new();
-    let mut select = tx.prepare_cached(&text)?;
-    let mut rows = select.query(params_from_iter(values))?;
-    while let Some(row) = rows.next()? {
-        let key: String = row.get(0)?;
-        changes.insert(key.clone(), removed(company, plan, &live, since, key, location(row, 1)?));
+    let (fold, build) = (Sql::Text(plan.fold.to_owned()), Sql::Integer(live.id.build));
+    let gone = moved(tx, "SELECT key, location FROM removals", "fold", (company, fold, since, scope), |row| {
+        Ok((row.get::<_, String>(0)?, location(row, 1)?))
+    })?;
+    for (key, was_location) in gone {
+        changes.insert(key.clone(), removed(company, plan, &live, since, key, was_location));
     }
-    let table = plan.table(0, live.id.version);
-    let (text, values) = changed(
-        format!(
-            "SELECT {COLUMNS} FROM \"{table}\" WHERE company = ? AND build = ? AND position > ? {scoped} LIMIT {limit}"
-        ),
-        scope,
-        Sql::Integer(live.id.build),
-    );
-    let mut select = tx.prepare_cached(&text)?;
-    let mut rows = select.query(params_from_iter(values))?;
-    while let Some(found) = rows.next()? {
-        let row = row(found)?;
+    let select = format!("SELECT {COLUMNS} FROM \"{}\"", plan.table(0, live.id.version));
+    for row in moved(tx, &select, "build", (company, build, since, scope), row)? {
         let change = removed(company, plan, &live, since, row.key.clone(), None);
         changes.insert(row.key.clone(), Change { location: row.location, row: Some(row), ..change });
     }
-    Ok((changes.len() < limit).then(|| changes.into_values().collect()))
+    Ok((changes.len() <= CHANGES_MAX).then(|| changes.into_values().collect()))
+}
+
+/// Rows of a company, of one fold or build, that were written after a position and are in a scope.
+fn moved<T>(
+    tx: &Transaction<'_>,
+    select: &str,
+    of: &str,
+    (company, which, since, scope): (CompanyId, Sql, Position, &Scope),
+    read: impl FnMut(&SqlRow<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let scoped = if scope.is_some() { format!("AND {IN_SCOPE}") } else { String::new() };
+    let text = format!("{select} WHERE company = ? AND {of} = ? AND position > ? {scoped} LIMIT {}", CHANGES_MAX + 1);
+    let mut values = vec![Sql::Text(company.to_string()), which, Sql::Integer(since.cast_signed())];
+    values.extend(scope.clone().map(Sql::Text));
+    let mut select = tx.prepare_cached(&text)?;
+    let found = select.query_map(params_from_iter(values), read)?;
+    found.collect()
 }
 
 fn removed(

@@ -209,13 +209,13 @@ impl On<Alert> for DispatchBoard {
             let journey = Id::new(about.id);
             let shown = AlertOnBoard { kind: *kind, state: AlertState::Raised, due: *due, snoozed_until: None };
             self.alerts.put(alert, BoardAlert { journey })?;
-            return self.cards.edit(journey, |card| drop(card.alerts.insert(alert, shown)));
+            return self.cards.edit(journey, |card| card.alerts.insert(alert, shown));
         }
         let Some(BoardAlert { journey }) = self.alerts.get(alert)?.cloned() else { return Ok(()) };
         let state = match event {
             alert::Event::Resolved { .. } => {
                 self.alerts.remove(alert)?;
-                return self.cards.edit(journey, |card| drop(card.alerts.remove(&alert)));
+                return self.cards.edit(journey, |card| card.alerts.remove(&alert));
             }
             alert::Event::Snoozed { until } => (AlertState::Snoozed, Some(*until)),
             alert::Event::Acknowledged | alert::Event::Raised { .. } => (AlertState::Acknowledged, None),

@@ -1,26 +1,34 @@
 use std::sync::Arc;
 
 use cnc_domain::kernel::fold;
-use tempfile::TempDir;
 
 use super::{
-    ACME, Running, ZETA, put_in, till, views,
+    ACME, Place, Running, ZETA, on_every_store, put_in, till, views,
     world::{Counts, Event, Ledgers, Sums},
 };
-use crate::{AsOf, EngineFolds};
+use cnc_projections::{AsOf, EngineFolds};
+
+on_every_store! {
+    entries_are_folded_once_whatever_the_feed_repeats
+    an_engine_that_is_stopped_anywhere_goes_on_where_it_was
+    two_engines_that_compete_fold_each_entry_once
+    an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone
+    a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up
+    a_rebuild_repairs_what_verify_finds
+    a_view_can_be_read_as_it_was
+}
 
 fn both_views() -> EngineFolds {
     views(&[fold::<Counts>(), fold::<Sums<1>>()])
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn entries_are_folded_once_whatever_the_feed_repeats() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+async fn entries_are_folded_once_whatever_the_feed_repeats(place: Place) {
+    let feed = Arc::new(Ledgers::default());
     for number in 0..300 {
         feed.tell(ACME, till(number % 7), put_in(1));
         feed.aside(ACME);
     }
-    let running = Running::start(&feed, folder.path(), both_views()).await;
+    let running = Running::start(&feed, &place, both_views()).await;
     running.reached(ACME, "sums", 600).await;
     running.reached(ACME, "counts", 600).await;
     assert_eq!(running.rows(ACME, "counts").await[0].doc["times"], 300);
@@ -32,15 +40,14 @@ async fn entries_are_folded_once_whatever_the_feed_repeats() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_stopped_anywhere_goes_on_where_it_was() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+async fn an_engine_that_is_stopped_anywhere_goes_on_where_it_was(place: Place) {
+    let feed = Arc::new(Ledgers::default());
     let mut last = 0;
     for round in 0..6_i64 {
         for number in 0..200 {
             last = feed.tell(ACME, till(number % 13), if number % 31 == 30 { Event::TakenAway } else { put_in(round) });
         }
-        let running = Running::start(&feed, folder.path(), both_views()).await;
+        let running = Running::start(&feed, &place, both_views()).await;
         running
             .until("it has begun", async |running| running.store.position(ACME, "sums").await.is_ok_and(|at| at > 0))
             .await;
@@ -48,18 +55,17 @@ async fn an_engine_that_is_stopped_anywhere_goes_on_where_it_was() {
         running.task.abort();
         let _ = running.task.await;
     }
-    let running = Running::start(&feed, folder.path(), both_views()).await;
+    let running = Running::start(&feed, &place, both_views()).await;
     running.reached(ACME, "sums", last).await;
     running.reached(ACME, "counts", last).await;
     running.verified().await;
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_engines_that_compete_fold_each_entry_once() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
-    let one = Running::start(&feed, folder.path(), both_views()).await;
-    let other = Running::start(&feed, folder.path(), both_views()).await;
+async fn two_engines_that_compete_fold_each_entry_once(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let one = Running::start(&feed, &place, both_views()).await;
+    let other = Running::start(&feed, &place, both_views()).await;
     let mut last = 0;
     for number in 0..2_000 {
         last = feed.tell(if number % 2 == 0 { ACME } else { ZETA }, till(number % 5), put_in(1));
@@ -82,17 +88,17 @@ async fn two_engines_that_compete_fold_each_entry_once() {
     other.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone() {
+async fn an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone(place: Place) {
     for poison in [Event::Torn, Event::Exploded] {
-        let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+        let place = place.another().await;
+        let feed = Arc::new(Ledgers::default());
         for company in [ACME, ZETA] {
             (0..100).for_each(|number| _ = feed.tell(company, till(number), put_in(1)));
         }
         let at = feed.tell(ACME, till(0), poison);
         feed.tell(ACME, till(0), put_in(5));
         feed.tell(ZETA, till(0), put_in(5));
-        let running = Running::start(&feed, folder.path(), both_views()).await;
+        let running = Running::start(&feed, &place, both_views()).await;
         running.reached(ZETA, "sums", 101).await;
         running.reached(ACME, "counts", at + 1).await;
         running.reached(ACME, "sums", at - 1).await;
@@ -114,15 +120,14 @@ async fn an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone()
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+async fn a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up(place: Place) {
+    let feed = Arc::new(Ledgers::default());
     let last = (0..500).map(|number| feed.tell(ACME, till(number % 3), put_in(1))).max().expect("some");
-    let old = Running::start(&feed, folder.path(), views(&[fold::<Sums<1>>()])).await;
+    let old = Running::start(&feed, &place, views(&[fold::<Sums<1>>()])).await;
     old.reached(ACME, "sums", last).await;
     old.stop().await;
     let last = feed.tell(ACME, till(0), put_in(1));
-    let new = Running::start(&feed, folder.path(), views(&[fold::<Sums<2>>()])).await;
+    let new = Running::start(&feed, &place, views(&[fold::<Sums<2>>()])).await;
     assert!(new.total(ACME, 0).await.is_none_or(|total| total == 167 || total == 16_800));
     new.reached(ACME, "sums", last).await;
     assert_eq!(new.total(ACME, 0).await, Some(16_800));
@@ -131,15 +136,12 @@ async fn a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up() {
     new.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_repairs_what_verify_finds() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+async fn a_rebuild_repairs_what_verify_finds(place: Place) {
+    let feed = Arc::new(Ledgers::default());
     let last = (0..90).map(|number| feed.tell(ACME, till(number % 3), put_in(1))).max().expect("some");
-    let running = Running::start(&feed, folder.path(), both_views()).await;
+    let running = Running::start(&feed, &place, both_views()).await;
     running.reached(ACME, "sums", last).await;
-    let views = rusqlite::Connection::open(folder.path().join("views.db")).expect("opens");
-    let spoil = "UPDATE sums_v1 SET doc = json_set(doc, '$.total', 999) WHERE key = ?";
-    views.execute(spoil, [till(1).to_string()]).expect("spoils");
+    place.spoil(&till(1).to_string()).await;
     let verified = running.engine.verify(Some(ACME)).await.expect("verifies");
     let sums = verified.iter().find(|verified| verified.fold == "sums").expect("is verified");
     assert_eq!(
@@ -155,11 +157,10 @@ async fn a_rebuild_repairs_what_verify_finds() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_view_can_be_read_as_it_was() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+async fn a_view_can_be_read_as_it_was(place: Place) {
+    let feed = Arc::new(Ledgers::default());
     (0..90).for_each(|number| _ = feed.tell(ACME, till(number % 3), put_in(1)));
-    let running = Running::start(&feed, folder.path(), both_views()).await;
+    let running = Running::start(&feed, &place, both_views()).await;
     let rows = running.engine.view_as_of(ACME, "sums", AsOf::Position(45)).await.expect("folds");
     assert_eq!(rows.iter().map(|row| row.doc["total"].as_i64()).collect::<Vec<_>>(), [Some(15); 3]);
     let key = till(1).to_string();

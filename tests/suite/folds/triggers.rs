@@ -4,13 +4,19 @@ use cnc_domain::{
     kernel::{CompanyId, FoldKind, Minutes, Seconds, Timestamp, fold},
     ledger::{Parcel, Position, Replied},
 };
-use tempfile::TempDir;
 
 use super::{
-    ACME, Running, ZETA, put_in, till,
+    ACME, Place, Running, ZETA, on_every_store, put_in, till,
     world::{Counting, Event, Ledgers, time},
 };
-use crate::EngineFolds;
+use cnc_projections::EngineFolds;
+
+on_every_store! {
+    a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none
+    a_changed_trigger_is_silent_up_to_where_its_predecessor_was
+    a_deadline_rings_once_unless_it_was_cleared
+    a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone
+}
 
 const FAR: Timestamp = Timestamp::from_micros(i64::MAX);
 
@@ -31,11 +37,10 @@ async fn read(running: &Running, company: CompanyId, position: Position) {
     running.until("the trigger has read", at).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+async fn a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none(place: Place) {
+    let feed = Arc::new(Ledgers::default());
     (0..50).for_each(|number| _ = feed.tell(ACME, till(number), put_in(1)));
-    let running = Running::start(&feed, folder.path(), triggers(fold::<Counting<1>>())).await;
+    let running = Running::start(&feed, &place, triggers(fold::<Counting<1>>())).await;
     read(&running, ACME, 50).await;
     assert_eq!(parcels(&running).await.len(), 0);
     let last = feed.tell(ACME, till(0), put_in(7));
@@ -48,10 +53,9 @@ async fn a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_trigger_is_silent_up_to_where_its_predecessor_was() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
-    let old = Running::start(&feed, folder.path(), triggers(fold::<Counting<1>>())).await;
+async fn a_changed_trigger_is_silent_up_to_where_its_predecessor_was(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let old = Running::start(&feed, &place, triggers(fold::<Counting<1>>())).await;
     old.until("it is registered", async |running| running.engine.heartbeat().is_some()).await;
     (0..20).for_each(|number| _ = feed.tell(ACME, till(number), put_in(1)));
     read(&old, ACME, 20).await;
@@ -60,7 +64,7 @@ async fn a_changed_trigger_is_silent_up_to_where_its_predecessor_was() {
     old.stop().await;
     // Two entries that the old one never saw.
     (0..2).for_each(|number| _ = feed.tell(ACME, till(number), put_in(1)));
-    let new = Running::start(&feed, folder.path(), triggers(fold::<Counting<2>>())).await;
+    let new = Running::start(&feed, &place, triggers(fold::<Counting<2>>())).await;
     read(&new, ACME, 22).await;
     assert_eq!(parcels(&new).await.len(), 22);
     let rebuilt = new.engine.rebuild(Some(ACME), "counting").await.expect("rebuilds");
@@ -72,10 +76,9 @@ async fn a_changed_trigger_is_silent_up_to_where_its_predecessor_was() {
     new.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_rings_once_unless_it_was_cleared() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
-    let running = Running::start(&feed, folder.path(), triggers(fold::<Counting<1>>())).await;
+async fn a_deadline_rings_once_unless_it_was_cleared(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let running = Running::start(&feed, &place, triggers(fold::<Counting<1>>())).await;
     running.until("it is registered", async |running| running.engine.heartbeat().is_some()).await;
     feed.tell(ACME, till(0), put_in(1));
     feed.tell(ACME, till(1), put_in(1));
@@ -90,16 +93,17 @@ async fn a_deadline_rings_once_unless_it_was_cleared() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone() {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
-    let running = Running::start(&feed, folder.path(), triggers(fold::<Counting<1>>())).await;
+async fn a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let running = Running::start(&feed, &place, triggers(fold::<Counting<1>>())).await;
     running.until("it is registered", async |running| running.engine.heartbeat().is_some()).await;
     let last = feed.tell(ACME, till(0), put_in(1));
     read(&running, ACME, last).await;
     let outbox = running.store.outbox();
     let Parcel { company, command, .. } = parcels(&running).await.remove(0);
-    let mut now = Timestamp::from(chrono::Utc::now()).plus(Seconds(5));
+    // Parcels are due from when they were written, by the machine's clock.
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    let mut now = Timestamp::from_seconds(since.cast_signed()).plus(Seconds(5));
     for wait in [1, 2, 4] {
         let replied = Replied { company, command, outcome: Err("down".into()) };
         outbox.replied(now, vec![replied]).await.expect("writes");

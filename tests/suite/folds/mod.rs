@@ -1,19 +1,23 @@
+//! The fold engine over ledgers in memory, on every store.
+
 mod folding;
 mod querying;
 mod triggers;
 mod world;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use cnc_domain::{
     kernel::{CompanyId, FoldKind, Id, LocationId},
     ledger::Position,
 };
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use world::{Event, Ledgers, Till};
 
-use super::{Engine, EngineFolds};
-use crate::{Query, Row, Store};
+use cnc_projections::{Engine, EngineFolds, Query, Row, Store};
+use cnc_tests::postgres::cluster;
 
 const ACME: CompanyId = CompanyId::number(1);
 const ZETA: CompanyId = CompanyId::number(2);
@@ -29,6 +33,74 @@ fn put_in(amount: i64) -> Event {
     Event::PutIn { amount, location: Some(NORTH), tag: "cash".into() }
 }
 
+/// Where documents are kept in a test.
+enum Place {
+    Sqlite(TempDir),
+    Postgres(String),
+}
+
+impl Place {
+    fn sqlite() -> Self {
+        Self::Sqlite(TempDir::new().expect("a temporary folder"))
+    }
+
+    async fn postgres() -> Self {
+        Self::Postgres(cluster().database().await)
+    }
+
+    /// Another, empty one of the same kind.
+    async fn another(&self) -> Self {
+        match self {
+            Self::Sqlite(_) => Self::sqlite(),
+            Self::Postgres(_) => Self::postgres().await,
+        }
+    }
+
+    /// Writes a wrong total into a document, behind the engine's back.
+    async fn spoil(&self, key: &str) {
+        match self {
+            Self::Sqlite(folder) => {
+                let views = rusqlite::Connection::open(folder.path().join("views.db")).expect("opens");
+                let spoil = "UPDATE sums_v1 SET doc = json_set(doc, '$.total', 999) WHERE key = ?";
+                views.execute(spoil, [key]).expect("spoils");
+            }
+            Self::Postgres(url) => {
+                let mut views = PgConnection::connect(url).await.expect("connects");
+                let spoil = "UPDATE cnc_views.sums_v1 SET doc = jsonb_set(doc::jsonb, '{total}', '999') WHERE key = $1";
+                sqlx::query(spoil).bind(key).execute(&mut views).await.expect("spoils");
+            }
+        }
+    }
+
+    /// The store, with connections of its own.
+    async fn store(&self) -> Store {
+        let store = match self {
+            Self::Sqlite(folder) => Store::sqlite(folder.path()).await,
+            Self::Postgres(url) => Store::postgres(url).await,
+        };
+        store.expect("the store opens")
+    }
+}
+
+/// Makes a test of each of these for every back end.
+macro_rules! on_every_store {
+    ($($name:ident)*) => {
+        mod sqlite { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::super::Place::sqlite()).await;
+            }
+        )* }
+        mod postgres { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::super::Place::postgres().await).await;
+            }
+        )* }
+    };
+}
+use on_every_store;
+
 /// A running engine on a store of its own connections.
 struct Running {
     engine: Engine,
@@ -38,8 +110,8 @@ struct Running {
 }
 
 impl Running {
-    async fn start(feed: &Arc<Ledgers>, folder: &Path, folds: EngineFolds) -> Self {
-        let store = Store::sqlite(folder).await.expect("opens");
+    async fn start(feed: &Arc<Ledgers>, place: &Place, folds: EngineFolds) -> Self {
+        let store = place.store().await;
         let engine = Engine::new(feed.clone(), store.clone(), folds);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn({

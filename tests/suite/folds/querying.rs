@@ -1,16 +1,26 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use cnc_domain::kernel::fold;
-use tempfile::TempDir;
+
+use sqlx::{Connection as _, PgConnection};
 
 use super::{
-    ACME, NORTH, Running, SOUTH, ZETA, put_in, till, views,
+    ACME, NORTH, Place, Running, SOUTH, ZETA, on_every_store, put_in, till, views,
     world::{Event, Ledgers, Sums},
 };
-use crate::{Query, QueryError};
+use cnc_projections::{Query, QueryError};
 
-async fn filled() -> (Arc<Ledgers>, TempDir, Running) {
-    let (feed, folder) = (Arc::new(Ledgers::default()), TempDir::new().expect("a folder"));
+on_every_store! {
+    rows_are_found_by_declared_filters_only
+    pages_by_cursor_give_every_row_once_in_order
+    a_cursor_of_another_query_is_refused
+    who_is_bound_to_a_branch_sees_that_branch_of_that_company
+    restricted_members_stand_apart
+    watchers_learn_of_every_change_and_of_what_was_before_it
+}
+
+async fn filled(place: &Place) -> (Arc<Ledgers>, Running) {
+    let feed = Arc::new(Ledgers::default());
     for number in 0..50_u8 {
         let location = if number % 2 == 0 { NORTH } else { SOUTH };
         let tag = if number % 5 == 0 { "card" } else { "cash" };
@@ -18,19 +28,18 @@ async fn filled() -> (Arc<Ledgers>, TempDir, Running) {
         feed.tell(ACME, till(number.into()), Event::PutIn { amount, location: Some(location), tag: tag.into() });
     }
     feed.tell(ZETA, till(99), put_in(1));
-    let running = Running::start(&feed, folder.path(), views(&[fold::<Sums<1>>()])).await;
+    let running = Running::start(&feed, place, views(&[fold::<Sums<1>>()])).await;
     running.reached(ACME, "sums", 50).await;
     running.reached(ZETA, "sums", 1).await;
-    (feed, folder, running)
+    (feed, running)
 }
 
 fn filter(name: &str, value: &str) -> Query {
     Query { filters: vec![(name.into(), value.into())], limit: 100, ..Query::default() }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_are_found_by_declared_filters_only() {
-    let (_feed, _folder, running) = filled().await;
+async fn rows_are_found_by_declared_filters_only(place: Place) {
+    let (_feed, running) = filled(&place).await;
     for (name, value, found) in [("tags", "card", 10), ("much", "true", 30), ("total", "50", 10), ("tags", "gold", 0)] {
         let page = running.store.query(ACME, "sums", &filter(name, value)).await.expect("answers");
         assert_eq!((page.rows.len(), page.position), (found, 50), "{name}={value}");
@@ -43,9 +52,8 @@ async fn rows_are_found_by_declared_filters_only() {
     assert!(matches!(ask(Query { sort, limit: 1, ..Query::default() }).await, Err(QueryError::UnknownSort(_))));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_by_cursor_give_every_row_once_in_order() {
-    let (_feed, _folder, running) = filled().await;
+async fn pages_by_cursor_give_every_row_once_in_order(place: Place) {
+    let (_feed, running) = filled(&place).await;
     for descending in [false, true] {
         let mut query = Query { sort: Some(("total".into(), descending)), limit: 7, ..Query::default() };
         let mut found = Vec::new();
@@ -67,9 +75,8 @@ async fn pages_by_cursor_give_every_row_once_in_order() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_of_another_query_is_refused() {
-    let (_feed, _folder, running) = filled().await;
+async fn a_cursor_of_another_query_is_refused(place: Place) {
+    let (_feed, running) = filled(&place).await;
     let query = Query { limit: 5, ..Query::default() };
     let cursor = running.store.query(ACME, "sums", &query).await.expect("answers").next;
     for cursor in [cursor, Some("AAAA".into())] {
@@ -78,9 +85,8 @@ async fn a_cursor_of_another_query_is_refused() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_is_bound_to_a_branch_sees_that_branch_of_that_company() {
-    let (_feed, _folder, running) = filled().await;
+async fn who_is_bound_to_a_branch_sees_that_branch_of_that_company(place: Place) {
+    let (_feed, running) = filled(&place).await;
     let scope = Some(BTreeSet::from([SOUTH]));
     let query = Query { scope: scope.clone(), limit: 100, ..Query::default() };
     let page = running.store.query(ACME, "sums", &query).await.expect("answers");
@@ -92,16 +98,14 @@ async fn who_is_bound_to_a_branch_sees_that_branch_of_that_company() {
     assert!(running.store.get(ZETA, "sums", &north, None).await.expect("reads").is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn restricted_members_stand_apart() {
-    let (_feed, _folder, running) = filled().await;
+async fn restricted_members_stand_apart(place: Place) {
+    let (_feed, running) = filled(&place).await;
     let row = running.store.get(ACME, "sums", &till(20).to_string(), None).await.expect("reads").expect("is there");
     assert_eq!((row.doc.get("last"), row.restricted), (None, Some(serde_json::json!({ "last": 100 }))));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn watchers_learn_of_every_change_and_of_what_was_before_it() {
-    let (feed, _folder, running) = filled().await;
+async fn watchers_learn_of_every_change_and_of_what_was_before_it(place: Place) {
+    let (feed, running) = filled(&place).await;
     let mut changes = running.engine.changes();
     let mut seen = running.store.position(ACME, "sums").await.expect("reads");
     let moved = Event::PutIn { amount: 1, location: Some(SOUTH), tag: "cash".into() };
@@ -132,4 +136,32 @@ async fn watchers_learn_of_every_change_and_of_what_was_before_it() {
         assert_eq!(changes.iter().map(|change| change.row.is_some()).collect::<Vec<_>>(), [false], "{branch}");
     }
     assert!(running.store.changes_since(ACME, "sums", 500, None).await.expect("reads").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_itself_shows_its_reader_one_company_and_the_locations_that_it_names() {
+    let place = Place::postgres().await;
+    let (_feed, running) = filled(&place).await;
+    let Place::Postgres(url) = &place else { panic!("it is on Postgres") };
+    let mut reader = PgConnection::connect(url).await.expect("connects");
+    sqlx::query("SET ROLE cnc_read").execute(&mut reader).await.expect("the role is there");
+    for (company, locations, seen) in [
+        (String::new(), "*".to_owned(), 0),
+        (ACME.to_string(), String::new(), 0),
+        (ACME.to_string(), "*".to_owned(), 50),
+        (ACME.to_string(), SOUTH.to_string(), 25),
+        (ZETA.to_string(), format!("{SOUTH},{NORTH}"), 1),
+    ] {
+        sqlx::query("SELECT set_config('cnc.company', $1, false), set_config('cnc.locations', $2, false)")
+            .bind(&company)
+            .bind(&locations)
+            .execute(&mut reader)
+            .await
+            .expect("sets");
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM cnc_views.sums_v1").fetch_one(&mut reader).await.expect("counts");
+        assert_eq!(rows, seen, "{company} {locations}");
+    }
+    assert!(sqlx::query("DELETE FROM cnc_views.sums_v1").execute(&mut reader).await.is_err());
+    running.stop().await;
 }
