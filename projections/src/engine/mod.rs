@@ -110,6 +110,10 @@ impl Engine {
     ) -> Result<Position, Position> {
         let kinds = VIEWS.iter().map(|view| view.kind).chain(self.inner.folds.views.iter().copied());
         let Some(view) = kinds.map(FoldKind::name).find(|name| *name == view) else { return Err(0) };
+        // A view never goes back, so what is known here holds.
+        if let Some(at) = self.inner.board.position(company, view).filter(|at| *at >= position) {
+            return Ok(at);
+        }
         let until = Instant::now() + timeout;
         loop {
             let at = self.inner.store.position(company, view).await.unwrap_or(0);

@@ -29,6 +29,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// Opens both files of a data folder, and makes what is missing in them.
     pub async fn open(data_dir: &Path) -> Result<Self, Fault> {
+        std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("making the data folder", cause))?;
         let views = Db::open(data_dir.join("views.db"), "NORMAL").await?;
         let ledger = Db::open(data_dir.join("ledger.db"), "FULL").await?;
         for db in [&views, &ledger] {
