@@ -263,7 +263,7 @@ pub(super) fn swap(tx: &Transaction<'_>, trigger: bool, id: &FoldId) -> Result<b
     Ok(true)
 }
 
-/// Drops some documents of a build, then its row, then tables that no build is left in. Says whether all is done.
+/// Drops some documents of a build, then its row. Says whether all is done.
 pub(super) fn drop_some(tx: &Transaction<'_>, id: &FoldId) -> Result<(u64, bool)> {
     set_standing(tx, id, Standing::Retired)?;
     let tables: Vec<String> = {
