@@ -1,0 +1,188 @@
+//! The live board over a WebSocket: snapshot, changes, scope, resumption, and what ends a socket.
+
+use cnc_domain::kernel::Id;
+use cnc_gateway::tokens::Claims;
+use cnc_tests::{
+    mover::{ADDRESS, Mover, answered, now},
+    system::PATIENCE,
+};
+use futures::{SinkExt, StreamExt};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+};
+use uuid::Uuid;
+
+struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    /// Connects as a browser does, its token in the second subprotocol.
+    async fn connect(mover: &Mover, token: &str) -> Self {
+        let url = mover.running.url("/v1/live").replace("http://", "ws://");
+        let mut request = url.into_client_request().expect("is a request");
+        let protocols = HeaderValue::from_str(&format!("cnc.bearer, {token}")).expect("is a value");
+        request.headers_mut().insert("sec-websocket-protocol", protocols);
+        let (socket, response) = connect_async(request).await.expect("opens");
+        assert_eq!(response.headers()["sec-websocket-protocol"], "cnc.bearer");
+        Self(socket)
+    }
+
+    async fn send(&mut self, message: &Value) {
+        self.0.send(Message::text(message.to_string())).await.expect("sends");
+    }
+
+    async fn subscribe(&mut self, view: &str, after: Option<u64>) {
+        self.send(&json!({ "subscribe": { "id": "a", "view": view, "after": after } })).await;
+    }
+
+    /// The next message of the server.
+    async fn next(&mut self) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("comes in time");
+            match message.expect("is open").expect("is readable") {
+                Message::Text(text) => return serde_json::from_str(&text).expect("is JSON"),
+                Message::Close(frame) => return json!({ "closed": frame.map(|frame| u16::from(frame.code)) }),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next change that says something of this row.
+    async fn change_of(&mut self, key: Uuid) -> Value {
+        let mut told = None;
+        loop {
+            let message = self.next().await;
+            let change = message.get("change").unwrap_or_else(|| panic!("{message} is no change")).clone();
+            if let Some(told) = told {
+                assert_eq!(change["previous"], told, "each names the one before");
+            }
+            told = Some(change["position"].clone());
+            if change.to_string().contains(&key.to_string()) {
+                return change;
+            }
+        }
+    }
+}
+
+async fn tag(mover: &Mover, nth: usize, tag: &str) -> u64 {
+    let path = format!("/v1/truck_journey/{}/tag", mover.journeys[nth]);
+    let answer = mover.post(&mover.token("dispatcher"), &path, &json!({ "tag": tag })).await.good();
+    answer["position"].as_u64().expect("is a position")
+}
+
+async fn settle(mover: &Mover) {
+    let head = mover.head().await;
+    mover.get(&mover.token("admin"), &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_followed_by_changes() {
+    let mover = Mover::start().await;
+    settle(&mover).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    client.subscribe("dispatch_board", None).await;
+    let snapshot = client.next().await["snapshot"].clone();
+    assert_eq!((snapshot["rows"].as_array().map(Vec::len), &snapshot["more"]), (Some(2), &json!(false)));
+    let position = tag(&mover, 0, "fragile").await;
+    let change = client.change_of(mover.journeys[0]).await;
+    assert!(change["position"].as_u64() >= Some(position) && change["rows"][0].to_string().contains("fragile"));
+    let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
+    mover.post(&mover.token("dispatcher"), &path, &json!({ "reason": "rain" })).await.good();
+    let change = client.change_of(mover.journeys[0]).await;
+    assert_eq!(change["removed"], json!([mover.journeys[0]]));
+    client.send(&json!({ "ping": 7 })).await;
+    assert_eq!(client.next().await, json!({ "pong": 7 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_resumes_is_told_what_was_missed_removals_too() {
+    let mover = Mover::start().await;
+    settle(&mover).await;
+    let after = mover.head().await;
+    tag(&mover, 1, "fragile").await;
+    let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
+    mover.post(&mover.token("dispatcher"), &path, &json!({ "reason": "rain" })).await.good();
+    settle(&mover).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    client.subscribe("dispatch_board", Some(after)).await;
+    let change = client.next().await["change"].clone();
+    assert_eq!(change["previous"], after);
+    assert_eq!(change["removed"], json!([mover.journeys[0]]));
+    assert_eq!(change["rows"][0]["key"], mover.journeys[1].to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_claims_to_have_seen_the_future_must_ask_anew() {
+    let mover = Mover::start().await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    client.subscribe("dispatch_board", Some(1_000_000)).await;
+    assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_hears_only_of_itself() {
+    let mover = Mover::start().await;
+    settle(&mover).await;
+    let mut client = Client::connect(&mover, &mover.token_at("dispatcher", 0)).await;
+    client.subscribe("dispatch_board", None).await;
+    let snapshot = client.next().await["snapshot"].clone();
+    assert_eq!(snapshot["rows"].as_array().map(Vec::len), Some(1));
+    tag(&mover, 1, "theirs").await;
+    tag(&mover, 0, "mine").await;
+    let change = client.change_of(mover.journeys[0]).await.to_string();
+    assert!(change.contains("mine") && !change.contains("theirs") && !change.contains(&mover.journeys[1].to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_hold_no_personal_data_for_who_may_not_see_it() {
+    let mover = Mover::start().await;
+    settle(&mover).await;
+    for (role, opened) in [("dispatcher", true), ("auditor", false)] {
+        let mut client = Client::connect(&mover, &mover.token(role)).await;
+        client.subscribe("journey_track", None).await;
+        let frame = client.next().await.to_string();
+        assert_eq!(frame.contains(ADDRESS), opened, "{role}: {frame}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_or_cannot_be_subscribed_is_an_error_and_not_the_end() {
+    let mover = Mover::start().await;
+    let mut client = Client::connect(&mover, &mover.token("driver")).await;
+    client.subscribe("dispatch_board", None).await;
+    assert_eq!(client.next().await["error"]["code"], "not_allowed");
+    client.subscribe("nothing", None).await;
+    assert_eq!(client.next().await["error"]["code"], "not_found");
+    client.send(&json!({ "subscribe": { "id": "a", "view": "journey_track", "filters": { "colour": "red" } } })).await;
+    assert_eq!(client.next().await["error"]["code"], "bad_subscription");
+    client.subscribe("journey_track", None).await;
+    assert!(client.next().await["snapshot"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_and_an_expired_token_close_the_socket_with_a_reason() {
+    let mover = Mover::start().await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    client.send(&json!({ "shout": {} })).await;
+    assert_eq!(client.next().await["closed"], 4400);
+    let claims = Claims::new(Id::new(Uuid::now_v7()), mover.company, "dispatcher", now(), 2);
+    let token = mover.running.system.rooms.tokens.issue(&claims).expect("signs");
+    let mut client = Client::connect(&mover, &token).await;
+    assert_eq!(client.next().await["closed"], 4401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_url_or_none_opens_nothing() {
+    let mover = Mover::start().await;
+    let token = mover.token("dispatcher");
+    let open = |path: String| {
+        let request = mover.request(Method::GET, &path).header("upgrade", "websocket").header("connection", "upgrade");
+        answered(request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="))
+    };
+    open("/v1/live".into()).await.problem(401, "unauthenticated");
+    open(format!("/v1/live?token={token}")).await.problem(401, "unauthenticated");
+    open(format!("/v1/live?access_token={token}")).await.problem(401, "unauthenticated");
+}

@@ -1,0 +1,7 @@
+//! The gateway from outside, over HTTP and WebSocket, on a whole system.
+
+mod access;
+mod hostile;
+mod live;
+mod reading;
+mod writing;

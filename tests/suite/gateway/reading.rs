@@ -1,0 +1,149 @@
+//! Reading: states and views now and then, history, pages, the ledger, and what each role sees of a person.
+
+use cnc_domain::{kernel::Timestamp, ledger::verify};
+use cnc_tests::mover::{ADDRESS, Mover, answered};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+async fn rename(mover: &Mover, name: &str) -> u64 {
+    let path = format!("/v1/location/{}/rename", mover.branches[0]);
+    let answer = mover.post(&mover.token("admin"), &path, &json!({ "name": name })).await.good();
+    answer["position"].as_u64().expect("is a position")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_seen_by_who_waits_for_it() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
+    for nth in 0..5 {
+        let written = mover.post(&admin, &path, &json!({ "tag": format!("tag {nth}") })).await.good();
+        let at_least = &written["position"];
+        let row = mover.get(&admin, &format!("/v1/views/dispatch_board/{}?at_least={at_least}", mover.journeys[0])).await;
+        assert!(row.headers["cnc-position"].to_str().expect("is text").parse::<u64>().expect("is one") >= at_least.as_u64().expect("is one"));
+        assert!(row.good()["doc"]["tags"].to_string().contains(&format!("tag {nth}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_come_is_503_with_how_far_it_is() {
+    let mover = Mover::start().await;
+    let ahead = mover.head().await + 1_000;
+    let answer = mover.get(&mover.token("admin"), &format!("/v1/views/alerts?at_least={ahead}")).await;
+    assert!(answer.headers.contains_key("retry-after"));
+    assert!(answer.problem(503, "view_behind")["position"].as_u64().expect("is one") < ahead);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_can_be_read_as_of_a_position_and_a_time() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let path = format!("/v1/location/{}", mover.branches[0]);
+    let before = mover.head().await;
+    let first = rename(&mover, "North").await;
+    rename(&mover, "South").await;
+    let name = |body: Value| body["state"].to_string();
+    assert!(name(mover.get(&admin, &path).await.good()).contains("South"));
+    assert!(name(mover.get(&admin, &format!("{path}?as_of={first}")).await.good()).contains("North"));
+    assert!(name(mover.get(&admin, &format!("{path}?as_of={before}")).await.good()).contains("Branch 0"));
+    mover.get(&admin, &format!("{path}?as_of=1")).await.problem(404, "not_found");
+    let history = mover.get(&admin, &format!("{path}/history")).await.good();
+    let at: Timestamp = serde_json::from_value(history["entries"][1]["at"].clone()).expect("is a time");
+    assert!(name(mover.get(&admin, &format!("{path}?as_of={at}")).await.good()).contains("North"));
+    mover.get(&admin, &format!("{path}?as_of=yesterday")).await.problem(400, "bad_query");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_can_be_read_as_of_a_position() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let before = mover.head().await;
+    let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
+    mover.post(&admin, &path, &json!({ "reason": "rain" })).await.good();
+    let board = mover.get(&admin, &format!("/v1/views/dispatch_board?at_least={}", before + 1)).await.good();
+    assert_eq!(board["rows"].as_array().map(Vec::len), Some(1), "{board}");
+    let past = mover.get(&admin, &format!("/v1/views/dispatch_board?as_of={before}&limit=1")).await.good();
+    assert_eq!((past["rows"].as_array().map(Vec::len), &past["position"]), (Some(1), &json!(before)));
+    let cursor = past["next"].as_str().expect("there is more").to_owned();
+    let rest = mover.get(&admin, &format!("/v1/views/dispatch_board?as_of={before}&limit=1&cursor={cursor}")).await.good();
+    assert_eq!((rest["rows"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null));
+    let row = format!("/v1/views/dispatch_board/{}", mover.journeys[0]);
+    mover.get(&admin, &row).await.problem(404, "not_found");
+    mover.get(&admin, &format!("{row}?as_of={before}")).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_one_another_and_filters_hold() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let base = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
+    for sort in ["key", "-key", "window.start", "-window.start"] {
+        let (mut keys, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = mover.get(&admin, &format!("{base}&limit=1&sort={sort}{cursor}")).await.good();
+            keys.extend(page["rows"].as_array().into_iter().flatten().map(|row| row["key"].clone()));
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        keys.sort_by_key(ToString::to_string);
+        keys.dedup();
+        assert_eq!(keys.len(), 2, "{sort}");
+    }
+    let one = mover.get(&admin, &format!("{base}&location={}", mover.branches[1])).await.good();
+    assert_eq!(one["rows"][0]["key"], mover.journeys[1].to_string());
+    assert_eq!(one["rows"].as_array().map(Vec::len), Some(1));
+    for wrong in ["sort=colour", "colour=red", "limit=0", "limit=100000", "cursor=nonsense", "limit=1&limit=2", "stage=x&stage=y"] {
+        mover.get(&admin, &format!("{base}&{wrong}")).await.problem(400, "bad_query");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_paged_and_sealed() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    for name in ["North", "South", "East"] {
+        rename(&mover, name).await;
+    }
+    let path = format!("/v1/location/{}/history", mover.branches[0]);
+    let page = mover.get(&admin, &format!("{path}?limit=3")).await.good();
+    assert_eq!((page["entries"].as_array().map(Vec::len), &page["next"]), (Some(3), &json!(3)));
+    let rest = mover.get(&admin, &format!("{path}?limit=3&after=3")).await.good();
+    assert_eq!((rest["entries"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null));
+    let journey = mover.get(&admin, &format!("/v1/truck_journey/{}/history", mover.journeys[0])).await.good().to_string();
+    assert!(journey.contains("\"sealed\"") && !journey.contains("Planted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_is_served_verbatim_and_resumes() {
+    let mover = Mover::start().await;
+    let auditor = mover.token("auditor");
+    let whole = mover.request(Method::GET, "/v1/ledger").bearer_auth(&auditor).send().await.expect("answers");
+    assert_eq!(whole.headers()["content-type"], "application/x-ndjson");
+    let head = whole.headers()["cnc-head"].to_str().expect("is text").parse().expect("is a head");
+    let text = whole.text().await.expect("is text");
+    assert_eq!(verify(text.lines(), Some(head)).expect("is unbroken"), head);
+    assert!(!text.contains("Planted"));
+    let answer = mover.get(&auditor, "/v1/ledger/head").await.good();
+    assert_eq!((&answer["position"], &answer["hash"]), (&json!(head.position), &json!(head.hash)));
+    let (first, rest): (Vec<&str>, Vec<&str>) = (text.lines().take(3).collect(), text.lines().skip(3).collect());
+    let part = |query: String| answered(mover.request(Method::GET, &format!("/v1/ledger?{query}")).bearer_auth(&auditor));
+    assert_eq!(lines(&part("limit=3".into()).await.body), first);
+    assert_eq!(lines(&part("after=3".into()).await.body), rest);
+    assert!(lines(&part(format!("after={}", head.position)).await.body).is_empty());
+}
+
+fn lines(body: &Value) -> Vec<&str> {
+    body.as_str().unwrap_or_default().lines().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else() {
+    let mover = Mover::start().await;
+    let path = format!("/v1/truck_journey/{}", mover.journeys[0]);
+    let seen = mover.get(&mover.token("dispatcher"), &path).await.good().to_string();
+    assert!(seen.contains(ADDRESS), "{seen}");
+    for role in ["auditor", "coo", "accountant"] {
+        let seen = mover.get(&mover.token(role), &path).await.good().to_string();
+        assert!(!seen.contains("Planted") && seen.contains("[sealed]"), "{role}: {seen}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Giving commands: once, in order, and with answers that say what happened.
+
+use cnc_tests::mover::{Mover, answered};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_gives_the_same_answer_and_another_body_is_refused() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let path = format!("/v1/location/{}/rename", mover.branches[0]);
+    let give = |name: &'static str| {
+        let request = mover.request(Method::POST, &path).bearer_auth(&admin).header("idempotency-key", "one");
+        answered(request.json(&json!({ "name": name })))
+    };
+    let first = give("North").await.good();
+    let head = mover.head().await;
+    assert_eq!(first["recorded"], 1);
+    assert_eq!(give("North").await.good(), first);
+    give("South").await.problem(422, "idempotency_key_reused");
+    assert_eq!(mover.head().await, head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_required_and_bounded() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let path = format!("/v1/location/{}/rename", mover.branches[0]);
+    let bare = || mover.request(Method::POST, &path).bearer_auth(&admin).json(&json!({ "name": "x" }));
+    answered(bare()).await.problem(400, "idempotency_key");
+    answered(bare().header("idempotency-key", "k".repeat(201))).await.problem(400, "idempotency_key");
+    answered(bare().header("idempotency-key", "k".repeat(200))).await.good();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn if_match_takes_the_etag_and_refuses_an_old_one() {
+    let mover = Mover::start().await;
+    let admin = mover.token("admin");
+    let path = format!("/v1/location/{}", mover.branches[0]);
+    let etag = mover.get(&admin, &path).await.headers["etag"].clone();
+    let rename = |key: &'static str, tag: reqwest::header::HeaderValue, name: &'static str| {
+        let request = mover.request(Method::POST, &format!("{path}/rename")).bearer_auth(&admin);
+        answered(request.header("idempotency-key", key).header("if-match", tag).json(&json!({ "name": name })))
+    };
+    let done = rename("a", etag.clone(), "North").await;
+    assert_eq!(done.headers["etag"], "\"2\"");
+    done.good();
+    let head = mover.head().await;
+    assert_eq!(rename("b", etag, "South").await.problem(412, "sequence_mismatch")["sequence"], 2);
+    rename("c", "2".parse().expect("is a value"), "South").await.problem(400, "if_match");
+    assert_eq!(mover.head().await, head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rules_refusal_is_409_with_its_code_and_facts() {
+    let mover = Mover::start().await;
+    let dispatcher = mover.token("dispatcher");
+    let path = format!("/v1/truck_journey/{}", mover.journeys[0]);
+    let refused = mover.post(&dispatcher, &format!("{path}/depart"), &json!({})).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(refused.body["facts"].is_object() && refused.body["detail"].is_string());
+    assert_eq!(refused.body["type"], format!("/problems/{}", refused.body["code"].as_str().expect("has a code")));
+    // Another journey wants the same truck at the same time: its owner says no, and says who it is.
+    let other = format!("/v1/truck_journey/{}/plan", uuid::Uuid::now_v7());
+    let refused = mover.post(&dispatcher, &other, &mover.plan(0)).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(refused.body["by"].as_str().map(|by| by.contains("truck")), Some(true), "{}", refused.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_do_not_fit_are_named() {
+    let mover = Mover::start().await;
+    let mut plan = mover.plan(0);
+    plan["recommended_crew"] = json!("two");
+    plan["colour"] = json!("red");
+    plan["stops"][0]["address"] = json!("   ");
+    let path = format!("/v1/truck_journey/{}/plan", uuid::Uuid::now_v7());
+    let refused = mover.post(&mover.token("dispatcher"), &path, &plan).await.problem(422, "malformed");
+    let errors = refused["errors"].as_array().expect("is a list").clone();
+    for field in ["recommended_crew", "colour", "address"] {
+        assert!(errors.iter().any(|error| error["path"].as_str().is_some_and(|path| path.contains(field))), "{errors:?}");
+    }
+}
