@@ -331,9 +331,9 @@ impl Inner {
             command_id: request.command_id,
             causation: request.causation,
         };
-        carrying.run(task, 0).await?;
-        let (_, seen) = unit.see(&job.served, request.id).await?;
-        if outside(&seen) { Err(Stop::NotFound) } else { Ok(()) }
+        let run = carrying.run(task, 0).await;
+        // What was decided, and what was refused, must not tell of other branches either.
+        if unit.any(outside) { Err(Stop::NotFound) } else { run }
     }
 
     /// Records what was decided; a refusal too, where its answer is to be remembered.

@@ -140,6 +140,11 @@ impl<'h> Unit<'h> {
         Ok((work.seen.len() - 1, seen))
     }
 
+    /// Whether this is so of any stream that was seen.
+    pub fn any(&self, is: impl Fn(&Seen) -> bool) -> bool {
+        self.work().seen.iter().any(is)
+    }
+
     /// Takes what one aggregate has decided.
     pub fn stage(&self, events: Vec<Happened>, seat: Seat) {
         let Some(settled) = seat.decided else { return };

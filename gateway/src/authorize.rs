@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cnc_commands::Standing;
 use cnc_domain::{
-    cloud_control::roles,
+    cloud_control::{User, roles},
     kernel::{Actor, CompanyId, LocationId, Timestamp, UserId},
     module_of,
 };
@@ -188,40 +188,19 @@ impl Grant {
     }
 }
 
-/// What this file reads of a user's state.
-#[derive(Deserialize)]
-struct Listed {
-    person: Option<Person>,
-    #[serde(default)]
-    accepted: bool,
-    #[serde(default)]
-    locked: Option<String>,
-    #[serde(default)]
-    removed: bool,
-}
-
-#[derive(Deserialize)]
-struct Person {
-    duties: Duties,
-}
-
-#[derive(Deserialize)]
-struct Duties {
-    role: String,
-    locations: Option<BTreeSet<LocationId>>,
-}
-
 impl Account {
     /// The account that a user's state stands for. One that cannot be read lets nobody in.
     pub fn of(state: &Value) -> Self {
-        match Listed::deserialize(state) {
-            Ok(Listed { removed: true, .. }) => Self::Shut { why: "the user has been removed" },
-            Ok(Listed { locked: Some(_), .. }) => Self::Shut { why: "the user is locked" },
-            Ok(Listed { person: None, .. }) => Self::Unlisted,
-            Ok(Listed { person: Some(Person { duties: Duties { role, locations } }), accepted, .. }) => {
-                Self::Listed { role, locations, accepted }
-            }
-            Err(_) => Self::Shut { why: "the user cannot be read" },
+        let Ok(user) = User::deserialize(state) else { return Self::Shut { why: "the user cannot be read" } };
+        match user.duties() {
+            _ if user.is_removed() => Self::Shut { why: "the user has been removed" },
+            _ if user.is_locked() => Self::Shut { why: "the user is locked" },
+            None => Self::Shut { why: "the user was not invited" },
+            Some(duties) => Self::Listed {
+                role: duties.role,
+                locations: duties.locations,
+                accepted: user.has_accepted(),
+            },
         }
     }
 }
@@ -304,13 +283,24 @@ mod tests {
 
     #[test]
     fn a_user_that_is_removed_locked_or_unreadable_is_shut_out() {
-        let person = json!({ "duties": { "role": "driver", "locations": null } });
-        let state = |locked: Value, removed: bool| {
-            Account::of(&json!({ "person": person, "accepted": true, "locked": locked, "removed": removed }))
+        let state = |change: fn(&mut Value)| {
+            let sealed = json!({ "sealed": { "kind": "name", "subject": UserId::nil(), "key": UserId::nil(),
+                "nonce": "", "box": "" } });
+            let invitation = json!({ "name": sealed, "email": sealed, "role": "driver", "locations": null });
+            let mut state = serde_json::to_value(User::default()).expect("writes");
+            (state["invitation"], state["accepted"]) = (invitation, true.into());
+            change(&mut state);
+            Account::of(&state)
         };
-        assert_eq!(state(Value::Null, false), listed("driver", true));
-        assert!(matches!(state("late".into(), false), Account::Shut { .. }));
-        assert!(matches!(state(Value::Null, true), Account::Shut { .. }));
-        assert!(matches!(Account::of(&json!([])), Account::Shut { .. }));
+        assert_eq!(state(|_| {}), listed("driver", true));
+        for change in [
+            |state: &mut Value| state["locked"] = "late".into(),
+            |state: &mut Value| state["removed"] = true.into(),
+            |state: &mut Value| state["invitation"] = Value::Null,
+            |state: &mut Value| *state = json!([]),
+            |state: &mut Value| state["invitation"] = json!({ "changed": "shape" }),
+        ] {
+            assert!(matches!(state(change), Account::Shut { .. }));
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! The harness of the integration tests: it starts real servers and stops them again.
 
+pub mod mover;
 pub mod postgres;
 pub mod system;

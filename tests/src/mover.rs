@@ -1,7 +1,7 @@
 //! A small mover with two branches, served by a system of its own, and a client that speaks to it as its people do.
 
-use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Timestamp};
 use cnc_commands::Request;
+use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Timestamp};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
@@ -64,7 +64,8 @@ impl Mover {
     pub async fn on(running: Running) -> Self {
         let new = || Id::new(Uuid::now_v7());
         let client = Client::builder().timeout(PATIENCE).build().expect("is a client");
-        let (branches, trucks, journeys) = ([new(), new()], [Uuid::now_v7(), Uuid::now_v7()], [Uuid::now_v7(), Uuid::now_v7()]);
+        let (branches, trucks, journeys) =
+            ([new(), new()], [Uuid::now_v7(), Uuid::now_v7()], [Uuid::now_v7(), Uuid::now_v7()]);
         let company = CompanyId::new(Uuid::now_v7());
         let mover = Self { running, company, branches, trucks, journeys, client };
         mover.found(company).await;
@@ -76,12 +77,16 @@ impl Mover {
 
     /// Founds a company, as an operator's tool does.
     pub async fn found(&self, company: CompanyId) {
-        let founding = json!({ "name": "Small Movers", "currency": "CAD", "region": "ca-central", "plan": { "modules": [] } });
+        let founding =
+            json!({ "name": "Small Movers", "currency": "CAD", "region": "ca-central", "plan": { "modules": [] } });
         let request = Request {
             company,
             stream: "company".into(),
             id: company.uuid(),
-            command: Message { name: "found".into(), fields: RawValue::from_string(founding.to_string()).expect("is JSON") },
+            command: Message {
+                name: "found".into(),
+                fields: RawValue::from_string(founding.to_string()).expect("is JSON"),
+            },
             command_id: CommandId::new(Uuid::now_v7()),
             actor: Actor::tool("test"),
             location: None,
@@ -133,7 +138,8 @@ impl Mover {
 
     /// Gives a command under a new key.
     pub async fn post(&self, token: &str, path: &str, body: &Value) -> Answered {
-        let request = self.request(Method::POST, path).bearer_auth(token).header("idempotency-key", Uuid::now_v7().to_string());
+        let request =
+            self.request(Method::POST, path).bearer_auth(token).header("idempotency-key", Uuid::now_v7().to_string());
         answered(request.json(body)).await
     }
 

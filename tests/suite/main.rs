@@ -2,6 +2,7 @@
 
 mod cli;
 mod folds;
+mod gateway;
 mod host;
 mod ledger;
 mod tidy;

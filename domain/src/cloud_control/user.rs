@@ -151,6 +151,27 @@ impl Aggregate for User {
 }
 
 impl User {
+    /// What they may do, and where, once they were invited.
+    pub fn duties(&self) -> Option<Duties> {
+        let Invitation { role, locations, .. } = self.invitation.as_ref()?;
+        Some(Duties { role: role.clone(), locations: locations.clone() })
+    }
+
+    /// Whether they took up the invitation.
+    pub fn has_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// Whether they are kept out for now.
+    pub fn is_locked(&self) -> bool {
+        self.locked.is_some()
+    }
+
+    /// Whether they are kept out for good.
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
     fn invite(&self, invitation: Invitation) -> Outcome {
         match &self.invitation {
             Some(known) if *known == invitation => Ok(Decision::nothing()),

@@ -83,9 +83,16 @@ async fn every_command_is_for_the_roles_that_the_matrix_names() {
         }
         for view in catalog().views() {
             let answer = mover.get(&token, &format!("/v1/views/{}", view.name())).await;
-            assert_eq!(answer.status.as_u16(), if may(role, &view.reading()) { 200 } else { 403 }, "{role} {}", view.name());
+            assert_eq!(
+                answer.status.as_u16(),
+                if may(role, &view.reading()) { 200 } else { 403 },
+                "{role} {}",
+                view.name()
+            );
         }
-        for (path, action) in [("/v1/ledger", "ledger.read"), ("/v1/ledger/head", "ledger.read"), ("/metrics", "metrics.read")] {
+        for (path, action) in
+            [("/v1/ledger", "ledger.read"), ("/v1/ledger/head", "ledger.read"), ("/metrics", "metrics.read")]
+        {
             let answer = mover.get(&token, path).await;
             assert_eq!(answer.status.as_u16(), if may(role, action) { 200 } else { 403 }, "{role} {path}");
         }
@@ -118,9 +125,16 @@ async fn another_companys_ids_are_404_everywhere() {
     let stranger = mover.running.token(other, "admin", None).expect("signs");
     let board = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
     assert_eq!(mover.get(&mover.token("admin"), &board).await.good()["rows"].as_array().map(Vec::len), Some(2));
-    let ours = [("truck_journey", mover.journeys[0]), ("truck", mover.trucks[0]), ("location", mover.branches[0].uuid()), ("company", mover.company.uuid())];
+    let ours = [
+        ("truck_journey", mover.journeys[0]),
+        ("truck", mover.trucks[0]),
+        ("location", mover.branches[0].uuid()),
+        ("company", mover.company.uuid()),
+    ];
     for (stream, id) in ours {
-        for path in [format!("/v1/{stream}/{id}"), format!("/v1/{stream}/{id}/history"), format!("/v1/{stream}/{id}?as_of=1")] {
+        for path in
+            [format!("/v1/{stream}/{id}"), format!("/v1/{stream}/{id}/history"), format!("/v1/{stream}/{id}?as_of=1")]
+        {
             mover.get(&stranger, &path).await.problem(404, "not_found");
         }
     }
@@ -175,7 +189,8 @@ async fn a_locked_user_is_shut_out_at_once() {
     let invite = json!({ "name": "Ann Example", "email": "ann@example.com", "role": "dispatcher", "locations": null });
     mover.post(&admin, &format!("/v1/user/{user}/invite"), &invite).await.good();
     let now = cnc_tests::mover::now();
-    let claims = cnc_gateway::tokens::Claims::new(cnc_domain::kernel::Id::new(user), mover.company, "dispatcher", now, 600);
+    let claims =
+        cnc_gateway::tokens::Claims::new(cnc_domain::kernel::Id::new(user), mover.company, "dispatcher", now, 600);
     let theirs = mover.running.system.rooms.tokens.issue(&claims).expect("signs");
     mover.get(&theirs, "/v1/views/alerts").await.problem(401, "unauthenticated");
     mover.post(&theirs, &format!("/v1/user/{user}/accept"), &json!({})).await.good();

@@ -17,11 +17,15 @@ async fn a_write_is_seen_by_who_waits_for_it() {
     let admin = mover.token("admin");
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
     for nth in 0..5 {
-        let written = mover.post(&admin, &path, &json!({ "tag": format!("tag {nth}") })).await.good();
+        let written = mover.post(&admin, &path, &json!({ "tag": format!("tag-{nth}") })).await.good();
         let at_least = &written["position"];
-        let row = mover.get(&admin, &format!("/v1/views/dispatch_board/{}?at_least={at_least}", mover.journeys[0])).await;
-        assert!(row.headers["cnc-position"].to_str().expect("is text").parse::<u64>().expect("is one") >= at_least.as_u64().expect("is one"));
-        assert!(row.good()["doc"]["tags"].to_string().contains(&format!("tag {nth}")));
+        let row =
+            mover.get(&admin, &format!("/v1/views/dispatch_board/{}?at_least={at_least}", mover.journeys[0])).await;
+        assert!(
+            row.headers["cnc-position"].to_str().expect("is text").parse::<u64>().expect("is one")
+                >= at_least.as_u64().expect("is one")
+        );
+        assert!(row.good()["doc"]["tags"].to_string().contains(&format!("tag-{nth}")));
     }
 }
 
@@ -65,7 +69,8 @@ async fn a_view_can_be_read_as_of_a_position() {
     let past = mover.get(&admin, &format!("/v1/views/dispatch_board?as_of={before}&limit=1")).await.good();
     assert_eq!((past["rows"].as_array().map(Vec::len), &past["position"]), (Some(1), &json!(before)));
     let cursor = past["next"].as_str().expect("there is more").to_owned();
-    let rest = mover.get(&admin, &format!("/v1/views/dispatch_board?as_of={before}&limit=1&cursor={cursor}")).await.good();
+    let rest =
+        mover.get(&admin, &format!("/v1/views/dispatch_board?as_of={before}&limit=1&cursor={cursor}")).await.good();
     assert_eq!((rest["rows"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null));
     let row = format!("/v1/views/dispatch_board/{}", mover.journeys[0]);
     mover.get(&admin, &row).await.problem(404, "not_found");
@@ -92,7 +97,15 @@ async fn pages_follow_one_another_and_filters_hold() {
     let one = mover.get(&admin, &format!("{base}&location={}", mover.branches[1])).await.good();
     assert_eq!(one["rows"][0]["key"], mover.journeys[1].to_string());
     assert_eq!(one["rows"].as_array().map(Vec::len), Some(1));
-    for wrong in ["sort=colour", "colour=red", "limit=0", "limit=100000", "cursor=nonsense", "limit=1&limit=2", "stage=x&stage=y"] {
+    for wrong in [
+        "sort=colour",
+        "colour=red",
+        "limit=0",
+        "limit=100000",
+        "cursor=nonsense",
+        "limit=1&limit=2",
+        "stage=x&stage=y",
+    ] {
         mover.get(&admin, &format!("{base}&{wrong}")).await.problem(400, "bad_query");
     }
 }
@@ -109,7 +122,8 @@ async fn history_is_paged_and_sealed() {
     assert_eq!((page["entries"].as_array().map(Vec::len), &page["next"]), (Some(3), &json!(3)));
     let rest = mover.get(&admin, &format!("{path}?limit=3&after=3")).await.good();
     assert_eq!((rest["entries"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null));
-    let journey = mover.get(&admin, &format!("/v1/truck_journey/{}/history", mover.journeys[0])).await.good().to_string();
+    let journey =
+        mover.get(&admin, &format!("/v1/truck_journey/{}/history", mover.journeys[0])).await.good().to_string();
     assert!(journey.contains("\"sealed\"") && !journey.contains("Planted"));
 }
 
@@ -126,7 +140,8 @@ async fn the_ledger_is_served_verbatim_and_resumes() {
     let answer = mover.get(&auditor, "/v1/ledger/head").await.good();
     assert_eq!((&answer["position"], &answer["hash"]), (&json!(head.position), &json!(head.hash)));
     let (first, rest): (Vec<&str>, Vec<&str>) = (text.lines().take(3).collect(), text.lines().skip(3).collect());
-    let part = |query: String| answered(mover.request(Method::GET, &format!("/v1/ledger?{query}")).bearer_auth(&auditor));
+    let part =
+        |query: String| answered(mover.request(Method::GET, &format!("/v1/ledger?{query}")).bearer_auth(&auditor));
     assert_eq!(lines(&part("limit=3".into()).await.body), first);
     assert_eq!(lines(&part("after=3".into()).await.body), rest);
     assert!(lines(&part(format!("after={}", head.position)).await.body).is_empty());

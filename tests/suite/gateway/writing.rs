@@ -78,6 +78,9 @@ async fn fields_that_do_not_fit_are_named() {
     let refused = mover.post(&mover.token("dispatcher"), &path, &plan).await.problem(422, "malformed");
     let errors = refused["errors"].as_array().expect("is a list").clone();
     for field in ["recommended_crew", "colour", "address"] {
-        assert!(errors.iter().any(|error| error["path"].as_str().is_some_and(|path| path.contains(field))), "{errors:?}");
+        assert!(
+            errors.iter().any(|error| error["path"].as_str().is_some_and(|path| path.contains(field))),
+            "{errors:?}"
+        );
     }
 }
