@@ -1,7 +1,10 @@
 //! Group commit: one task takes all appends that wait and records them in one durable transaction. While one batch is on
 //! its way to the disk, the next collects.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use cnc_domain::ledger::{Append, AppendError, Appended, Fault, Ledger};
 use tokio::{
@@ -21,8 +24,16 @@ enum Task {
     Stop,
 }
 
+/// How many transactions were made since the start, and of how many appends.
+#[derive(Default)]
+pub struct Made {
+    pub batches: AtomicU64,
+    pub appends: AtomicU64,
+}
+
 /// The way into a ledger.
 pub struct Appender {
+    pub made: Arc<Made>,
     queue: mpsc::Sender<Task>,
     running: Mutex<Option<JoinHandle<()>>>,
 }
@@ -31,8 +42,9 @@ impl Appender {
     /// Starts the task. A batch takes at most `batch` appends.
     pub fn start(ledger: Arc<dyn Ledger>, batch: usize) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let running = tokio::spawn(run(ledger, waiting, batch.max(1)));
-        Self { queue, running: Mutex::new(Some(running)) }
+        let made = Arc::<Made>::default();
+        let running = tokio::spawn(run(ledger, waiting, batch.max(1), made.clone()));
+        Self { made, queue, running: Mutex::new(Some(running)) }
     }
 
     /// Records one append with whatever else waits.
@@ -53,7 +65,7 @@ impl Appender {
     }
 }
 
-async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: usize) {
+async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: usize, made: Arc<Made>) {
     let mut stopping = false;
     while !stopping {
         let Some(first) = waiting.recv().await else { return };
@@ -74,6 +86,8 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
             next = if batch.len() < limit && bytes < BATCH_BYTES { waiting.try_recv().ok() } else { None };
         }
         if !batch.is_empty() {
+            made.batches.fetch_add(1, Ordering::Relaxed);
+            made.appends.fetch_add(batch.len() as u64, Ordering::Relaxed);
             record(&ledger, batch, replies).await;
         }
         stopping &= waiting.is_empty();

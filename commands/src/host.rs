@@ -1,6 +1,9 @@
 //! The host: runs a command and all that it carries, and records what they decided, or nothing.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use cnc_domain::{
     cloud_control::Standing,
@@ -131,6 +134,12 @@ impl Host {
     /// The server's time.
     pub fn now(&self) -> Timestamp {
         (self.0.clock)()
+    }
+
+    /// How many transactions this host has made since its start, and how many commands they recorded.
+    pub fn appended(&self) -> (u64, u64) {
+        let made = &self.0.appender.made;
+        (made.batches.load(Ordering::Relaxed), made.appends.load(Ordering::Relaxed))
     }
 
     /// Records what waits and takes no more commands.

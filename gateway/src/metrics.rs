@@ -27,8 +27,8 @@ pub struct Metrics {
     dropped: Family<Reason, Counter>,
     lag: Family<FoldName, Gauge<u64, AtomicU64>>,
     stopped: Family<FoldName, Gauge<u64, AtomicU64>>,
-    appends: Gauge<u64, AtomicU64>,
-    appended: Gauge<u64, AtomicU64>,
+    append_batches: Gauge<u64, AtomicU64>,
+    append_commands: Gauge<u64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -68,8 +68,8 @@ impl Default for Metrics {
             dropped: Family::default(),
             lag: Family::default(),
             stopped: Family::default(),
-            appends: Gauge::default(),
-            appended: Gauge::default(),
+            append_batches: Gauge::default(),
+            append_commands: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -89,8 +89,12 @@ impl Metrics {
             self.lag.clone(),
         );
         registry.register("fold_stopped_companies", "Companies for which a fold has stopped", self.stopped.clone());
-        registry.register("append_batches", "Transactions of the appender since the start", self.appends.clone());
-        registry.register("append_commands", "Commands in those transactions", self.appended.clone());
+        registry.register(
+            "append_batches",
+            "Transactions of the appender since the start",
+            self.append_batches.clone(),
+        );
+        registry.register("append_commands", "Commands in those transactions", self.append_commands.clone());
     }
 
     /// Counts one request.
@@ -114,8 +118,8 @@ impl Metrics {
 
     /// Sets how many transactions the appender made, and of how many commands.
     pub fn appends(&self, batches: u64, commands: u64) {
-        self.appends.set(batches);
-        self.appended.set(commands);
+        self.append_batches.set(batches);
+        self.append_commands.set(commands);
     }
 
     /// All of it as text.

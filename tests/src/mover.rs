@@ -104,7 +104,7 @@ impl Mover {
     async fn equip(&self, nth: usize) {
         let admin = self.token("admin");
         let (branch, truck, journey) = (self.branches[nth], self.trucks[nth], self.journeys[nth]);
-        let opening = json!({ "name": format!("Branch {nth}"), "province": "NS", "timezone": "America/Halifax",
+        let opening = json!({ "name": format!("Branch {nth}"), "province": "CA-NS", "timezone": "America/Halifax",
             "yard": { "lat_e7": 446_000_000, "lon_e7": -635_000_000 } });
         self.post(&admin, &format!("/v1/location/{branch}/open"), &opening).await.good();
         let particulars = json!({ "plate": format!("TRK {nth}"), "size_ft": 26, "volume_cuft": 17_000,

@@ -75,6 +75,8 @@ pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Res
     for (fold, (lag, stopped)) in folds {
         app.metrics.fold(&fold, lag, stopped);
     }
+    let (batches, commands) = app.host.appended();
+    app.metrics.appends(batches, commands);
     let text = app.metrics.text().map_err(|cause| Problem::broken("writing metrics", cause))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

@@ -186,3 +186,22 @@ async fn a_token_in_the_url_or_none_opens_nothing() {
     open(format!("/v1/live?token={token}")).await.problem(401, "unauthenticated");
     open(format!("/v1/live?access_token={token}")).await.problem(401, "unauthenticated");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
+    let mover = Mover::start().await;
+    settle(&mover).await;
+    let mut slow = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let ping = json!({ "ping": "x".repeat(15_000) });
+    let dropped = async {
+        // Each ping is answered in full; whoever does not read the answers soon has more of them waiting than fit.
+        while slow.0.send(Message::text(ping.to_string())).await.is_ok() {}
+    };
+    tokio::time::timeout(PATIENCE, dropped).await.expect("is dropped in time");
+    let metrics = mover.get(&mover.token("admin"), "/metrics").await.good();
+    let text = metrics.as_str().expect("is text");
+    assert!(text.contains("cnc_live_closed_total{reason=\"too slow\"} 1"), "{text}");
+    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    client.subscribe("dispatch_board", None).await;
+    assert!(client.next().await["snapshot"].is_object());
+}
