@@ -1,22 +1,28 @@
-//! Chores of this repository: `cargo xtask CHORE`.
+//! Chores of this repository. `cargo xtask --help` lists them.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore's answer is what it prints")]
 
+mod bench;
 mod golden;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// A chore.
+/// Chores of this repository.
 #[derive(Parser)]
-#[command(name = "xtask", about = "Chores of this repository")]
+#[command(name = "cargo xtask", disable_version_flag = true)]
 enum Chore {
-    /// Add golden entries for versions of events that have none. Those that stand are never changed.
+    /// Measures the product beside its limits and its peers, in one run on the same servers.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Adds golden entries for versions of events that have none. Those that stand are never changed.
     Golden,
 }
 
 fn main() -> ExitCode {
     let done = match Chore::parse() {
-        Chore::Golden => golden::run(),
+        Chore::Bench(which) => bench::run(&which).map_err(|cause| cause.to_string()),
+        Chore::Golden => golden::run().map_err(|cause| cause.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

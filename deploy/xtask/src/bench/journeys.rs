@@ -1,0 +1,65 @@
+//! A ledger of truck journeys, as a busy company leaves it behind.
+
+use std::sync::Arc;
+
+use cnc_domain::{
+    command_control::truck_journey::{Event, ReportedStatus},
+    kernel::{CompanyId, Id, LocationId, Message, Timestamp, Window},
+    ledger::{Draft, Ledger},
+};
+
+use super::{Outcome, rows};
+
+/// Journeys that are under way at once.
+const UNDER_WAY: usize = 200;
+/// Reports of a journey before it returns.
+const REPORTS: usize = 40;
+
+/// Records about `entries` entries of journeys, 200 under way at a time, and returns whose they are.
+pub async fn record(ledger: &Arc<dyn Ledger>, entries: u64) -> Outcome<CompanyId> {
+    let company = CompanyId::new(rows::fresh());
+    ledger.append(vec![rows::founding(company)]).await?.remove(0)?;
+    let mut recorded = 0;
+    while recorded < entries {
+        let journeys: Vec<_> = (0..UNDER_WAY).map(|_| rows::fresh()).collect();
+        for (nth, event) in life().into_iter().enumerate() {
+            let appends = journeys.iter().map(|journey| {
+                let mut append = rows::report(company, *journey, nth as u64, "bench");
+                append.idempotency = None;
+                let Message { name, fields } = Message::split(&event);
+                append.drafts = vec![Draft { event: name, payload: fields, ..append.drafts.remove(0) }];
+                append
+            });
+            for appended in ledger.append(appends.collect()).await? {
+                appended?;
+                recorded += 1;
+            }
+        }
+    }
+    Ok(company)
+}
+
+/// What happens to each journey.
+fn life() -> Vec<Event> {
+    let at = |minutes: i64| Timestamp::from_seconds(1_780_000_000 + minutes * 60);
+    let planned = Event::Planned {
+        truck: Id::number(9),
+        location: LocationId::number(5),
+        window: Window { start: at(0), end: at(480) },
+        stops: Vec::new(),
+        recommended_crew: 2,
+        estimated_minutes: None,
+    };
+    let mut life = vec![planned, Event::Dispatched { occurred_at: at(1) }, Event::Acknowledged { occurred_at: at(2) }];
+    life.push(Event::Departed { to: Id::number(7), position: None, fix_at: None, expected_at: None, occurred_at: at(3) });
+    for nth in 0..REPORTS {
+        life.push(Event::StatusReported {
+            status: ReportedStatus::Traffic,
+            note: Some("Stopped behind an accident, ten minutes at least".into()),
+            position: None,
+            occurred_at: at(4 + nth as i64),
+        });
+    }
+    life.push(Event::Returned { occurred_at: at(470) });
+    life
+}

@@ -1,0 +1,58 @@
+//! Benchmarks. Machines are noisy: every figure stands beside a baseline measured in the same run on the same servers,
+//! in turns, and what is reported is their ratio.
+
+mod growth;
+mod journeys;
+mod ledger;
+mod load;
+mod memory;
+mod postgres;
+mod read_side;
+mod report;
+mod rows;
+mod sqlite;
+mod stock;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// What to measure.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Append, verify, fold, memory and growth.
+    Ledger(Options),
+}
+
+/// How to measure.
+#[derive(Args)]
+pub struct Options {
+    /// Also write the rows as JSON to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Seconds a cell runs in each turn.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// How often the contenders take turns; the median counts.
+    #[arg(long, default_value_t = 3)]
+    turns: usize,
+    /// Entries of the long ledger, which is 100 times the short one.
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: u64,
+}
+
+impl Options {
+    fn cell(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// Runs a benchmark.
+pub fn run(which: &Bench) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match which {
+        Bench::Ledger(options) => runtime.block_on(ledger::run(options)),
+    }
+}

@@ -1,0 +1,66 @@
+//! The entries that are measured: a truck's status reports, of a usual size.
+
+use cnc_domain::{
+    kernel::{Actor, CommandId, CompanyId, Id, LocationId, Timestamp, UserId},
+    ledger::{Answer, Append, Check, Draft, Idempotency, Sequence},
+};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// The payload of each event.
+pub const PAYLOAD: &str = r#"{"occurred_at":"2026-07-01T12:00:00.000000Z","status":"traffic","note":"Stopped behind an accident on Knight Street, ten minutes at least","position":null}"#;
+
+/// What the peer keeps beside each event: about what our header says.
+pub const METADATA: &str = r#"{"company":"01920000-0000-7000-8000-000000000001","actor":{"user":"01920000-0000-7000-8000-000000000004","role":"driver"},"command":"01920000-0000-7000-8000-000000000003","correlation":"01920000-0000-7000-8000-000000000003","at":"2026-07-01T12:00:00.000000Z"}"#;
+
+/// An id that no other run has.
+pub fn fresh() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// The time, as the host gives it to an append.
+pub fn now() -> Timestamp {
+    chrono::Utc::now().into()
+}
+
+/// The founding entry of a company, without which nothing can be appended.
+pub fn founding(company: CompanyId) -> Append {
+    let mut append = report(company, company.uuid(), 0, "bench");
+    append.founds = true;
+    append.drafts[0].stream = "company".into();
+    append.checks[0].stream = "company".into();
+    append
+}
+
+/// One more report of a journey that stands at `sequence`, with an idempotency key and its stream checked.
+pub fn report(company: CompanyId, journey: Uuid, sequence: Sequence, writer: &str) -> Append {
+    let command = CommandId::new(fresh());
+    let payload = RawValue::from_string(PAYLOAD.to_owned()).expect("the payload is JSON");
+    let draft = Draft {
+        stream: "truck_journey".into(),
+        id: journey,
+        sequence: sequence + 1,
+        event: "status_reported".into(),
+        version: 1,
+        location: Some(LocationId::number(5)),
+        actor: Actor::User { user: UserId::number(4), role: "driver".into() },
+        command,
+        correlation: Id::new(command.uuid()),
+        causation: None,
+        payload,
+    };
+    Append {
+        company,
+        founds: false,
+        now: now(),
+        checks: vec![Check { stream: draft.stream.clone(), id: journey, sequence }],
+        drafts: vec![draft],
+        idempotency: Some(Idempotency {
+            actor: format!("user:{writer}"),
+            for_ever: false,
+            key: command.to_string(),
+            fingerprint: [7; 32],
+        }),
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+    }
+}
