@@ -1,6 +1,6 @@
 //! The write side at run time: ledger back ends, host, appender, keyring, and the workers that act on outboxes.
 
-mod appender;
+pub mod appender;
 mod cache;
 mod catalog;
 pub mod door;

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
+use cnc_commands::appender::Appender;
 use cnc_domain::{
     kernel::CompanyId,
     ledger::{Feed, Ledger, Verifier},
 };
 
-use super::{Options, Outcome, load, memory, report::{Report, Target}, rows};
+use super::{Options, Outcome, load, memory, postgres::BATCH, report::{Report, Target}, rows};
 
 /// How many entries an append of the filling holds, and how many appends a batch.
 const FILL: (u64, u64) = (100, 20);
@@ -67,7 +68,7 @@ async fn fill(ledger: &Arc<dyn Ledger>, company: CompanyId, entries: u64) -> Out
 }
 
 async fn appends_to(ledger: &Arc<dyn Ledger>, company: CompanyId, options: &Options) -> Outcome<f64> {
-    let appender = cnc_commands::appender::Appender::start(ledger.clone());
+    let appender = Arc::new(Appender::start(ledger.clone(), BATCH));
     let journeys: Arc<Vec<_>> = Arc::new((0..64).map(|_| rows::fresh()).collect());
     load::per_second(64, options.cell(), move |writer, count| {
         let (appender, journey) = (appender.clone(), journeys[writer]);

@@ -19,7 +19,9 @@ pub async fn run(options: &Options) -> Outcome {
     postgres::measure(&cluster.database("append")?, options, &mut report).await?;
     let long: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&fresh(folder.path(), "growth")?)?);
     growth::measure("SQLite", &long, options, &mut report).await?;
-    let long: Arc<dyn Ledger> = Arc::new(PostgresLedger::connect(&cluster.database("growth")?).await?);
+    let long = PostgresLedger::connect(&cluster.database("growth")?).await?;
+    long.migrate().await?;
+    let long: Arc<dyn Ledger> = Arc::new(long);
     growth::measure("Postgres", &long, options, &mut report).await?;
     report.finish(options.json.as_deref())
 }

@@ -9,12 +9,16 @@ use sqlx::{Connection, PgConnection, postgres::PgPoolCopyExt};
 
 use super::{Options, Outcome, load, report::{Report, Target}, rows, stock};
 
+/// How many appends a batch may hold, as the host has it.
+pub const BATCH: usize = 1_024;
 /// The peer's pool sizes; its best counts.
 const POOLS: [u32; 3] = [4, 16, 64];
 
 /// Measures appends with 1, 16, 64 and 1,024 writers in 1 and 100 companies, in turns with the peer.
 pub async fn measure(url: &str, options: &Options, report: &mut Report) -> Outcome {
-    let ledger: Arc<dyn Ledger> = Arc::new(PostgresLedger::connect(url).await?);
+    let ledger = PostgresLedger::connect(url).await?;
+    ledger.migrate().await?;
+    let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     let mut largest = 0_f64;
     for writers in [1, 16, 64, 1024] {
         let target = match writers {
@@ -45,7 +49,7 @@ pub async fn measure(url: &str, options: &Options, report: &mut Report) -> Outco
 
 /// Appends per second through the appender, each with its idempotency key and its stream checked.
 pub async fn appends_per_second(ledger: &Arc<dyn Ledger>, companies: usize, writers: usize, time: Duration) -> Outcome<f64> {
-    let appender = Appender::start(ledger.clone());
+    let appender = Arc::new(Appender::start(ledger.clone(), BATCH));
     let ids: Vec<CompanyId> = (0..companies).map(|_| CompanyId::new(rows::fresh())).collect();
     for company in &ids {
         appender.append(rows::founding(*company)).await?;
