@@ -10,16 +10,16 @@ use super::{Options, Outcome, growth, postgres, read_side, report::Report, sqlit
 /// Runs all of it, on one Postgres cluster and one folder.
 pub async fn run(options: &Options) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let cluster = cnc_tests::postgres::Cluster::start()?;
+    let cluster = cnc_tests::postgres::Cluster::start();
     println!("one sync of 4 KiB to this disk takes {:.2} ms (median)", sync_ms(folder.path())?);
     let mut report = Report::default();
     read_side::verify(options, &mut report)?;
     read_side::fold(&fresh(folder.path(), "fold")?, options, &mut report).await?;
     sqlite::measure(&fresh(folder.path(), "append")?, options, &mut report).await?;
-    postgres::measure(&cluster.database("append")?, options, &mut report).await?;
+    postgres::measure(&cluster.database().await, options, &mut report).await?;
     let long: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&fresh(folder.path(), "growth")?)?);
     growth::measure("SQLite", &long, options, &mut report).await?;
-    let long = PostgresLedger::connect(&cluster.database("growth")?).await?;
+    let long = PostgresLedger::connect(&cluster.database().await).await?;
     long.migrate().await?;
     let long: Arc<dyn Ledger> = Arc::new(long);
     growth::measure("Postgres", &long, options, &mut report).await?;
