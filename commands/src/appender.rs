@@ -27,12 +27,15 @@ enum Task {
 /// How many transactions were made since the start, and of how many appends.
 #[derive(Default)]
 pub struct Made {
+    /// Transactions.
     pub batches: AtomicU64,
+    /// Appends in them.
     pub appends: AtomicU64,
 }
 
 /// The way into a ledger.
 pub struct Appender {
+    /// What it has done so far.
     pub made: Arc<Made>,
     queue: mpsc::Sender<Task>,
     running: Mutex<Option<JoinHandle<()>>>,

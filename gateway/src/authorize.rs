@@ -196,11 +196,9 @@ impl Account {
             _ if user.is_removed() => Self::Shut { why: "the user has been removed" },
             _ if user.is_locked() => Self::Shut { why: "the user is locked" },
             None => Self::Shut { why: "the user was not invited" },
-            Some(duties) => Self::Listed {
-                role: duties.role,
-                locations: duties.locations,
-                accepted: user.has_accepted(),
-            },
+            Some(duties) => {
+                Self::Listed { role: duties.role, locations: duties.locations, accepted: user.has_accepted() }
+            }
         }
     }
 }

@@ -8,7 +8,12 @@ use cnc_domain::{
     ledger::{Feed, Ledger, Verifier},
 };
 
-use super::{Options, Outcome, load, memory, postgres::BATCH, report::{Report, Target}, rows};
+use super::{
+    Options, Outcome, load, memory,
+    postgres::BATCH,
+    report::{Report, Target},
+    rows,
+};
 
 /// How many entries an append of the filling holds, and how many appends a batch.
 const FILL: (u64, u64) = (100, 20);
@@ -21,8 +26,20 @@ pub async fn measure(name: &str, ledger: &Arc<dyn Ledger>, options: &Options, re
     let long = at(ledger, company, options.entries, options).await?;
     let (from, to) = (options.entries / 100, options.entries);
     let worse = Some(Target::AtLeast(0.8));
-    report.add(format!("appends/s on {name} at {to} entries"), long.appends, format!("the same at {from}"), short.appends, worse);
-    report.add(format!("stream reads/s on {name} at {to} entries"), long.reads, format!("the same at {from}"), short.reads, worse);
+    report.add(
+        format!("appends/s on {name} at {to} entries"),
+        long.appends,
+        format!("the same at {from}"),
+        short.appends,
+        worse,
+    );
+    report.add(
+        format!("stream reads/s on {name} at {to} entries"),
+        long.reads,
+        format!("the same at {from}"),
+        short.reads,
+        worse,
+    );
     report.add(
         format!("KiB resident after verifying {to} entries on {name}"),
         long.resident,
@@ -57,7 +74,8 @@ async fn fill(ledger: &Arc<dyn Ledger>, company: CompanyId, entries: u64) -> Out
         let batch = (0..FILL.1).map(|_| {
             let mut append = rows::report(company, rows::fresh(), 0, "fill");
             let first = append.drafts.remove(0);
-            append.drafts = (1..=FILL.0).map(|sequence| cnc_domain::ledger::Draft { sequence, ..first.clone() }).collect();
+            append.drafts =
+                (1..=FILL.0).map(|sequence| cnc_domain::ledger::Draft { sequence, ..first.clone() }).collect();
             append
         });
         for appended in ledger.append(batch.collect()).await? {

@@ -51,10 +51,16 @@ fn life() -> Vec<Event> {
         estimated_minutes: None,
     };
     let mut life = vec![planned, Event::Dispatched { occurred_at: at(1) }, Event::Acknowledged { occurred_at: at(2) }];
-    life.push(Event::Departed { to: Id::number(7), position: None, fix_at: None, expected_at: None, occurred_at: at(3) });
+    life.push(Event::Departed {
+        to: Id::number(7),
+        position: None,
+        fix_at: None,
+        expected_at: None,
+        occurred_at: at(3),
+    });
     for nth in 0..REPORTS {
         life.push(Event::StatusReported {
-            status: ReportedStatus::Traffic,
+            status: ReportedStatus::InTraffic,
             note: Some("Stopped behind an accident, ten minutes at least".into()),
             position: None,
             occurred_at: at(4 + nth as i64),

@@ -1,13 +1,20 @@
 //! Appending on Postgres: ours beside the peer and beside raw COPY.
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cnc_commands::{appender::Appender, ledger::PostgresLedger};
 use cnc_domain::{kernel::CompanyId, ledger::Ledger};
 use futures::TryStreamExt;
 use sqlx::{Connection, PgConnection, postgres::PgPoolCopyExt};
 
-use super::{Options, Outcome, load, report::{Report, Target}, rows, stock};
+use super::{
+    Options, Outcome, load,
+    report::{Report, Target},
+    rows, stock,
+};
 
 /// How many appends a batch may hold, as the host has it.
 pub const BATCH: usize = 1_024;
@@ -43,12 +50,23 @@ pub async fn measure(url: &str, options: &Options, report: &mut Report) -> Outco
         }
     }
     let copied = copied_per_second(url).await?;
-    report.add("appends/s on Postgres, 1,024 writers, the better", largest, "raw COPY of the same rows into the same indexed table", copied, Some(Target::AtLeast(0.3)));
+    report.add(
+        "appends/s on Postgres, 1,024 writers, the better",
+        largest,
+        "raw COPY of the same rows into the same indexed table",
+        copied,
+        Some(Target::AtLeast(0.3)),
+    );
     Ok(())
 }
 
 /// Appends per second through the appender, each with its idempotency key and its stream checked.
-pub async fn appends_per_second(ledger: &Arc<dyn Ledger>, companies: usize, writers: usize, time: Duration) -> Outcome<f64> {
+pub async fn appends_per_second(
+    ledger: &Arc<dyn Ledger>,
+    companies: usize,
+    writers: usize,
+    time: Duration,
+) -> Outcome<f64> {
     let appender = Arc::new(Appender::start(ledger.clone(), BATCH));
     let ids: Vec<CompanyId> = (0..companies).map(|_| CompanyId::new(rows::fresh())).collect();
     for company in &ids {

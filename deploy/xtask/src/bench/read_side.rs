@@ -1,6 +1,11 @@
 //! Verifying beside plain SHA-256, and folding beside reading and decoding alone.
 
-use std::{hint::black_box, path::Path, sync::Arc, time::{Duration, Instant}};
+use std::{
+    hint::black_box,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cnc_commands::ledger::SqliteLedger;
 use cnc_domain::{
@@ -11,7 +16,11 @@ use cnc_domain::{
 use cnc_projections::{Engine, EngineFolds, Store, VIEWS};
 use tokio::sync::watch;
 
-use super::{Options, Outcome, journeys, load, report::{Report, Target}, rows};
+use super::{
+    Options, Outcome, journeys, load,
+    report::{Report, Target},
+    rows,
+};
 
 /// Entries that are verified and folded.
 const ENTRIES: u64 = 200_000;
@@ -118,7 +127,10 @@ async fn build(ledger: &Arc<dyn Ledger>, company: CompanyId, head: Position) -> 
         let engine = engine.clone();
         async move { engine.run(stopped).await }
     });
-    engine.wait_for(company, "dispatch_board", head, Duration::from_secs(600)).await.map_err(|at| format!("only at {at}"))?;
+    engine
+        .wait_for(company, "dispatch_board", head, Duration::from_secs(600))
+        .await
+        .map_err(|at| format!("only at {at}"))?;
     #[allow(clippy::cast_precision_loss, reason = "a count of entries")]
     let rate = head as f64 / start.elapsed().as_secs_f64();
     stop.send(true)?;

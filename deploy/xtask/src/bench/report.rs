@@ -41,7 +41,14 @@ pub struct Report {
 
 impl Report {
     /// Takes and prints a row.
-    pub fn add(&mut self, row: impl Into<String>, value: f64, beside: impl Into<String>, baseline: f64, target: Option<Target>) {
+    pub fn add(
+        &mut self,
+        row: impl Into<String>,
+        value: f64,
+        beside: impl Into<String>,
+        baseline: f64,
+        target: Option<Target>,
+    ) {
         let ratio = value / baseline;
         let met = target.map(|target| match target {
             Target::AtLeast(bound) => ratio >= bound,
@@ -51,7 +58,15 @@ impl Report {
         if self.rows.is_empty() {
             println!("{:<66} {:>12} {:>12} {:>7}  {:<8} met", "row", "value", "baseline", "ratio", "target");
         }
-        println!("{:<66} {:>12.0} {:>12.0} {:>7.2}  {:<8} {}", row.row, value, baseline, ratio, text(target), met_text(met));
+        println!(
+            "{:<66} {:>12.0} {:>12.0} {:>7.2}  {:<8} {}",
+            row.row,
+            value,
+            baseline,
+            ratio,
+            text(target),
+            met_text(met)
+        );
         println!("    beside {}", row.beside);
         self.rows.push(row);
     }

@@ -6,7 +6,11 @@ use cnc_commands::ledger::SqliteLedger;
 use cnc_domain::ledger::Ledger;
 use rusqlite::{Connection, types::Value};
 
-use super::{Options, Outcome, load, postgres::appends_per_second, report::{Report, Target}};
+use super::{
+    Options, Outcome, load,
+    postgres::appends_per_second,
+    report::{Report, Target},
+};
 
 /// Measures appends with 1, 16, 64 and 1,024 writers.
 pub async fn measure(folder: &Path, options: &Options, report: &mut Report) -> Outcome {
@@ -19,7 +23,13 @@ pub async fn measure(folder: &Path, options: &Options, report: &mut Report) -> O
         }
         let target = (writers >= 64).then_some(Target::AtLeast(0.4));
         let beside = format!("raw inserts of the same rows, {writers} a transaction, synchronous=FULL");
-        report.add(format!("appends/s on SQLite, {writers} writers"), load::median(ours), beside, load::median(raw), target);
+        report.add(
+            format!("appends/s on SQLite, {writers} writers"),
+            load::median(ours),
+            beside,
+            load::median(raw),
+            target,
+        );
     }
     Ok(())
 }
@@ -69,6 +79,7 @@ fn appended(folder: &Path) -> Outcome<(usize, Vec<Vec<Value>>)> {
     let ledger = Connection::open(folder.join("ledger.db"))?;
     let mut select = ledger.prepare("SELECT * FROM events LIMIT 50000")?;
     let columns = select.column_count();
-    let rows = select.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?.collect::<Result<_, _>>()?;
+    let rows =
+        select.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?.collect::<Result<_, _>>()?;
     Ok((columns, rows))
 }

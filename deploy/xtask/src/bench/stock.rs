@@ -3,11 +3,7 @@
 //! Only `EventStore::commit` is measured, one event a call, with the aggregate's place already known. Its own `execute`
 //! would first read the stream again for every command, so this favours the peer.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cqrs_es::{
     Aggregate, DomainEvent, EventStore,
@@ -70,7 +66,11 @@ pub async fn commits_per_second(url: &str, pool: u32, writers: usize, time: Dura
             current_snapshot: None,
         };
         async move {
-            store.commit(vec![Reported(payload)], context, metadata).await.map(|_| ()).map_err(|error| error.to_string())
+            store
+                .commit(vec![Reported(payload)], context, metadata)
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         }
     })
     .await?;
