@@ -191,7 +191,7 @@ impl System {
 
     /// Finishes the requests that are under way, stops folds and workers, and records what was accepted.
     pub async fn stop(mut self) {
-        drop(self.stop.send(true));
+        self.stop.send_replace(true);
         let finished = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, finished).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");
