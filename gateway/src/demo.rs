@@ -186,7 +186,7 @@ impl Player<'_> {
 
     async fn set_up(&mut self, dispatcher: UserId) -> Result<(), Fault> {
         let founding = json!({
-            "name": "Maple & Main Movers", "currency": "cad", "region": "ca-central", "plan": { "modules": [] },
+            "name": "Maple & Main Movers", "currency": "CAD", "region": "ca-central", "plan": { "modules": [] },
         });
         self.give("company", self.company.uuid(), "found", founding).await?;
         for branch in [Branch::Toronto, Branch::Ottawa] {

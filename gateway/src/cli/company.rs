@@ -16,7 +16,7 @@ pub enum Company {
         /// Its name
         name: String,
         /// What its money is counted in
-        #[arg(long, value_parser = ["cad", "usd"], default_value = "cad")]
+        #[arg(long, value_parser = ["CAD", "USD"], ignore_case = true, default_value = "CAD")]
         currency: String,
         /// Where its data is kept
         #[arg(long, default_value = "ca-central")]
@@ -31,7 +31,7 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
     let done = match command {
         Company::Found { name, currency, region } => {
             let company = Id::new(Uuid::now_v7());
-            let fields = json!({ "name": name, "currency": currency, "region": region, "plan": { "modules": [] } });
+            let fields = json!({ "name": name, "currency": currency.to_uppercase(), "region": region, "plan": { "modules": [] } });
             match found(&rooms.host, company, &fields, Actor::tool("cnc")).await {
                 Ok(()) => out.say(company, &json!({ "company": company, "name": name })),
                 Err(failure) => Err(failure),
@@ -68,7 +68,10 @@ pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor
             None => Ok(()),
             Some(rejection) => Err(Failure::Usage(rejection.to_string())),
         },
-        Err(HostError::Form(errors)) => Err(Failure::Usage(format!("{errors:?}"))),
+        Err(HostError::Form(errors)) => {
+            let wrong: Vec<String> = errors.iter().map(|error| format!("{} {}", error.path, error.wrong)).collect();
+            Err(Failure::Usage(wrong.join("; ")))
+        }
         Err(error) => Err(Failure::fault(error)),
     }
 }

@@ -28,7 +28,7 @@ Every command works beside a running server and on a stopped one, with the same 
 Start here:
   cnc demo                                    a small company, a day of journeys, and a server to look at it
   cnc serve                                   a server on ./cnc-data
-  cnc company found \"Northwind Movers\"         prints the company's id
+  cnc company found \"Northwind Movers\"        prints the company's id
   cnc token --company ID --role dispatcher    a token for the API
 
 Exit status:
