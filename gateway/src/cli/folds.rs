@@ -101,6 +101,9 @@ fn status(folds: &[FoldStatus], out: Out) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    if folds.is_empty() {
+        return out.say("nothing has been folded yet: `cnc serve` does it", &Value::Null);
+    }
     let row = |company: &str, fold: &str, standing: &str, position: &str, lag: &str, stopped: &str| {
         format!("{company:36}  {fold:24}  {standing:10}  {position:>10}  {lag:>8}  {stopped}")
     };

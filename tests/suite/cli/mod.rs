@@ -56,7 +56,7 @@ impl Operator {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cnc-under-test"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cnc_under_test"));
         command.args(arguments).arg("--data").arg(self.data()).env_remove("CNC_LEDGER").env_remove("CNC_LOG");
         if let Some(ledger) = &self.ledger {
             command.arg("--ledger").arg(ledger);
