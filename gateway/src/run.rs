@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Config {
     /// The data folder: keys, and without `ledger` also the ledger and its views.
     pub data: PathBuf,
-    /// The Postgres database that holds the ledger and its views; SQLite in the data folder where there is none.
+    /// The Postgres database that holds the ledger and its views; `SQLite` in the data folder where there is none.
     pub ledger: Option<String>,
     /// Where the master key lies; in the data folder where nothing is said.
     pub master_key_file: Option<PathBuf>,
@@ -186,6 +186,7 @@ impl System {
                 tracing::error!(%error, "the listener failed");
             }
         });
+        tracing::info!(%address, "listening");
         Ok(Self { rooms, engine, address, stop, tasks })
     }
 

@@ -1,3 +1,4 @@
 //! The harness of the integration tests: it starts real servers and stops them again.
 
 pub mod postgres;
+pub mod system;

@@ -1,5 +1,7 @@
 //! All integration tests, in one binary: it links once, and its tests run side by side.
 
+mod cli;
 mod folds;
 mod host;
 mod ledger;
+mod tidy;

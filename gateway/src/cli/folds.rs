@@ -143,12 +143,9 @@ fn verify(verified: &[Verified], out: Out) -> Result<(), Failure> {
             (None, n) => format!("{n} differences"),
         };
         wrong += u64::from(is != "no difference");
-        let mut text =
-            format!("{} {}: {} documents at {}, {is}", fold.company, fold.fold, fold.documents, fold.position);
-        for difference in &fold.differences {
-            text.push_str(&format!("\n  {} {}: {}", difference.document, difference.key, difference.wrong));
-        }
-        out.say(text, &value)?;
+        let text = format!("{} {}: {} documents at {}, {is}", fold.company, fold.fold, fold.documents, fold.position);
+        let found = fold.differences.iter().map(|found| format!("{} {}: {}", found.document, found.key, found.wrong));
+        out.say(std::iter::once(text).chain(found).collect::<Vec<_>>().join("\n  "), &value)?;
     }
     if wrong == 0 {
         return Ok(());

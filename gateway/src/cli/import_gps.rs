@@ -119,7 +119,7 @@ fn stop(stopped: Stopped, company: CompanyId) -> Failure {
 /// The summary in words, with the first few bad rows.
 fn people(summary: &Value, bad: &[BadRow], imported: &Imported) -> String {
     let n = |member: &str| summary[member].to_string();
-    let mut text = format!(
+    let text = format!(
         "{} rows = {} recorded + {} already known + {} reported\n{} vehicles, {} journeys of which {} are new, {} s",
         n("rows"),
         n("recorded"),
@@ -130,19 +130,12 @@ fn people(summary: &Value, bad: &[BadRow], imported: &Imported) -> String {
         n("new_journeys"),
         n("seconds"),
     );
-    for row in bad.iter().take(10) {
-        text.push_str(&format!("\n  line {}: {}", row.line, row.reason));
-    }
-    if bad.len() > 10 {
-        text.push_str(&format!("\n  and {} more", bad.len() - 10));
-    }
-    if !bad.is_empty() {
-        text.push_str(&format!("\n  all of them: {}", summary["report"].as_str().unwrap_or_default()));
-    }
-    for journey in &imported.unfinished {
-        text.push_str(&format!("\n  left unfinished: {journey}"));
-    }
-    text
+    let rows = bad.iter().take(10).map(|row| format!("line {}: {}", row.line, row.reason));
+    let more = (bad.len() > 10).then(|| format!("and {} more", bad.len() - 10));
+    let report = (!bad.is_empty()).then(|| format!("all of them: {}", summary["report"].as_str().unwrap_or_default()));
+    let unfinished = imported.unfinished.iter().map(|journey| format!("left unfinished: {journey}"));
+    let details: Vec<String> = rows.chain(more).chain(report).chain(unfinished).collect();
+    [&[text], details.as_slice()].concat().join("\n  ")
 }
 
 fn report_path(command: &Gps, config: &Config) -> PathBuf {

@@ -3,6 +3,8 @@
 //! Answers go to standard output, everything else (progress, logs, the head of an export) to standard error, so that the
 //! output of any command can be piped.
 
+#![allow(clippy::doc_markdown, reason = "docstrings here are the commands' help, which is plain text")]
+
 mod audit;
 mod company;
 mod demo;

@@ -93,6 +93,10 @@ impl Branch {
     }
 }
 
+fn step(stream: &'static str, id: Uuid, name: &'static str, event: &'static str, fields: Value) -> Step {
+    Step { stream, id, name, event, fields, nth: 0 }
+}
+
 impl Fleet {
     /// The ids of `vehicle`.
     pub fn of(company: CompanyId, location: LocationId, vehicle: &str) -> Self {
@@ -119,13 +123,9 @@ impl Fleet {
             "province": province, "licence": { "class": "heavy", "expires": "9999-12-31T00:00:00Z" },
         });
         Vec::from([
-            self.step("truck", self.truck.uuid(), "commission", "commissioned", truck),
-            self.step("crew_member", self.driver.uuid(), "hire", "hired", driver),
+            step("truck", self.truck.uuid(), "commission", "commissioned", truck),
+            step("crew_member", self.driver.uuid(), "hire", "hired", driver),
         ])
-    }
-
-    fn step(self, stream: &'static str, id: Uuid, name: &'static str, event: &'static str, fields: Value) -> Step {
-        Step { stream, id, name, event, fields, nth: 0 }
     }
 
     /// The ids of one of the vehicle's runs.
@@ -193,7 +193,7 @@ impl Trip {
     }
 
     fn step(&self, name: &'static str, event: &'static str, fields: Value) -> Step {
-        self.fleet.step("truck_journey", self.journey.uuid(), name, event, fields)
+        step("truck_journey", self.journey.uuid(), name, event, fields)
     }
 }
 

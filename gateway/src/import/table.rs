@@ -88,48 +88,57 @@ pub fn read(mut input: impl BufRead, now: Timestamp) -> Result<Table, NoTable> {
     let mut table = Table::default();
     let mut columns: Option<Columns> = None;
     let mut number = 0;
-    while let Some(line) = next_line(&mut input)? {
+    loop {
+        let line = next_line(&mut input)?;
         number += 1;
-        let bad = |reason: &str| BadRow { line: number, reason: reason.to_owned() };
-        let Some(line) = line else {
-            table.bad.push(bad("the line is longer than 64 KiB"));
-            continue;
-        };
-        let text = match std::str::from_utf8(&line) {
-            Ok(text) => text.trim_start_matches('\u{feff}').trim(),
-            Err(_) => {
-                table.bad.push(bad("not UTF-8"));
+        let mut bad = |reason: &str| table.bad.push(BadRow { line: number, reason: reason.to_owned() });
+        let line = match line {
+            Line::End => break,
+            Line::TooLong => {
+                bad("the line is longer than 64 KiB");
                 continue;
             }
+            Line::Read(line) => line,
         };
+        let Ok(text) = std::str::from_utf8(&line) else {
+            bad("not UTF-8");
+            continue;
+        };
+        let text = text.trim_start_matches('\u{feff}').trim();
         match &columns {
             _ if text.is_empty() => {}
             None => columns = Some(Columns::find(&fields(text))?),
             Some(columns) => match columns.row(number, &fields(text), now) {
                 Ok(row) => table.rows.push(row),
-                Err(reason) => table.bad.push(bad(&reason)),
+                Err(reason) => bad(&reason),
             },
         }
     }
     if columns.is_none() { Err(NoTable::Empty) } else { Ok(table) }
 }
 
-/// The next line without its end; `Some(None)` where it is too long.
-fn next_line(input: &mut impl BufRead) -> io::Result<Option<Option<Vec<u8>>>> {
+enum Line {
+    Read(Vec<u8>),
+    TooLong,
+    End,
+}
+
+/// The next line. Of one that is too long no more than a part is ever held.
+fn next_line(input: &mut impl BufRead) -> io::Result<Line> {
     let mut line = Vec::new();
     if input.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
+        return Ok(Line::End);
     }
-    if line.last() != Some(&b'\n') && line.len() as u64 == LINE_MAX_BYTES {
-        while line.last() != Some(&b'\n') {
-            line.clear();
-            if input.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
+    if line.last() == Some(&b'\n') || (line.len() as u64) < LINE_MAX_BYTES {
+        return Ok(Line::Read(line));
+    }
+    while line.last() != Some(&b'\n') {
+        line.clear();
+        if input.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
+            break;
         }
-        return Ok(Some(None));
     }
-    Ok(Some(Some(line)))
+    Ok(Line::TooLong)
 }
 
 /// The fields of a line. Quotation marks are rare, and only a line with one pays for them.

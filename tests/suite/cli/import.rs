@@ -62,9 +62,11 @@ fn a_file_that_has_grown_brings_in_only_what_is_new() {
     let whole = day(2, 20);
     // It ends in the middle of the last vehicle's second trip.
     let half: String = whole.lines().take(1 + 60 + 30).fold(String::new(), |text, line| text + line + "\n");
-    let first = operator.json(&["import", "gps", text(&file(&operator, "half.csv", half.as_bytes())), "--company", &company]);
+    let first =
+        operator.json(&["import", "gps", text(&file(&operator, "half.csv", half.as_bytes())), "--company", &company]);
     assert_eq!((&first["recorded"], &first["adds_up"]), (&90.into(), &true.into()), "{first}");
-    let then = operator.json(&["import", "gps", text(&file(&operator, "all.csv", whole.as_bytes())), "--company", &company]);
+    let then =
+        operator.json(&["import", "gps", text(&file(&operator, "all.csv", whole.as_bytes())), "--company", &company]);
     assert_eq!((&then["recorded"], &then["already_known"]), (&30.into(), &90.into()), "{then}");
     assert_eq!((&then["new_journeys"], &then["reported"]), (&1.into(), &0.into()), "{then}");
 }

@@ -8,15 +8,8 @@ use std::{
 use super::Operator;
 
 /// What the demonstration's people and places are called: names, a telephone number, an e-mail address, stops.
-const PLANTED: &[&str] = &[
-    "Maya Okafor",
-    "416 555 01",
-    "dana@maple-main",
-    "Roncesvalles",
-    "436400000",
-    "-794460000",
-    "454280000",
-];
+const PLANTED: &[&str] =
+    &["Maya Okafor", "416 555 01", "dana@maple-main", "Roncesvalles", "436400000", "-794460000", "454280000"];
 
 #[track_caller]
 fn clean(what: &str, bytes: &[u8]) {
@@ -43,10 +36,8 @@ fn clean_folder(folder: &Path) -> usize {
 #[test]
 fn no_name_phone_address_or_position_stands_in_any_file_or_log() {
     let operator = Operator::new();
-    let mut demo = operator
-        .command(&["demo", "--listen", "127.0.0.1:0", "--json", "--log", "trace"])
-        .spawn()
-        .expect("cnc starts");
+    let mut demo =
+        operator.command(&["demo", "--listen", "127.0.0.1:0", "--json", "--log", "trace"]).spawn().expect("cnc starts");
     let mut log = demo.stderr.take().expect("is piped");
     let logged = std::thread::spawn(move || {
         let mut bytes = Vec::new();
