@@ -1,5 +1,5 @@
-//! What is counted and timed, in the OpenMetrics text form. Labels are route templates, methods, status codes and names
-//! of folds: never a company, an id or anything personal.
+//! What is counted and timed, in the `OpenMetrics` text form. Labels are route templates, methods, status codes and
+//! names of folds: never a company, an id or anything personal.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The description of the API, OpenAPI 3.1, made from the catalog: an operation for every public command, state, history
-//! and view. The same program always writes the same text.
+//! The description of the API, `OpenAPI` 3.1, made from the catalog: an operation for every public command, state,
+//! history and view. The same program always writes the same text.
 
 mod parts;
 
