@@ -13,7 +13,7 @@ use cnc_gateway::{
 use tempfile::TempDir;
 
 /// How long anything that a test waits for may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running system and its data folder.
 pub struct Running {

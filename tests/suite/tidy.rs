@@ -21,7 +21,8 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("projections", "cnc-projections", &["cnc-domain"]),
     ("gateway", "cnc-gateway", &["cnc-commands", "cnc-domain", "cnc-projections"]),
     ("tests", "cnc-tests", &["cnc-commands", "cnc-domain", "cnc-gateway", "cnc-projections"]),
-    ("deploy/xtask", "xtask", &["cnc-commands", "cnc-domain", "cnc-gateway", "cnc-projections"]),
+    // The benchmarks start the same servers as the tests.
+    ("deploy/xtask", "xtask", &["cnc-commands", "cnc-domain", "cnc-gateway", "cnc-projections", "cnc-tests"]),
 ];
 
 /// What the domain must not even be able to reach: whatever does I/O, tells the time or rolls dice.

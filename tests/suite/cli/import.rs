@@ -106,15 +106,20 @@ fn a_real_day_of_a_fleet_adds_up() {
     let mut seen = 0;
     for csv in days.filter(|path| text(path).contains("vehicle-positions")) {
         seen += 1;
-        let operator = Operator::new();
-        let company = operator.found("Fleet Movers");
-        let import = ["import", "gps", text(&csv), "--company", &company];
-        let first = operator.json(&import);
-        assert_eq!((&first["adds_up"], &first["unfinished"]), (&true.into(), &serde_json::json!([])), "{first}");
-        assert!(first["recorded"].as_u64() > Some(0), "{first}");
-        let second = operator.json(&import);
-        assert_eq!((&second["recorded"], &second["adds_up"]), (&0.into(), &true.into()), "{second}");
-        operator.ok(&["audit", "verify", "--company", &company]);
+        for operator in [Operator::new(), Operator::postgres()] {
+            imports_a_day(&operator, text(&csv));
+        }
     }
     assert!(seen > 0, "{} holds no file of vehicle positions", folder.display());
+}
+
+fn imports_a_day(operator: &Operator, csv: &str) {
+    let company = operator.found("Fleet Movers");
+    let import = ["import", "gps", csv, "--company", &company];
+    let first = operator.json(&import);
+    assert_eq!((&first["adds_up"], &first["unfinished"]), (&true.into(), &serde_json::json!([])), "{first}");
+    assert!(first["recorded"].as_u64() > Some(0), "{first}");
+    let second = operator.json(&import);
+    assert_eq!((&second["recorded"], &second["adds_up"]), (&0.into(), &true.into()), "{second}");
+    operator.ok(&["audit", "verify", "--company", &company]);
 }
