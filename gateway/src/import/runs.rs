@@ -1,8 +1,8 @@
 //! From rows to journeys: which rows are one run, and which window each run has.
 //!
 //! A run is consecutive rows of a vehicle (in the file) with one trip; rows without a trip make runs too, so that no fix is
-//! lost. A file that is not in order would tear a trip into many runs: runs of one trip that overlap in time are one. In a
-//! run, rows stand in order of time.
+//! lost. A file that is not in order would tear a trip into many runs: runs of one trip that overlap in time, or that have no
+//! other run between them, are one. In a run, rows stand in order of time.
 //!
 //! Receivers' trips overlap by a fix or two where one ends and the next starts. Nobody can be on two journeys at once, so a
 //! window ends at the latest where the next one starts.
@@ -101,7 +101,7 @@ fn consecutive(rows: Vec<Row>) -> Vec<Vec<Row>> {
     runs
 }
 
-/// Joins runs of the same trip that overlap in time.
+/// Joins runs of the same trip that overlap in time, or follow each other there.
 fn joined(mut runs: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
     let first = |run: &[Row]| run.iter().map(|row| row.at).min();
     let last = |run: &[Row]| run.iter().map(|row| row.at).max();
@@ -110,8 +110,9 @@ fn joined(mut runs: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
     let mut open: HashMap<String, (usize, Option<Timestamp>)> = HashMap::new();
     for run in runs {
         let (start, end) = (first(&run), last(&run));
+        let newest = joined.len().checked_sub(1);
         match open.get_mut(&run[0].trip) {
-            Some((place, until)) if start <= *until => {
+            Some((place, until)) if start <= *until || Some(*place) == newest => {
                 *until = end.max(*until);
                 joined[*place].extend(run);
             }
