@@ -13,7 +13,7 @@ use super::{Outcome, rows};
 /// Journeys that are under way at once.
 const UNDER_WAY: usize = 200;
 /// Reports of a journey before it returns.
-const REPORTS: usize = 40;
+const REPORTS_PER_JOURNEY: i64 = 40;
 
 /// Records about `entries` entries of journeys, 200 under way at a time, and returns whose they are.
 pub async fn record(ledger: &Arc<dyn Ledger>, entries: u64) -> Outcome<CompanyId> {
@@ -58,12 +58,12 @@ fn life() -> Vec<Event> {
         expected_at: None,
         occurred_at: at(3),
     });
-    for nth in 0..REPORTS {
+    for nth in 0..REPORTS_PER_JOURNEY {
         life.push(Event::StatusReported {
             status: ReportedStatus::InTraffic,
             note: Some("Stopped behind an accident, ten minutes at least".into()),
             position: None,
-            occurred_at: at(4 + nth as i64),
+            occurred_at: at(4 + nth),
         });
     }
     life.push(Event::Returned { occurred_at: at(470) });

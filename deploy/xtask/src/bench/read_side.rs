@@ -128,7 +128,7 @@ async fn build(ledger: &Arc<dyn Ledger>, company: CompanyId, head: Position) -> 
         async move { engine.run(stopped).await }
     });
     engine
-        .wait_for(company, "dispatch_board", head, Duration::from_secs(600))
+        .wait_for(company, "dispatch_board", head, Duration::from_mins(10))
         .await
         .map_err(|at| format!("only at {at}"))?;
     #[allow(clippy::cast_precision_loss, reason = "a count of entries")]

@@ -8,7 +8,8 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub struct Row {
     /// What was measured, with its unit.
-    pub row: String,
+    #[serde(rename = "row")]
+    pub what: String,
     /// Its value.
     pub value: f64,
     /// What it stands beside.
@@ -54,7 +55,7 @@ impl Report {
             Target::AtLeast(bound) => ratio >= bound,
             Target::AtMost(bound) => ratio <= bound,
         });
-        let row = Row { row: row.into(), value, beside: beside.into(), baseline, ratio, target, met };
+        let row = Row { what: row.into(), value, beside: beside.into(), baseline, ratio, target, met };
         if self.rows.is_empty() {
             println!("{:<66} {:>12} {:>12} {:>7}  {:<8} met", "row", "value", "baseline", "ratio", "target");
         }

@@ -49,7 +49,7 @@ impl Aggregate for Journey {
 
 /// Commits per second with this many writers, over a pool of this size. Each writer has a stream of its own.
 pub async fn commits_per_second(url: &str, pool: u32, writers: usize, time: Duration) -> Outcome<f64> {
-    let pool = PgPoolOptions::new().max_connections(pool).acquire_timeout(Duration::from_secs(60)).connect(url).await?;
+    let pool = PgPoolOptions::new().max_connections(pool).acquire_timeout(Duration::from_mins(1)).connect(url).await?;
     sqlx::raw_sql(TABLE).execute(&pool).await?;
     let store: PersistedEventStore<_, Journey> =
         PersistedEventStore::new_event_store(PostgresEventRepository::new(pool.clone()));
