@@ -61,7 +61,7 @@ impl Report {
         }
         println!(
             "{:<66} {:>12.0} {:>12.0} {:>7.2}  {:<8} {}",
-            row.row,
+            row.what,
             value,
             baseline,
             ratio,
