@@ -14,6 +14,8 @@ use std::{
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
+use crate::debian;
+
 /// Long enough for a busy machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -95,20 +97,23 @@ impl Drop for Cluster {
     }
 }
 
-/// The newest installed server's programs.
+/// The newest installed server's programs; the server is installed where there is none.
 fn programs() -> PathBuf {
+    debian::need("postgresql", || newest().is_some());
+    newest().expect("the server is installed")
+}
+
+fn newest() -> Option<PathBuf> {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let newest =
         installed.map(|entry| entry.path()).filter(|path| version(path) >= Some(15)).max_by_key(|path| version(path));
-    let bin = newest.map(|path| path.join("bin")).filter(|bin| bin.join("initdb").exists());
-    bin.expect("these tests need a Postgres server of version 15 or newer: apt-get install postgresql")
+    newest.map(|path| path.join("bin")).filter(|bin| bin.join("initdb").exists())
 }
 
 /// A shell that may run Postgres, which refuses to run as root; the folder becomes its user's.
 fn unprivileged(folder: &Path) -> Command {
-    let uid = Command::new("id").arg("-u").output().expect("`id` can be run");
-    if uid.stdout != b"0\n" {
+    if !debian::is_root() {
         return Command::new("sh");
     }
     let known = Command::new("id").args(["-u", "postgres"]).output().is_ok_and(|output| output.status.success());

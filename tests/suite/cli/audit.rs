@@ -2,6 +2,8 @@
 
 use std::{io::Write, process::Stdio};
 
+use cnc_tests::debian;
+
 use super::{Operator, file, import::day, text};
 
 /// A company with some dozens of entries.
@@ -37,6 +39,7 @@ fn an_export_says_its_head_and_verifies_as_file_and_through_a_pipe() {
 
 #[test]
 fn an_export_verifies_with_nothing_but_jq_and_sha256sum() {
+    debian::need("jq", || debian::runs("jq"));
     let (operator, _, lines) = ledger();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/verify.sh");
     let check = |lines: &[String]| {
