@@ -88,11 +88,11 @@ pub async fn appends_per_second(
 async fn copied_per_second(url: &str) -> Outcome<f64> {
     let mut connection = PgConnection::connect(url).await?;
     let prepare = "DROP TABLE IF EXISTS public.copied; CREATE TABLE public.copied (LIKE cnc.events INCLUDING ALL); \
-        CREATE TEMP TABLE some AS SELECT * FROM cnc.events LIMIT 200000";
+        CREATE TEMP TABLE appended AS SELECT * FROM cnc.events LIMIT 200000";
     sqlx::raw_sql(prepare).execute(&mut connection).await?;
     let pool = sqlx::PgPool::connect(url).await?;
     let mut text = Vec::new();
-    let mut out = connection.copy_out_raw("COPY some TO STDOUT").await?;
+    let mut out = connection.copy_out_raw("COPY appended TO STDOUT").await?;
     while let Some(chunk) = out.try_next().await? {
         text.extend_from_slice(&chunk);
     }
