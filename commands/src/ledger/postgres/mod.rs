@@ -50,15 +50,16 @@ impl PostgresLedger {
     /// Connects to a database, given as `postgres://user:password@host/database`.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
         let doing = "connect to the ledger";
-        let options = PgConnectOptions::from_str(url).map_err(fault(doing))?.application_name("cnc");
-        let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
-        let readers = readers.connect_with(options.clone()).await.map_err(fault(doing))?;
         // Statements are planned once in a connection's life, perhaps while the tables are still empty: the plan must
         // also serve when they are large.
-        let writers = PgPoolOptions::new()
-            .max_connections(WRITERS)
-            .acquire_timeout(PATIENCE)
-            .connect_lazy_with(options.options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]));
+        let options = PgConnectOptions::from_str(url)
+            .map_err(fault(doing))?
+            .application_name("cnc")
+            .options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
+        let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
+        let readers = readers.connect_with(options.clone()).await.map_err(fault(doing))?;
+        let writers =
+            PgPoolOptions::new().max_connections(WRITERS).acquire_timeout(PATIENCE).connect_lazy_with(options);
         let changes = watch::Sender::new(1);
         let listening = tokio::spawn(listen(readers.clone(), changes.clone())).abort_handle();
         Ok(Self { writers, readers, changes, _listening: Arc::new(Listening(listening)) })
