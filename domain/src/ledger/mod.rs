@@ -3,6 +3,7 @@
 
 mod entry;
 mod port;
+pub mod subject;
 mod verify;
 
 pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};

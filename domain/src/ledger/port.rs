@@ -66,6 +66,10 @@ pub trait Feed: Send + Sync {
     /// reads. May return for nothing, and should not be relied on to return at all: callers also look by themselves once
     /// a second.
     async fn changed(&self, seen: u64) -> u64;
+
+    /// Everything of this company up to `position` is folded and written: what the feed has told up to there, it need
+    /// not tell again. Feeds that only wake have nothing to do.
+    fn folded(&self, _company: CompanyId, _position: Position) {}
 }
 
 /// Appending.

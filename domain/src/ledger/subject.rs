@@ -1,0 +1,34 @@
+//! What entries and changes of views are called on NATS. Relay, feed, gateway and integrations meet in these names, and
+//! `schemas/asyncapi.json` documents them.
+
+use super::{Entry, Position};
+use crate::kernel::CompanyId;
+
+/// The `JetStream` stream that carries entries.
+pub const STREAM: &str = "CNC";
+/// All entries of all companies: what the stream takes.
+pub const ALL_ENTRIES: &str = "cnc.events.>";
+/// All changes of all views, on core NATS: whoever misses some reads the view.
+pub const ALL_CHANGES: &str = "cnc.views.>";
+/// The header with the entry's hash, in hexadecimal digits.
+pub const HASH_HEADER: &str = "Cnc-Hash";
+
+/// Where an entry is published: `cnc.events.<company>.<stream>.<event>`.
+pub fn of_entry(entry: &Entry) -> String {
+    format!("cnc.events.{}.{}.{}", entry.company, entry.stream, entry.event)
+}
+
+/// All entries of a company.
+pub fn entries_of(company: CompanyId) -> String {
+    format!("cnc.events.{company}.>")
+}
+
+/// Where changes of a view are published: `cnc.views.<company>.<view>`.
+pub fn of_changes(company: CompanyId, view: &str) -> String {
+    format!("cnc.views.{company}.{view}")
+}
+
+/// The id under which an entry's message is published, so that a broker drops it where it was published before.
+pub fn message_id(company: CompanyId, position: Position) -> String {
+    format!("{company}:{position}")
+}
