@@ -1,7 +1,7 @@
 //! `cnc folds`: how the views and triggers stand, and what to do where one does not.
 
 use cnc_domain::kernel::CompanyId;
-use cnc_projections::{Engine, FoldStatus, Verified};
+use cnc_projections::{Engine, FoldStatus, Pruned, Verified};
 use serde_json::{Value, json};
 
 use super::output::{Failure, Out};
@@ -45,7 +45,7 @@ pub enum Folds {
         #[arg(long, value_name = "NAME", env = "USER")]
         by: String,
     },
-    /// Drop builds of folds that were replaced
+    /// Drop builds of folds that were replaced or abandoned, and tables that no build uses any more
     Prune,
 }
 
@@ -81,7 +81,11 @@ async fn act(command: &Folds, rooms: &Rooms, out: Out) -> Result<(), Failure> {
         }
         Folds::Prune => {
             let pruned = engine.prune().await?;
-            out.say(format_args!("{pruned:?}"), &json!({ "builds": pruned.builds }))
+            let Pruned { builds, documents, tables, kept } = pruned;
+            let text = format_args!(
+                "dropped {builds} builds with {documents} documents, and {tables} tables; left {kept} builds that may be in use"
+            );
+            out.say(text, &serde_json::to_value(pruned).map_err(Failure::fault)?)
         }
     }
 }

@@ -131,4 +131,8 @@ pub struct Pruned {
     pub builds: u64,
     /// Their documents.
     pub documents: u64,
+    /// Tables of versions that are used no more.
+    pub tables: u64,
+    /// Builds of versions that this program does not know, left alone because another may be at work on them.
+    pub kept: u64,
 }

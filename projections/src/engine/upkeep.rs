@@ -8,11 +8,15 @@ use cnc_domain::{
 };
 
 use super::{Engine, FoldStatus, Inner, Poison, Pruned, Rebuilt, Skipped, beside::Beside};
-use crate::store::{FoldRow, Plan, Poisoned, Standing, now};
+use crate::{
+    VIEWS,
+    store::{FoldRow, Plan, Poisoned, Standing, now},
+};
 
 /// How often a rebuild tries to draw level with a fold that moves on.
 const SWAPS_TRIED: usize = 1_000;
-/// A build that nobody has written for so long is abandoned.
+/// A build that nobody has written for so long is abandoned. No process leaves a build on its way alone for that long,
+/// unless an entry stopped it.
 const ABANDONED_AFTER: Seconds = Seconds(3_600);
 
 impl Engine {
@@ -77,26 +81,43 @@ impl Engine {
         Ok(None)
     }
 
-    /// Drops builds that were replaced or abandoned.
+    /// Drops builds that were replaced or abandoned, and the tables of versions that no build uses and this program does
+    /// not know. What a program of another version wrote within the last hour is left to it.
     pub async fn prune(&self) -> Result<Pruned, Fault> {
-        let mut pruned = Pruned::default();
+        let storage = self.inner.storage();
+        let known = self.inner.known();
         let abandoned = now().minus(ABANDONED_AFTER);
-        for (trigger, row) in self.inner.storage().rows(None).await? {
-            let gone = match row.standing {
-                Standing::Retired => true,
-                Standing::Scratch => row.touched_at < abandoned,
-                Standing::Building | Standing::Live => false,
+        let mut pruned = Pruned::default();
+        for (trigger, row) in storage.rows(None).await? {
+            let (is_known, is_fresh) =
+                (known.contains(&(row.id.fold.as_str(), row.id.version)), row.touched_at >= abandoned);
+            let over = match row.standing {
+                Standing::Live => false,
+                Standing::Building => !is_known,
+                Standing::Retired | Standing::Scratch => true,
             };
-            if gone {
-                pruned.documents += self.inner.storage().drop_build(trigger, &row.id).await?;
+            let at_work = is_fresh && (!is_known || row.standing == Standing::Scratch);
+            if over && at_work {
+                pruned.kept += 1;
+            } else if over {
+                pruned.documents += storage.drop_build(trigger, &row.id).await?;
                 pruned.builds += 1;
             }
+        }
+        for trigger in [false, true] {
+            pruned.tables += storage.drop_tables(trigger, &known).await?;
         }
         Ok(pruned)
     }
 }
 
 impl Inner {
+    /// The folds that this program knows, with their versions.
+    fn known(&self) -> Vec<(&'static str, u32)> {
+        let views = VIEWS.iter().map(|view| view.kind);
+        views.chain(self.kinds()).map(|kind| (kind.name(), kind.version())).collect()
+    }
+
     /// This company, or all.
     pub(super) async fn companies(&self, company: Option<CompanyId>) -> Result<Vec<CompanyId>, Fault> {
         match company {

@@ -233,6 +233,10 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// Drops a build: its row and its documents.
     async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault>;
 
+    /// Drops the tables of versions that no build uses, but for those of `known`. Returns how many. Who starts a build makes
+    /// its tables in the same transaction, so that none can miss them.
+    async fn drop_tables(&self, trigger: bool, known: &[(&'static str, u32)]) -> Result<u64, Fault>;
+
     /// Documents of a build after a key, whole, in the order of keys.
     async fn page(
         &self,

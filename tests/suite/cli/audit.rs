@@ -92,7 +92,7 @@ fn every_kind_of_tampering_with_a_file_is_found_with_its_position() {
 }
 
 /// Runs SQL that the product never would, with what guards the table out of the way.
-fn tamper(operator: &Operator, sql: &str) {
+pub(super) fn tamper(operator: &Operator, sql: &str) {
     let database = rusqlite::Connection::open(operator.data().join("ledger.db")).expect("opens");
     let triggers: Vec<String> = database
         .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'")

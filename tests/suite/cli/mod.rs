@@ -1,6 +1,7 @@
 //! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
 
 mod audit;
+mod folds;
 mod import;
 mod kill;
 mod secrets;

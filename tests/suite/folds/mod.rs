@@ -1,6 +1,7 @@
 //! The fold engine over ledgers in memory, on every store.
 
 mod folding;
+mod pruning;
 mod querying;
 mod triggers;
 mod world;
@@ -68,6 +69,22 @@ impl Place {
                 let mut views = PgConnection::connect(url).await.expect("connects");
                 let spoil = "UPDATE cnc_views.sums_v1 SET doc = jsonb_set(doc::jsonb, '{total}', '999') WHERE key = $1";
                 sqlx::query(spoil).bind(key).execute(&mut views).await.expect("spoils");
+            }
+        }
+    }
+
+    /// Runs SQL on the tables of views, behind the engine's back. Gives how many rows it touched.
+    async fn sql(&self, sql: &str) -> Result<u64, String> {
+        match self {
+            Self::Sqlite(folder) => {
+                let views = rusqlite::Connection::open(folder.path().join("views.db")).expect("opens");
+                views.execute(sql, []).map(|rows| rows as u64).map_err(|error| error.to_string())
+            }
+            Self::Postgres(url) => {
+                let mut views = PgConnection::connect(url).await.expect("connects");
+                sqlx::query("SET search_path TO cnc_views").execute(&mut views).await.expect("sets");
+                let done = sqlx::query(sql).execute(&mut views).await;
+                done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
             }
         }
     }

@@ -14,6 +14,7 @@ use super::{
         storage::{DROPPED_AT_ONCE, now},
     },
     Tx, schema,
+    schema::make_tables,
 };
 
 const COLUMNS: &str = "company::text, fold, version, build, standing, position, silent_until, starts, \
@@ -145,6 +146,8 @@ pub(super) async fn insert(
     silent: Position,
     now: Timestamp,
 ) -> Result<Opened> {
+    // Another process may have dropped them since this one started.
+    make_tables(tx, plan).await?;
     let schema = schema(plan.trigger);
     let text = format!(
         "INSERT INTO {schema}.folds (company, fold, version, build, standing, silent_until, touched_at)

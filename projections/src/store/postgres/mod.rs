@@ -191,6 +191,10 @@ impl Storage for Postgres {
         }
     }
 
+    async fn drop_tables(&self, trigger: bool, known: &[(&'static str, u32)]) -> Result<u64, Fault> {
+        write!(self, "dropping tables", |tx| schema::drop_tables(&mut tx, schema(trigger), known))
+    }
+
     async fn page(
         &self,
         plan: &Arc<Plan>,

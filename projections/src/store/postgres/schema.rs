@@ -35,24 +35,52 @@ pub(super) async fn make(pool: &PgPool) -> Result<()> {
 
 /// Makes the tables of these folds.
 pub(super) async fn prepare(tx: &mut Tx, plans: &[Arc<Plan>]) -> Result<()> {
-    lock(tx).await?;
     for plan in plans {
-        let schema = schema(plan.trigger);
-        for (shelf, table) in plan.tables.iter().enumerate() {
-            let known = sqlx::query(&format!(
-                "INSERT INTO {schema}.fold_tables (fold, version, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-            ))
-            .bind(plan.fold)
-            .bind(i64::from(plan.version))
-            .bind(table.document)
-            .execute(&mut **tx)
-            .await?;
-            if known.rows_affected() > 0 {
-                tx.execute(ddl(schema, &plan.table(shelf, plan.version), table, !plan.trigger).as_str()).await?;
-            }
+        make_tables(tx, plan).await?;
+    }
+    Ok(())
+}
+
+/// Makes the tables of a fold where they are missing.
+pub(super) async fn make_tables(tx: &mut Tx, plan: &Plan) -> Result<()> {
+    lock(tx).await?;
+    let schema = schema(plan.trigger);
+    for (shelf, table) in plan.tables.iter().enumerate() {
+        let known = sqlx::query(&format!(
+            "INSERT INTO {schema}.fold_tables (fold, version, document) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+        ))
+        .bind(plan.fold)
+        .bind(i64::from(plan.version))
+        .bind(table.document)
+        .execute(&mut **tx)
+        .await?;
+        if known.rows_affected() > 0 {
+            tx.execute(ddl(schema, &plan.table(shelf, plan.version), table, !plan.trigger).as_str()).await?;
         }
     }
     Ok(())
+}
+
+/// Drops the tables of versions that no build uses, but for those of `known`. Nobody starts a build meanwhile.
+pub(super) async fn drop_tables(tx: &mut Tx, schema: &str, known: &[(&'static str, u32)]) -> Result<u64> {
+    lock(tx).await?;
+    let unused: Vec<(String, i64, String)> = sqlx::query_as(&format!(
+        "SELECT fold, version, document FROM {schema}.fold_tables t WHERE NOT EXISTS
+            (SELECT 1 FROM {schema}.folds f WHERE f.fold = t.fold AND f.version = t.version)"
+    ))
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut dropped = 0;
+    for (fold, version, document) in unused {
+        if known.iter().any(|(name, known)| *name == fold && i64::from(*known) == version) {
+            continue;
+        }
+        tx.execute(format!("DROP TABLE IF EXISTS {schema}.\"{document}_v{version}\"").as_str()).await?;
+        let forget = format!("DELETE FROM {schema}.fold_tables WHERE fold = $1 AND version = $2 AND document = $3");
+        sqlx::query(&forget).bind(fold).bind(version).bind(document).execute(&mut **tx).await?;
+        dropped += 1;
+    }
+    Ok(dropped)
 }
 
 async fn lock(tx: &mut Tx) -> Result<()> {

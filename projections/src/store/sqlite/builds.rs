@@ -108,6 +108,8 @@ fn insert(
     standing: Standing,
     silent: Position,
 ) -> Result<FoldRow> {
+    // Another process may have dropped them since this one started.
+    prepare(tx, plan)?;
     let name = company.to_string();
     let build: i64 = tx.query_row(
         "SELECT coalesce(max(build), 0) + 1 FROM folds WHERE company = ? AND fold = ? AND version = ?",
@@ -289,6 +291,27 @@ pub(super) fn drop_some(tx: &Transaction<'_>, id: &FoldId) -> Result<(u64, bool)
         params![company, id.fold, id.version, id.build],
     )?;
     Ok((dropped, true))
+}
+
+/// Drops the tables of versions that no build uses, but for those of `known`.
+pub(super) fn drop_tables(tx: &Transaction<'_>, known: &[(&'static str, u32)]) -> Result<u64> {
+    let unused: Vec<(String, u32, String)> = tx
+        .prepare(
+            "SELECT fold, version, document FROM fold_tables t WHERE NOT EXISTS
+                (SELECT 1 FROM folds f WHERE f.fold = t.fold AND f.version = t.version)",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_>>()?;
+    let mut dropped = 0;
+    for (fold, version, document) in unused {
+        if !known.contains(&(fold.as_str(), version)) {
+            tx.execute_batch(&format!("DROP TABLE IF EXISTS \"{document}_v{version}\""))?;
+            let forget = "DELETE FROM fold_tables WHERE fold = ? AND version = ? AND document = ?";
+            tx.execute(forget, params![fold, version, document])?;
+            dropped += 1;
+        }
+    }
+    Ok(dropped)
 }
 
 pub(super) fn forget_removals(tx: &Transaction<'_>, before: Timestamp) -> Result<()> {

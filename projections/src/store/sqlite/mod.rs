@@ -148,6 +148,11 @@ impl Storage for Sqlite {
         }
     }
 
+    async fn drop_tables(&self, trigger: bool, known: &[(&'static str, u32)]) -> Result<u64, Fault> {
+        let known = known.to_vec();
+        self.db(trigger).write("dropping tables", move |tx| builds::drop_tables(tx, &known)).await
+    }
+
     async fn page(
         &self,
         plan: &Arc<Plan>,
