@@ -2,5 +2,6 @@
 
 pub mod debian;
 pub mod mover;
+pub mod nats;
 pub mod postgres;
 pub mod system;

@@ -5,4 +5,5 @@ mod folds;
 mod gateway;
 mod host;
 mod ledger;
+mod nats;
 mod tidy;

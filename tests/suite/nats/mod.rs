@@ -1,0 +1,3 @@
+//! What goes over NATS, through real brokers.
+
+mod broker;
