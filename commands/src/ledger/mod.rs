@@ -2,6 +2,7 @@
 //! bytes; it never decides, links or hashes. All that is one shared pure file, `stamp`.
 
 mod audit;
+mod known;
 mod postgres;
 mod sqlite;
 mod stamp;

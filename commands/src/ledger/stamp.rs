@@ -2,7 +2,7 @@
 //! place, time and link, and fills in answers. Pure: what is stored comes in as [`Found`], what is to be stored goes
 //! out as [`Stamped`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
@@ -65,14 +65,15 @@ pub(super) struct Row<'a> {
 pub(super) struct Moved {
     pub company: CompanyId,
     pub tip: Tip,
-    /// Whether the row is new.
-    pub founded: bool,
+    /// Where it stood before; nothing where the row is new.
+    pub before: Option<Tip>,
 }
 
 /// An answer to remember.
 pub(super) struct Remembered<'a> {
-    pub company: CompanyId,
     pub key: &'a Idempotency,
+    /// Under what it is kept.
+    pub id: [u8; 16],
     pub at: Timestamp,
     /// The answer as JSON.
     pub answer: String,
@@ -84,12 +85,21 @@ pub(super) struct Stamped<'a> {
     pub moved: Vec<Moved>,
     pub remembered: Vec<Remembered<'a>>,
     pub outcomes: Vec<Result<Appended, AppendError>>,
+    /// The ends of all ledgers that there are, before and after.
+    pub tips: HashMap<CompanyId, (Tip, Tip)>,
+    /// The last sequences after it, of all streams that were looked at.
+    pub sequences: HashMap<Stream<'a>, Sequence>,
 }
 
 impl Stamped<'_> {
     /// Whether there is nothing to write: every append was refused, or neither records nor remembers.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.remembered.is_empty()
+    }
+
+    /// Whether any append is refused. Where keys were not looked up, one may have been repeated instead.
+    pub fn refuses(&self) -> bool {
+        self.outcomes.iter().any(Result::is_err)
     }
 }
 
@@ -115,12 +125,20 @@ impl<'a> Batch<'a> {
         Self { appends, companies, streams, keys }
     }
 
+    /// The streams that begin in this batch, if their first entries are recorded.
+    pub fn beginning(&self) -> HashSet<Stream<'a>> {
+        let drafts =
+            self.appends.iter().flat_map(|(append, _)| append.drafts.iter().map(|draft| (append.company, draft)));
+        let firsts = drafts.filter(|(_, draft)| draft.sequence == 1);
+        firsts.map(|(company, draft)| (company, draft.stream.as_str(), draft.id)).collect()
+    }
+
     /// Decides each append in turn, on what was found and on what those before it have done.
     pub fn stamp(&self, found: Found) -> Stamped<'a> {
         let Found { tips, sequences, answers } = found;
         let answers = self.keys.iter().copied().zip(answers).filter_map(|(key, answer)| Some((key, answer?)));
         let mut ledgers = Ledgers {
-            tips: tips.into_iter().map(|(company, tip)| (company, (tip, Moving::Still))).collect(),
+            tips: tips.into_iter().map(|(company, tip)| (company, (Some(tip), tip))).collect(),
             sequences: self.streams.iter().copied().zip(sequences).collect(),
             answers: answers.collect(),
             rows: Vec::new(),
@@ -138,17 +156,10 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What became of a head within the batch.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Moving {
-    Still,
-    Moved,
-    Founded,
-}
-
 /// The ledgers as they stand after the appends decided so far.
 struct Ledgers<'a> {
-    tips: HashMap<CompanyId, (Tip, Moving)>,
+    /// Where each stood before the batch, if it was there, and where it stands now.
+    tips: HashMap<CompanyId, (Option<Tip>, Tip)>,
     sequences: HashMap<Stream<'a>, Sequence>,
     answers: HashMap<Key<'a>, Answered>,
     rows: Vec<Row<'a>>,
@@ -159,14 +170,13 @@ impl<'a> Ledgers<'a> {
     fn append(&mut self, append: &'a Append) -> Result<Appended, AppendError> {
         self.admit(append)?;
         let sequences = self.follow(append)?;
-        let (mut tip, moving) = self.tips.get(&append.company).copied().unwrap_or((Tip::default(), Moving::Founded));
+        let (before, mut tip) = self.tips.get(&append.company).copied().unwrap_or_default();
         let at = append.now.max(tip.at);
         for draft in &append.drafts {
             tip = self.link(append.company, tip, at, draft);
         }
         if !append.drafts.is_empty() {
-            let moving = if moving == Moving::Founded { moving } else { Moving::Moved };
-            self.tips.insert(append.company, (tip, moving));
+            self.tips.insert(append.company, (before, tip));
         }
         self.sequences.extend(sequences);
         let answer = self.answer(append, tip.head);
@@ -235,20 +245,32 @@ impl<'a> Ledgers<'a> {
         let answered = Answered { fingerprint: key.fingerprint, answer: answer.clone() };
         self.answers.insert((append.company, &key.actor, &key.key), answered);
         let answer = serde_json::to_string(answer).expect("an answer holds nothing that JSON cannot");
-        self.remembered.push(Remembered { company: append.company, key, at: append.now, answer });
+        let id = key_id(append.company, &key.actor, &key.key);
+        self.remembered.push(Remembered { key, id, at: append.now, answer });
     }
 
     fn stamped(self, outcomes: Vec<Result<Appended, AppendError>>) -> Stamped<'a> {
-        let mut moved: Vec<_> = self
-            .tips
-            .into_iter()
-            .filter(|(_, (_, moving))| *moving != Moving::Still)
-            .map(|(company, (tip, moving))| Moved { company, tip, founded: moving == Moving::Founded })
-            .collect();
+        let tips = self.tips.iter();
+        let moved = tips.clone().filter(|(_, (before, tip))| *before != Some(*tip));
+        let mut moved: Vec<_> =
+            moved.map(|(company, (before, tip))| Moved { company: *company, tip: *tip, before: *before }).collect();
         // In one order in every process, so that two that found companies cannot wait for each other.
         moved.sort_unstable_by_key(|moved| moved.company);
-        Stamped { rows: self.rows, moved, remembered: self.remembered, outcomes }
+        let mut rows = self.rows;
+        rows.sort_by_key(|row| row.company);
+        let tips = tips.map(|(company, (before, tip))| (*company, (before.unwrap_or_default(), *tip))).collect();
+        let Self { remembered, sequences, .. } = self;
+        Stamped { rows, moved, remembered, outcomes, tips, sequences }
     }
+}
+
+/// Under what an answer is kept: 16 bytes of a SHA-256, which an index holds many of on a page, however long keys are.
+pub(super) fn key_id(company: CompanyId, actor: &str, key: &str) -> [u8; 16] {
+    // U+0000 is in neither: it is refused below.
+    let text = [company.uuid().as_bytes(), actor.as_bytes(), b"\0", key.as_bytes()].concat();
+    let mut id = [0; 16];
+    id.copy_from_slice(&Hash::of(text).0[..16]);
+    id
 }
 
 fn key_of(append: &Append) -> Option<Key<'_>> {

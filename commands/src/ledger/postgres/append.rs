@@ -1,17 +1,23 @@
-//! Appending in one transaction of Postgres, in five round trips however large the batch is.
+//! Appending in one transaction of Postgres: in one round trip however large the batch is, where nobody else writes to
+//! the same companies, otherwise in five.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Answered, Append, AppendError, Appended, Fault, Hash, Head},
 };
-use sqlx::{Error, PgPool, Postgres, Row, Transaction, postgres::PgRow};
+use sqlx::{Error, PgExecutor, PgPool, Postgres, Row, Transaction, postgres::PgRow};
 
 use super::{
     super::{
-        integer, number,
-        stamp::{Batch, Found, Stamped, Tip},
+        integer,
+        known::Known,
+        number,
+        stamp::{Batch, Found, Stamped, Tip, key_id},
     },
     fault::{fault, is_lost},
 };
@@ -22,13 +28,26 @@ type Tx = Transaction<'static, Postgres>;
 /// How long it is tried to learn whether a commit came through whose connection was lost.
 const ASK_FOR: Duration = Duration::from_secs(10);
 
+/// The connections that write, and what this process remembers.
+#[derive(Clone)]
+pub(super) struct Writers {
+    pub pool: PgPool,
+    pub known: Arc<Mutex<Known>>,
+}
+
+impl Writers {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Appends a batch; where it fails for a reason that will not pass, each append alone.
-pub(super) async fn append(pool: &PgPool, batch: &[Append]) -> Result<Outcomes, Fault> {
-    match together(pool, batch).await {
+pub(super) async fn append(writers: &Writers, batch: &[Append]) -> Result<Outcomes, Fault> {
+    match together(writers, batch).await {
         Err(fault) if !fault.passing && batch.len() > 1 => {
             let mut outcomes = Outcomes::with_capacity(batch.len());
             for append in batch {
-                outcomes.push(match together(pool, std::slice::from_ref(append)).await {
+                outcomes.push(match together(writers, std::slice::from_ref(append)).await {
                     Ok(mut alone) => alone.remove(0),
                     Err(fault) => Err(fault.into()),
                 });
@@ -40,27 +59,59 @@ pub(super) async fn append(pool: &PgPool, batch: &[Append]) -> Result<Outcomes, 
     }
 }
 
-async fn together(pool: &PgPool, appends: &[Append]) -> Result<Outcomes, Fault> {
+async fn together(writers: &Writers, appends: &[Append]) -> Result<Outcomes, Fault> {
     let batch = Batch::new(appends);
-    let mut tx = pool.begin().await.map_err(fault("append"))?;
-    let found = find(&mut tx, &batch).await.map_err(fault("append"))?;
-    let stamped = batch.stamp(found);
-    if stamped.is_empty() {
-        // Dropping the transaction rolls it back.
-        return Ok(stamped.outcomes);
+    let guess = writers.known().guess(&batch);
+    if let Some(guess) = guess
+        && let Some(outcomes) = at_once(writers, &batch, guess).await?
+    {
+        return Ok(outcomes);
     }
-    write(&mut tx, &stamped).await.map_err(fault("append"))?;
-    match tx.commit().await {
-        Ok(()) => Ok(stamped.outcomes),
+    under_lock(writers, &batch).await
+}
+
+/// Appends in one statement that is a transaction of its own, on the guess that heads stand where this process left
+/// them. Nothing where they do not, or a key was used before, or the guess cannot tell.
+async fn at_once(writers: &Writers, batch: &Batch<'_>, guess: Found) -> Result<Option<Outcomes>, Fault> {
+    let stamped = batch.stamp(guess);
+    // Only a head that moves is compared, and only what is found under lock is refused.
+    if stamped.moved.len() < batch.companies.len() || stamped.refuses() {
+        return Ok(None);
+    }
+    let mut connection = writers.pool.acquire().await.map_err(fault("append"))?;
+    match write(&mut *connection, &stamped).await {
+        Ok(()) => {}
         Err(lost) if is_lost(&lost) => {
-            if has_come_through(pool, &batch, &stamped).await? {
-                Ok(stamped.outcomes)
-            } else {
-                Err(fault("append")(lost))
-            }
+            drop(connection);
+            writers.known().unlearn(&batch.companies);
+            came_through(&writers.pool, batch, &stamped, lost).await?;
         }
-        Err(error) => Err(fault("append")(error)),
+        Err(wrong) => {
+            tracing::debug!(%wrong, "an append is tried again under lock");
+            writers.known().unlearn(&batch.companies);
+            return Ok(None);
+        }
     }
+    writers.known().learn(&stamped);
+    Ok(Some(stamped.outcomes))
+}
+
+/// Appends on what is found while the heads are locked.
+async fn under_lock(writers: &Writers, batch: &Batch<'_>) -> Result<Outcomes, Fault> {
+    let mut tx = writers.pool.begin().await.map_err(fault("append"))?;
+    let found = find(&mut tx, batch).await.map_err(fault("append"))?;
+    let stamped = batch.stamp(found);
+    // Dropping the transaction rolls it back.
+    if !stamped.is_empty() {
+        write(&mut *tx, &stamped).await.map_err(fault("append"))?;
+        match tx.commit().await {
+            Ok(()) => {}
+            Err(lost) if is_lost(&lost) => came_through(&writers.pool, batch, &stamped, lost).await?,
+            Err(error) => return Err(fault("append")(error)),
+        }
+    }
+    writers.known().learn(&stamped);
+    Ok(stamped.outcomes)
 }
 
 /// Locks the heads and looks up what the batch stands on. Two statements: only one that begins after the locks are held
@@ -88,9 +139,7 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
 async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Result<()> {
     let subjects: Vec<String> =
         batch.streams.iter().map(|(company, stream, id)| subject(*company, stream, *id)).collect();
-    let companies: Vec<String> = batch.keys.iter().map(|(company, ..)| company.to_string()).collect();
-    let actors: Vec<&str> = batch.keys.iter().map(|(_, actor, _)| *actor).collect();
-    let keys: Vec<&str> = batch.keys.iter().map(|(.., key)| *key).collect();
+    let keys: Vec<String> = batch.keys.iter().map(|(company, actor, key)| key_text(*company, actor, key)).collect();
     found.sequences = vec![0; subjects.len()];
     found.answers = vec![None; keys.len()];
     let rows = sqlx::query(
@@ -100,13 +149,10 @@ async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Res
                              ORDER BY sequence DESC LIMIT 1) AS e
          UNION ALL
          SELECT true, k.n, 0, c.fingerprint, c.answer
-         FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS k (company, actor, key, n)
-         CROSS JOIN LATERAL (SELECT fingerprint, answer FROM cnc.commands
-                             WHERE company = k.company::uuid AND actor = k.actor AND key = k.key LIMIT 1) AS c",
+         FROM unnest($2::text[]) WITH ORDINALITY AS k (id, n)
+         CROSS JOIN LATERAL (SELECT fingerprint, answer FROM cnc.commands WHERE id = k.id::uuid LIMIT 1) AS c",
     )
     .bind(subjects)
-    .bind(companies)
-    .bind(actors)
     .bind(keys)
     .fetch_all(&mut **tx)
     .await?;
@@ -146,10 +192,12 @@ pub(super) fn read_answered(row: &PgRow, first: usize) -> sqlx::Result<Answered>
 }
 
 /// Writes everything in one statement. JSON goes as text and is cast, since a driver's JSON binding reorders members.
-async fn write(tx: &mut Tx, stamped: &Stamped<'_>) -> sqlx::Result<()> {
+async fn write(connection: impl PgExecutor<'_>, stamped: &Stamped<'_>) -> sqlx::Result<()> {
     let Stamped { rows, moved, remembered, .. } = stamped;
     let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
     let head_hashes: Vec<&[u8]> = moved.iter().map(|moved| moved.tip.head.hash.0.as_slice()).collect();
+    let hashes_before: Vec<Option<&[u8]>> =
+        moved.iter().map(|moved| moved.before.as_ref().map(|tip| tip.head.hash.0.as_slice())).collect();
     let fingerprints: Vec<&[u8]> = remembered.iter().map(|answer| answer.key.fingerprint.as_slice()).collect();
     sqlx::query(include_str!("write.sql"))
         .bind(rows.iter().map(|row| row.company.to_string()).collect::<Vec<_>>())
@@ -166,28 +214,34 @@ async fn write(tx: &mut Tx, stamped: &Stamped<'_>) -> sqlx::Result<()> {
         .bind(moved.iter().map(|moved| integer(moved.tip.head.position)).collect::<Vec<_>>())
         .bind(moved.iter().map(|moved| moved.tip.at.micros()).collect::<Vec<_>>())
         .bind(head_hashes)
-        .bind(moved.iter().map(|moved| moved.founded).collect::<Vec<_>>())
-        .bind(remembered.iter().map(|answer| answer.company.to_string()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| moved.before.map(|tip| integer(tip.head.position))).collect::<Vec<_>>())
+        .bind(hashes_before)
+        .bind(remembered.iter().map(|answer| uuid::Uuid::from_bytes(answer.id).to_string()).collect::<Vec<_>>())
         .bind(remembered.iter().map(|answer| answer.at.micros()).collect::<Vec<_>>())
         .bind(remembered.iter().map(|answer| answer.key.for_ever).collect::<Vec<_>>())
-        .bind(remembered.iter().map(|answer| answer.key.actor.as_str()).collect::<Vec<_>>())
-        .bind(remembered.iter().map(|answer| answer.key.key.as_str()).collect::<Vec<_>>())
         .bind(fingerprints)
         .bind(remembered.iter().map(|answer| answer.answer.as_str()).collect::<Vec<_>>())
-        .execute(&mut **tx)
+        .execute(connection)
         .await
         .map(|_| ())
 }
 
-/// Whether a transaction was committed whose connection was lost while it was being committed.
-async fn has_come_through(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> Result<bool, Fault> {
+/// The text of the id under which an answer is kept.
+pub(super) fn key_text(company: CompanyId, actor: &str, key: &str) -> String {
+    uuid::Uuid::from_bytes(key_id(company, actor, key)).to_string()
+}
+
+/// Learns whether a transaction was committed whose connection was lost meanwhile; where it was not, that is the fault.
+async fn came_through(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>, lost: Error) -> Result<(), Fault> {
     let started = Instant::now();
     loop {
         match ask(pool, batch, stamped).await {
             Err(lost) if is_lost(&lost) && started.elapsed() < ASK_FOR => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            asked => return asked.map_err(fault("learn whether an append was recorded")),
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(fault("append")(lost)),
+            Err(error) => return Err(fault("learn whether an append was recorded")(error)),
         }
     }
 }
@@ -206,10 +260,9 @@ async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::R
     let recorded = stamped.rows.first().map(|row| (row.company.to_string(), integer(row.position), row.hash));
     let Some((company, position, hash)) = recorded else {
         let Some(answer) = stamped.remembered.first() else { return Ok(true) };
-        let sql = "SELECT EXISTS (SELECT FROM cnc.commands
-                   WHERE company = $1::text::uuid AND actor = $2 AND key = $3 AND answer = $4)";
-        let asked = sqlx::query_scalar(sql).bind(answer.company.to_string()).bind(&answer.key.actor);
-        return asked.bind(&answer.key.key).bind(&answer.answer).fetch_one(&mut *tx).await;
+        let sql = "SELECT EXISTS (SELECT FROM cnc.commands WHERE id = $1::text::uuid AND answer = $2)";
+        let asked = sqlx::query_scalar(sql).bind(uuid::Uuid::from_bytes(answer.id).to_string());
+        return asked.bind(&answer.answer).fetch_one(&mut *tx).await;
     };
     let sql = "SELECT EXISTS (SELECT FROM cnc.events WHERE company = $1::text::uuid AND position = $2 AND hash = $3)";
     sqlx::query_scalar(sql).bind(company).bind(position).bind(hash.0.as_slice()).fetch_one(&mut *tx).await

@@ -19,7 +19,7 @@ use sqlx::{
 use tokio::{sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
-use self::fault::fault;
+use self::{append::Writers, fault::fault};
 use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead};
 
 /// Several batches may be on their way at once, of different companies.
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// All companies' ledgers in one database.
 #[derive(Clone)]
 pub struct PostgresLedger {
-    writers: PgPool,
+    writers: Writers,
     readers: PgPool,
     changes: watch::Sender<u64>,
     _listening: Arc<Listening>,
@@ -58,8 +58,8 @@ impl PostgresLedger {
             .options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
         let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
         let readers = readers.connect_with(options.clone()).await.map_err(fault(doing))?;
-        let writers =
-            PgPoolOptions::new().max_connections(WRITERS).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        let pool = PgPoolOptions::new().max_connections(WRITERS).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        let writers = Writers { pool, known: Arc::default() };
         let changes = watch::Sender::new(1);
         let listening = tokio::spawn(listen(readers.clone(), changes.clone())).abort_handle();
         Ok(Self { writers, readers, changes, _listening: Arc::new(Listening(listening)) })
@@ -137,9 +137,8 @@ impl Ledger for PostgresLedger {
     }
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
-        let sql = "SELECT fingerprint, answer FROM cnc.commands
-                   WHERE company = $1::text::uuid AND actor = $2 AND key = $3";
-        let query = sqlx::query(sql).bind(company.to_string()).bind(actor).bind(key);
+        let sql = "SELECT fingerprint, answer FROM cnc.commands WHERE id = $1::text::uuid";
+        let query = sqlx::query(sql).bind(append::key_text(company, actor, key));
         let row = query.fetch_optional(&self.readers).await.map_err(fault("read an answer"))?;
         row.map(|row| append::read_answered(&row, 0)).transpose().map_err(fault("read an answer"))
     }

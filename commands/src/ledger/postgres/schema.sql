@@ -26,18 +26,20 @@ CREATE TABLE cnc.heads (
     hash     bytea  NOT NULL CHECK (length(hash) = 32)
 ) WITH (fillfactor = 40);
 
+-- `id` is 16 bytes of the SHA-256 of company, actor and key: a small index, however long keys are.
 CREATE TABLE cnc.commands (
-    company     uuid             NOT NULL,
-    at          bigint           NOT NULL,
-    for_ever    boolean          NOT NULL,
-    actor       text COLLATE "C" NOT NULL,
-    key         text COLLATE "C" NOT NULL,
-    fingerprint bytea            NOT NULL CHECK (length(fingerprint) = 32),
-    answer      text             NOT NULL,
-    PRIMARY KEY (company, actor, key)
+    id          uuid    PRIMARY KEY,
+    at          bigint  NOT NULL,
+    for_ever    boolean NOT NULL,
+    fingerprint bytea   NOT NULL CHECK (length(fingerprint) = 32),
+    answer      text    NOT NULL
 );
 -- Answers are inserted in the order of time, and looked for by time only to be forgotten.
 CREATE INDEX commands_at ON cnc.commands USING brin (at);
+
+-- Undoes a statement that took a head to stand where it does not.
+CREATE FUNCTION cnc.refuse_stale() RETURNS text LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'another process has moved a head' USING ERRCODE = 'serialization_failure'; END $$;
 
 CREATE FUNCTION cnc.refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'entries are never changed or removed'; END $$;

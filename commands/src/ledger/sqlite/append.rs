@@ -1,15 +1,17 @@
 //! Appending in one transaction of `SQLite`.
 
 use cnc_domain::{
-    kernel::Timestamp,
+    kernel::{CompanyId, Timestamp},
     ledger::{Answered, Append, AppendError, Appended, Fault, Hash, Head},
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::{
     super::{
-        FORGET_AT_ONCE, integer, number,
-        stamp::{Batch, Found, Stamped, Tip},
+        FORGET_AT_ONCE, integer,
+        known::Known,
+        number,
+        stamp::{Batch, Found, Remembered, Stamped, Tip, key_id},
     },
     connection::fault,
 };
@@ -17,11 +19,11 @@ use super::{
 type Outcomes = Vec<Result<Appended, AppendError>>;
 
 /// Appends a batch; where it fails for a reason that will not pass, each append alone.
-pub(super) fn append(connection: &mut Connection, batch: &[Append]) -> Result<Outcomes, Fault> {
-    match together(connection, batch) {
+pub(super) fn append(writer: &mut Writer, batch: &[Append]) -> Result<Outcomes, Fault> {
+    match together(writer, batch) {
         Err(fault) if !fault.passing && batch.len() > 1 => Ok(batch
             .iter()
-            .map(|append| match together(connection, std::slice::from_ref(append)) {
+            .map(|append| match together(writer, std::slice::from_ref(append)) {
                 Ok(mut outcomes) => outcomes.remove(0),
                 Err(fault) => Err(fault.into()),
             })
@@ -31,22 +33,53 @@ pub(super) fn append(connection: &mut Connection, batch: &[Append]) -> Result<Ou
     }
 }
 
-fn together(connection: &mut Connection, appends: &[Append]) -> Result<Outcomes, Fault> {
-    let batch = Batch::new(appends);
-    let mut record = || {
-        // Immediate: heads and sequences are read under the lock of the one writer.
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let stamped = batch.stamp(find(&tx, &batch)?);
-        if !stamped.is_empty() {
-            write(&tx, &stamped)?;
-            tx.commit()?;
-        }
-        Ok(stamped.outcomes)
-    };
-    record().map_err(fault("append"))
+/// The one connection that writes, and what it remembers.
+pub(super) struct Writer {
+    pub connection: Connection,
+    pub known: Known,
 }
 
-fn find(tx: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Result<Found> {
+/// How a batch is recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Idempotency keys are taken to be new, as nearly all are: the database says where one is not.
+    New,
+    /// They are looked up.
+    Sought,
+}
+
+fn together(writer: &mut Writer, appends: &[Append]) -> Result<Outcomes, Fault> {
+    let batch = Batch::new(appends);
+    let recorded = match record(writer, &batch, Keys::New) {
+        Err(error) if is_taken(&error) => record(writer, &batch, Keys::Sought),
+        recorded => recorded,
+    };
+    let stamped = recorded.map_err(fault("append"))?;
+    writer.known.learn(&stamped);
+    Ok(stamped.outcomes)
+}
+
+fn record<'a>(writer: &mut Writer, batch: &Batch<'a>, keys: Keys) -> rusqlite::Result<Stamped<'a>> {
+    let Writer { connection, known } = writer;
+    // Immediate: heads and sequences are read under the lock of the one writer.
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut stamped = batch.stamp(find(&tx, batch, known, keys)?);
+    if keys == Keys::New && stamped.refuses() {
+        stamped = batch.stamp(find(&tx, batch, known, Keys::Sought)?);
+    }
+    if !stamped.is_empty() {
+        write(&tx, &stamped)?;
+        tx.commit()?;
+    }
+    Ok(stamped)
+}
+
+/// Whether a row with the same key stood there.
+fn is_taken(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+}
+
+fn find(tx: &Transaction<'_>, batch: &Batch<'_>, known: &Known, keys: Keys) -> rusqlite::Result<Found> {
     let mut found = Found::default();
     for company in &batch.companies {
         if let Some(tip) = tip(tx, company.uuid())? {
@@ -56,13 +89,19 @@ fn find(tx: &Transaction<'_>, batch: &Batch<'_>) -> rusqlite::Result<Found> {
     let mut sequences =
         tx.prepare_cached("SELECT max(sequence) FROM events WHERE company = ?1 AND stream = ?2 AND id = ?3")?;
     for (company, stream, id) in &batch.streams {
-        let company = company.uuid();
-        let sequence: Option<i64> =
-            sequences.query_row(params![company.as_bytes(), stream, id.as_bytes()], |row| row.get(0))?;
-        found.sequences.push(number(sequence.unwrap_or_default()));
+        let known = known.sequence(found.tips.get(company), (*company, stream, *id));
+        found.sequences.push(match known {
+            Some(sequence) => sequence,
+            None => {
+                let (company, id) = (company.uuid(), id.as_bytes());
+                let sequence = sequences.query_row(params![company.as_bytes(), stream, id], |row| row.get(0));
+                number(sequence.map(Option::unwrap_or_default)?)
+            }
+        });
     }
     for (company, actor, key) in &batch.keys {
-        found.answers.push(answered(tx, company.uuid(), actor, key)?);
+        let answer = if keys == Keys::New { None } else { answered(tx, *company, actor, key)? };
+        found.answers.push(answer);
     }
     Ok(found)
 }
@@ -85,7 +124,7 @@ pub(super) fn read_tip(row: &Row<'_>, first: usize) -> rusqlite::Result<Tip> {
 /// What was answered under a key.
 pub(super) fn answered(
     connection: &Connection,
-    company: uuid::Uuid,
+    company: CompanyId,
     actor: &str,
     key: &str,
 ) -> rusqlite::Result<Option<Answered>> {
@@ -97,14 +136,14 @@ pub(super) fn answered(
         Ok(Answered { fingerprint: row.get(0)?, answer })
     };
     connection
-        .prepare_cached("SELECT fingerprint, answer FROM commands WHERE company = ?1 AND actor = ?2 AND key = ?3")?
-        .query_row(params![company.as_bytes(), actor, key], read)
+        .prepare_cached("SELECT fingerprint, answer FROM commands WHERE id = ?1")?
+        .query_row(params![key_id(company, actor, key)], read)
         .optional()
 }
 
 fn write(tx: &Transaction<'_>, stamped: &Stamped<'_>) -> rusqlite::Result<()> {
     let mut events = tx.prepare_cached(
-        "INSERT INTO events (company, position, stream, id, sequence, event, version, at, hash, metadata, payload)
+        "INSERT OR FAIL INTO events (company, position, stream, id, sequence, event, version, at, hash, metadata, payload)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for row in &stamped.rows {
@@ -131,14 +170,10 @@ fn write(tx: &Transaction<'_>, stamped: &Stamped<'_>) -> rusqlite::Result<()> {
         let (head, at) = (moved.tip.head, moved.tip.at.micros());
         heads.execute(params![moved.company.uuid().as_bytes(), integer(head.position), head.hash.0, at])?;
     }
-    let mut commands = tx.prepare_cached(
-        "INSERT INTO commands (company, actor, key, fingerprint, at, for_ever, answer)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    for remembered in &stamped.remembered {
-        let (company, key, at) = (remembered.company.uuid(), remembered.key, remembered.at.micros());
-        let company = company.as_bytes();
-        commands.execute(params![company, key.actor, key.key, key.fingerprint, at, key.for_ever, remembered.answer])?;
+    let mut commands =
+        tx.prepare_cached("INSERT INTO commands (id, fingerprint, at, for_ever, answer) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for Remembered { key, id, at, answer, .. } in &stamped.remembered {
+        commands.execute(params![id, key.fingerprint, at.micros(), key.for_ever, answer])?;
     }
     Ok(())
 }
@@ -147,8 +182,8 @@ fn write(tx: &Transaction<'_>, stamped: &Stamped<'_>) -> rusqlite::Result<()> {
 pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<usize, Fault> {
     connection
         .execute(
-            "DELETE FROM commands WHERE (company, actor, key) IN
-             (SELECT company, actor, key FROM commands WHERE NOT for_ever AND at < ?1 LIMIT ?2)",
+            "DELETE FROM commands WHERE rowid IN
+             (SELECT rowid FROM commands WHERE NOT for_ever AND at < ?1 LIMIT ?2)",
             params![before.micros(), FORGET_AT_ONCE],
         )
         .map_err(fault("forget answers"))

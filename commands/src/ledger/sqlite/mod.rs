@@ -20,8 +20,11 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::connection::{Readers, open_writer};
-use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead};
+use self::{
+    append::Writer,
+    connection::{Readers, open_writer},
+};
+use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, known::Known};
 
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -33,7 +36,7 @@ pub struct SqliteLedger {
 }
 
 struct Inner {
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
     readers: Readers,
     changes: watch::Sender<u64>,
 }
@@ -43,7 +46,7 @@ impl SqliteLedger {
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
         let path = data_dir.join("ledger.db");
-        let writer = Mutex::new(open_writer(&path)?);
+        let writer = Mutex::new(Writer { connection: open_writer(&path)?, known: Known::default() });
         let inner = Arc::new(Inner { writer, readers: Readers::new(path), changes: watch::Sender::new(1) });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
@@ -60,7 +63,7 @@ impl SqliteLedger {
     async fn write<T: Send + 'static>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut Writer) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let locked = move |inner: &Inner| work(&mut inner.writer.lock().unwrap_or_else(PoisonError::into_inner));
         self.blocking(doing, locked).await
@@ -142,8 +145,8 @@ impl Feed for SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
         let changes = self.inner.changes.clone();
-        self.write("append", move |connection| {
-            let outcomes = append::append(connection, &batch)?;
+        self.write("append", move |writer| {
+            let outcomes = append::append(writer, &batch)?;
             if outcomes.iter().flatten().any(|appended| appended.answer.recorded > 0) {
                 changes.send_modify(|count| *count += 1);
             }
@@ -154,13 +157,14 @@ impl Ledger for SqliteLedger {
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         let (actor, key) = (actor.to_owned(), key.to_owned());
-        self.read(move |connection| append::answered(connection, company.uuid(), &actor, &key)).await
+        self.read(move |connection| append::answered(connection, company, &actor, &key)).await
     }
 
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         let mut forgotten = 0;
         loop {
-            let portion = self.write("forget answers", move |connection| append::forget(connection, before)).await?;
+            let portion =
+                self.write("forget answers", move |writer| append::forget(&writer.connection, before)).await?;
             forgotten += portion as u64;
             if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
                 return Ok(forgotten);

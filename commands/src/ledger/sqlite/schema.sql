@@ -23,16 +23,15 @@ CREATE TABLE heads (
     at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- `id` is 16 bytes of the SHA-256 of company, actor and key. The rows stand in the order of time beside a small index;
+-- ordered by their random ids, every answer would touch a page of its own.
 CREATE TABLE commands (
-    company     BLOB    NOT NULL,
-    actor       TEXT    NOT NULL,
-    key         TEXT    NOT NULL,
+    id          BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
     fingerprint BLOB    NOT NULL CHECK (length(fingerprint) = 32),
     at          INTEGER NOT NULL,
     for_ever    INTEGER NOT NULL,
-    answer      TEXT    NOT NULL,
-    PRIMARY KEY (company, actor, key)
-) STRICT, WITHOUT ROWID;
+    answer      TEXT    NOT NULL
+) STRICT;
 CREATE INDEX commands_to_forget ON commands (at) WHERE NOT for_ever;
 
 CREATE TRIGGER events_are_not_changed BEFORE UPDATE ON events
@@ -41,9 +40,10 @@ BEGIN SELECT raise(ABORT, 'entries are never changed'); END;
 CREATE TRIGGER events_are_not_removed BEFORE DELETE ON events
 BEGIN SELECT raise(ABORT, 'entries are never removed'); END;
 
--- INSERT OR REPLACE removes rows without asking the trigger above.
+-- INSERT OR REPLACE removes rows without asking the trigger above. FAIL, since ABORT would have every statement keep a
+-- copy of each page that it touches; the transaction is rolled back either way.
 CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
 WHEN EXISTS (SELECT 1 FROM events WHERE company = NEW.company AND position = NEW.position)
   OR EXISTS (SELECT 1 FROM events WHERE company = NEW.company AND stream = NEW.stream AND id = NEW.id
                                     AND sequence = NEW.sequence)
-BEGIN SELECT raise(ABORT, 'entries are never replaced'); END;
+BEGIN SELECT raise(FAIL, 'entries are never replaced'); END;

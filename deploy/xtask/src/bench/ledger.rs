@@ -5,7 +5,7 @@ use std::{fs::File, io::Write as _, path::Path, sync::Arc, time::Instant};
 use cnc_commands::ledger::{PostgresLedger, SqliteLedger};
 use cnc_domain::ledger::Ledger;
 
-use super::{Options, Outcome, growth, postgres, read_side, report::Report, sqlite};
+use super::{Options, Outcome, Part, growth, postgres, read_side, report::Report, sqlite};
 
 /// Runs all of it, on one Postgres cluster and one folder.
 pub async fn run(options: &Options) -> Outcome {
@@ -13,16 +13,26 @@ pub async fn run(options: &Options) -> Outcome {
     let cluster = cnc_tests::postgres::Cluster::start();
     println!("one sync of 4 KiB to this disk takes {:.2} ms (median)", sync_ms(folder.path())?);
     let mut report = Report::default();
-    read_side::verify(options, &mut report)?;
-    read_side::fold(&fresh(folder.path(), "fold")?, options, &mut report).await?;
-    sqlite::measure(&fresh(folder.path(), "append")?, options, &mut report).await?;
-    postgres::measure(&cluster.database().await, options, &mut report).await?;
-    let long: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&fresh(folder.path(), "growth")?)?);
-    growth::measure("SQLite", &long, options, &mut report).await?;
-    let long = PostgresLedger::connect(&cluster.database().await).await?;
-    long.migrate().await?;
-    let long: Arc<dyn Ledger> = Arc::new(long);
-    growth::measure("Postgres", &long, options, &mut report).await?;
+    if options.wants(Part::Verify) {
+        read_side::verify(options, &mut report)?;
+    }
+    if options.wants(Part::Fold) {
+        read_side::fold(&fresh(folder.path(), "fold")?, options, &mut report).await?;
+    }
+    if options.wants(Part::Sqlite) {
+        sqlite::measure(&fresh(folder.path(), "append")?, options, &mut report).await?;
+    }
+    if options.wants(Part::Postgres) {
+        postgres::measure(&cluster.database().await, options, &mut report).await?;
+    }
+    if options.wants(Part::Growth) {
+        let long: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&fresh(folder.path(), "growth")?)?);
+        growth::measure("SQLite", &long, options, &mut report).await?;
+        let long = PostgresLedger::connect(&cluster.database().await).await?;
+        long.migrate().await?;
+        let long: Arc<dyn Ledger> = Arc::new(long);
+        growth::measure("Postgres", &long, options, &mut report).await?;
+    }
     report.finish(options.json.as_deref())
 }
 

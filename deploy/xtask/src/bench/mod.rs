@@ -15,7 +15,7 @@ mod stock;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -41,9 +41,31 @@ pub struct Options {
     /// Entries of the long ledger, which is 100 times the short one.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
+    /// Measure only these parts, separated by commas; all where nothing is said.
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    only: Vec<Part>,
+}
+
+/// A part of the ledger's benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Verifying beside plain SHA-256.
+    Verify,
+    /// Rebuilding a view beside reading and decoding.
+    Fold,
+    /// Appending on `SQLite` beside raw inserts.
+    Sqlite,
+    /// Appending on Postgres beside postgres-es and COPY.
+    Postgres,
+    /// Both back ends as a ledger grows a hundred times.
+    Growth,
 }
 
 impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
     fn cell(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
