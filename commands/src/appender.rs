@@ -72,6 +72,7 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
     let mut stopping = false;
     while !stopping {
         let Some(first) = waiting.recv().await else { return };
+        gather(&waiting).await;
         let (mut batch, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
         while let Some(task) = next {
@@ -99,6 +100,19 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
         }
         // A closed queue still gives what waits in it, and then ends the loop by itself.
         stopping = false;
+    }
+}
+
+/// Lets those who were just answered come with their next append, as long as more come: one of them alone would cost as
+/// much as all.
+async fn gather(waiting: &mpsc::Receiver<Task>) {
+    let mut before = 0;
+    loop {
+        tokio::task::yield_now().await;
+        match waiting.len() {
+            more if more > before => before = more,
+            _ => return,
+        }
     }
 }
 

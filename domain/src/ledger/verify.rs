@@ -120,12 +120,22 @@ impl Verifier {
         Break { position, line: self.lines, wrong }
     }
 
+    /// The first line says whose ledger it is; in all others only the same bytes are looked for.
+    fn is_of_company(&mut self, found: &[u8; 36]) -> Result<(), Wrong> {
+        match &self.company {
+            Some(company) if company == found => Ok(()),
+            _ if !is_uuid(found) => Err(Wrong::Malformed("company")),
+            Some(company) => Err(Wrong::OtherCompany { expected: text(company), found: text(found) }),
+            None => {
+                self.company = Some(*found);
+                Ok(())
+            }
+        }
+    }
+
     fn follow(&mut self, line: &[u8]) -> Result<(), Wrong> {
         let header = Scan::header(line)?;
-        let company = self.company.get_or_insert(*header.company);
-        if company != header.company {
-            return Err(Wrong::OtherCompany { expected: text(company), found: text(header.company) });
-        }
+        self.is_of_company(header.company)?;
         if header.position != self.head.position + 1 {
             return Err(Wrong::OtherPosition { found: header.position });
         }
@@ -166,11 +176,11 @@ impl<'a> Scan<'a> {
     /// Reads the header of a line, and that its last member is a payload.
     fn header(line: &'a [u8]) -> Result<Header<'a>, Wrong> {
         let mut scan = Self(line);
-        let company = scan.after(b"{\"company\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("company"))?;
+        let company = scan.after(b"{\"company\":\"").and_then(|()| scan.unread()).ok_or(Wrong::Malformed("company"))?;
         let position =
             scan.after(b"\",\"position\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("position"))?;
         let previous =
-            scan.after(b",\"previous\":\"").and_then(|()| scan.hash()).ok_or(Wrong::Malformed("previous"))?;
+            scan.after(b",\"previous\":\"").and_then(|()| scan.unread()).ok_or(Wrong::Malformed("previous"))?;
         scan.after(b"\",\"stream\":\"").and_then(|()| scan.name()).ok_or(Wrong::Malformed("stream"))?;
         scan.after(b"\",\"id\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("id"))?;
         scan.after(b"\",\"sequence\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("sequence"))?;
@@ -179,8 +189,10 @@ impl<'a> Scan<'a> {
         let at = scan.after(b",\"at\":\"").and_then(|()| scan.time()).ok_or(Wrong::Malformed("at"))?;
         scan.after(b"\",\"location\":").and_then(|()| scan.uuid_or_null()).ok_or(Wrong::Malformed("location"))?;
         scan.after(b",\"actor\":{").and_then(|()| scan.actor()).ok_or(Wrong::Malformed("actor"))?;
-        scan.after(b"},\"command\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("command"))?;
-        scan.after(b"\",\"correlation\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("correlation"))?;
+        let command = scan.after(b"},\"command\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("command"))?;
+        scan.after(b"\",\"correlation\":\"")
+            .and_then(|()| scan.after(command).or_else(|| scan.uuid().map(|_| ())))
+            .ok_or(Wrong::Malformed("correlation"))?;
         scan.after(b"\",\"causation\":").and_then(|()| scan.uuid_or_null()).ok_or(Wrong::Malformed("causation"))?;
         scan.after(b",\"payload\":").and_then(|()| scan.payload()).ok_or(Wrong::Malformed("payload"))?;
         Ok(Header { company, position, previous, at })
@@ -248,16 +260,12 @@ impl<'a> Scan<'a> {
     // The checks of forms count what fits rather than stop at what does not: a loop without a way out runs on many bytes
     // at once, and nearly every line is well formed.
     fn uuid(&mut self) -> Option<&'a [u8; 36]> {
-        let taken: &[u8; 36] = self.take(36)?.try_into().ok()?;
-        let digits: u8 = taken.iter().map(|byte| u8::from(is_hex_digit(*byte))).sum();
-        (digits == 32 && [8, 13, 18, 23].iter().all(|place| taken[*place] == b'-')).then_some(taken)
+        self.unread().filter(|taken| is_uuid(taken))
     }
 
-    /// The digits of a hash, not yet read: they are compared as they stand.
-    fn hash(&mut self) -> Option<&'a [u8; 64]> {
-        let taken: &[u8; 64] = self.take(64)?.try_into().ok()?;
-        let digits: u8 = taken.iter().map(|byte| u8::from(is_hex_digit(*byte))).sum();
-        (digits == 64).then_some(taken)
+    /// Bytes whose form is looked at only where they are not the ones that are expected.
+    fn unread<const LENGTH: usize>(&mut self) -> Option<&'a [u8; LENGTH]> {
+        self.take(LENGTH)?.try_into().ok()
     }
 
     fn name(&mut self) -> Option<()> {
@@ -273,6 +281,11 @@ impl<'a> Scan<'a> {
         let fitting: u8 = taken.iter().zip(FORM).map(fits).sum();
         (fitting == 27).then_some(taken)
     }
+}
+
+fn is_uuid(text: &[u8; 36]) -> bool {
+    let digits: u8 = text.iter().map(|byte| u8::from(is_hex_digit(*byte))).sum();
+    digits == 32 && [8, 13, 18, 23].iter().all(|place| text[*place] == b'-')
 }
 
 fn is_hex_digit(byte: u8) -> bool {

@@ -26,7 +26,7 @@ CREATE TABLE cnc.heads (
     hash     bytea  NOT NULL CHECK (length(hash) = 32)
 ) WITH (fillfactor = 40);
 
--- `id` is 16 bytes of the SHA-256 of company, actor and key: a small index, however long keys are.
+-- `id` is made of company, actor and key, see `key_id`: a small index, however long keys are.
 CREATE TABLE cnc.commands (
     id          uuid    PRIMARY KEY,
     at          bigint  NOT NULL,

@@ -16,6 +16,8 @@ const BUSY: Duration = Duration::from_secs(15);
 const READERS: usize = 4;
 /// How much of the file the writer keeps in memory: with the usual 2 MiB, it reads its own index pages again.
 const CACHE_KIB: i64 = 32 << 10;
+/// A checkpoint copies each page once, however often it stands in the log: 64 MiB of log save most of the copying.
+const CHECKPOINT_PAGES: i64 = 16_000;
 const VERSION: i64 = 1;
 
 /// A fault of the database: one that may pass where the disk or another process is in the way.
@@ -59,7 +61,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, Fault> {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)
     };

@@ -23,7 +23,7 @@ CREATE TABLE heads (
     at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- `id` is 16 bytes of the SHA-256 of company, actor and key. The rows stand in the order of time beside a small index;
+-- `id` is 16 bytes made of company, actor and key: see `key_id`. The rows stand in the order of time beside a small index;
 -- ordered by their random ids, every answer would touch a page of its own.
 CREATE TABLE commands (
     id          BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
