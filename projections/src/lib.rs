@@ -5,6 +5,7 @@
 
 mod change;
 mod engine;
+mod feed;
 mod query;
 mod store;
 mod view;
@@ -14,6 +15,7 @@ pub use change::Change;
 pub use engine::{
     AsOf, AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified,
 };
+pub use feed::{FeedOptions, JetStreamFeed, hear_changes, tell_changes};
 pub use query::{LIMIT_MAX, Page, Query, QueryError, Row};
 pub use store::Store;
 pub use view::{VIEWS, View, view};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use cnc_domain::{
     ledger::Position,
 };
 use serde_json::Value;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{Change, Row};
 
@@ -24,6 +24,21 @@ type Key = (CompanyId, &'static str);
 pub(super) struct Board {
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     views: Mutex<HashMap<Key, Known>>,
+    /// Where what this process folds is told to other processes.
+    out: OnceLock<mpsc::Sender<Batch>>,
+}
+
+/// What one write changed in a view.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub company: CompanyId,
+    pub view: &'static str,
+    /// Where the view stood before.
+    pub from: Position,
+    /// Where it stands now.
+    pub to: Position,
+    /// `None` where it is not known what changed.
+    pub changes: Option<Vec<Change>>,
 }
 
 struct Known {
@@ -36,7 +51,7 @@ struct Known {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { changes: broadcast::channel(BEHIND_MAX).0, views: Mutex::default() }
+        Self { changes: broadcast::channel(BEHIND_MAX).0, views: Mutex::default(), out: OnceLock::new() }
     }
 }
 
@@ -45,18 +60,34 @@ impl Board {
         self.changes.subscribe()
     }
 
-    /// Whether anybody listens to changes.
+    /// Has what this process folds told to other processes too, once for its life. Who takes too long to pass it on loses
+    /// some: each batch says where the view stood before, so that its hearers notice.
+    pub fn tell_others(&self, length: usize) -> mpsc::Receiver<Batch> {
+        let (out, batches) = mpsc::channel(length);
+        // Where it is told already, this receiver is closed at once.
+        let _ = self.out.set(out);
+        batches
+    }
+
+    /// Whether anybody here listens to changes.
     pub fn is_watched(&self) -> bool {
         self.changes.receiver_count() > 0
+    }
+
+    /// Whether anybody, here or elsewhere, is told what this process folds.
+    pub fn is_told_on(&self) -> bool {
+        self.is_watched() || self.out.get().is_some()
     }
 
     /// A view stands at a position, and what came before is not told here.
     pub fn start(&self, company: CompanyId, view: &'static str, at: Position) {
         let mut views = self.lock();
         let known = views.entry((company, view)).or_insert_with(|| Known::at(at));
-        known.told = known.told.max(at);
-        known.started = true;
-        known.position.send_replace(at);
+        if !known.started || *known.position.borrow() < at {
+            known.told = known.told.max(at);
+            known.started = true;
+            known.position.send_replace(at);
+        }
     }
 
     /// How far a view is, as this process knows.
@@ -81,27 +112,56 @@ impl Board {
             let row = change.doc.is_some().then(|| row(change, to));
             Change { company, view, key, position: to, previous: from, location, row, was_location }
         };
-        self.announce(company, view, from, to, changes.map(|changes| changes.into_iter().map(change).collect()));
+        let changes: Option<Vec<Change>> = changes.map(|changes| changes.into_iter().map(change).collect());
+        if let Some(out) = self.out.get() {
+            // A full queue loses this batch, and its hearers read it from the store.
+            let _ = out.try_send(Batch { company, view, from, to, changes: changes.clone() });
+        }
+        self.announce(Batch { company, view, from, to, changes });
     }
 
-    /// The same with changes that are made already. Their `previous` is set to what was told last.
-    pub fn announce(
-        &self,
-        company: CompanyId,
-        view: &'static str,
-        from: Position,
-        to: Position,
-        changes: Option<Vec<Change>>,
-    ) {
+    /// The same with changes that are made already. Their `previous` is set to what was told last. What was announced
+    /// before is not announced again.
+    pub fn announce(&self, batch: Batch) {
         let mut views = self.lock();
-        let known = views.entry((company, view)).or_insert_with(|| Known::at(from));
+        let known = views.entry((batch.company, batch.view)).or_insert_with(|| Known::at(batch.from));
+        let at = *known.position.borrow();
+        if !known.started || at < batch.from {
+            // Nobody here knows what came between: whoever has seen the view before must ask.
+            known.told = batch.from;
+        } else if batch.to <= at {
+            return;
+        }
+        self.put(known, batch);
+    }
+
+    /// Announces what another process says that it folded, where it continues what is known here. False where something
+    /// between the two is missing.
+    pub fn heard(&self, batch: Batch) -> bool {
+        let mut views = self.lock();
+        let known = views.entry((batch.company, batch.view)).or_insert_with(|| Known::at(batch.from));
+        let at = *known.position.borrow();
+        if !known.started {
+            known.told = batch.from;
+        } else if batch.to <= at {
+            return true;
+        } else if batch.from != at {
+            return false;
+        }
+        self.put(known, batch);
+        true
+    }
+
+    /// Sent under the lock, so that a view's changes keep their order.
+    fn put(&self, known: &mut Known, batch: Batch) {
+        let Batch { company, view, to, changes, .. } = batch;
         let mut changes = changes.unwrap_or_else(|| vec![unknown(company, view, to)]);
         if !changes.is_empty() {
             for change in &mut changes {
                 change.previous = known.told.min(to);
             }
             known.told = to;
-            // Nobody listening is no fault. Sent under the lock, so that a view's changes keep their order.
+            // Nobody listening is no fault.
             let _ = self.changes.send(Arc::new(changes));
         }
         known.started = true;
@@ -150,5 +210,57 @@ pub(super) fn row(change: kernel::Change, position: Position) -> Row {
         key: change.key,
         location: change.location,
         position,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPANY: CompanyId = CompanyId::number(1);
+
+    fn batch(from: Position, to: Position) -> Batch {
+        let changes = Some(vec![Change { key: format!("at {to}"), ..unknown(COMPANY, "board", to) }]);
+        Batch { company: COMPANY, view: "board", from, to, changes }
+    }
+
+    fn told(changes: &mut broadcast::Receiver<Arc<Vec<Change>>>) -> Vec<(Position, Position)> {
+        let batches = std::iter::from_fn(|| changes.try_recv().ok());
+        batches
+            .flat_map(|batch| batch.iter().map(|change| (change.previous, change.position)).collect::<Vec<_>>())
+            .collect()
+    }
+
+    #[test]
+    fn what_is_heard_continues_what_is_known_or_is_asked_for() {
+        let board = Board::default();
+        let mut changes = board.subscribe();
+        assert!(board.heard(batch(4, 5)), "the first that is heard starts it");
+        assert!(board.heard(batch(5, 7)) && board.heard(batch(5, 7)) && board.heard(batch(3, 4)));
+        assert!(!board.heard(batch(8, 9)) && !board.heard(batch(6, 9)), "something is missing");
+        assert_eq!(board.position(COMPANY, "board"), Some(7));
+        assert_eq!(told(&mut changes), [(4, 5), (5, 7)]);
+    }
+
+    #[test]
+    fn a_gap_in_what_is_announced_is_seen_by_who_watches() {
+        let board = Board::default();
+        let mut changes = board.subscribe();
+        board.start(COMPANY, "board", 3);
+        for announced in [batch(3, 4), batch(3, 4), batch(6, 8), batch(4, 6)] {
+            board.announce(announced);
+        }
+        assert_eq!(told(&mut changes), [(3, 4), (6, 8)]);
+        board.start(COMPANY, "board", 5);
+        assert_eq!(board.position(COMPANY, "board"), Some(8));
+    }
+
+    #[test]
+    fn a_place_for_who_waits_is_not_a_position() {
+        let board = Board::default();
+        let mut changes = board.subscribe();
+        drop(board.views.lock().map(|mut views| views.insert((COMPANY, "board"), Known::at(0))));
+        board.announce(batch(6, 8));
+        assert_eq!(told(&mut changes), [(6, 8)]);
     }
 }

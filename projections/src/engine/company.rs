@@ -10,6 +10,7 @@ use cnc_domain::{
 use super::{
     Inner,
     reader::{Chunk, Reader},
+    resting::Rest,
     worker::{Prepared, Worker},
 };
 use crate::store::{Plan, Standing, Write, Written, now};
@@ -28,9 +29,10 @@ pub(super) struct CompanyFolds {
 pub(super) struct Turn {
     /// All folds that can go on have read up to here.
     pub done: Position,
-    /// There is something to look after once a second: an entry that stopped a fold, another process, a position that is
-    /// not written.
+    /// There is something to look after once a second: an entry that stopped a fold, a position that is not written.
     pub watch: bool,
+    /// When to look at folds that rest while another process folds.
+    pub look: Option<Instant>,
 }
 
 /// A fold's write on its way, with what its readers will be told.
@@ -91,9 +93,18 @@ impl CompanyFolds {
         if tick {
             self.flush(inner).await?;
         }
+        inner.feed.folded(self.company, self.written(head));
         let ready = self.workers.iter().filter(|worker| worker.is_ready()).map(|worker| worker.at);
-        let watch = self.workers.iter().any(|worker| !worker.is_ready() || worker.at != worker.row.position);
-        Ok(Turn { done: ready.min().unwrap_or(head).min(head), watch })
+        let done = ready.min().unwrap_or(head).min(head);
+        let watch = self.workers.iter().any(Worker::needs_watch);
+        let resting = self.workers.iter_mut().filter_map(|worker| worker.resting.as_mut());
+        Ok(Turn { done, watch, look: resting.filter_map(|rest| rest.look(head)).min() })
+    }
+
+    /// How far all live folds that can go on are written, whoever wrote them.
+    fn written(&self, head: Position) -> Position {
+        let live = self.workers.iter().filter(|worker| worker.is_live() && !worker.is_stopped());
+        live.map(|worker| worker.row.position).min().unwrap_or(head)
     }
 
     /// Opens folds that are not open, and looks again at those that stand still.
@@ -106,15 +117,18 @@ impl CompanyFolds {
             }
             self.workers.push(worker);
         }
-        if !tick {
-            return Ok(());
-        }
-        for worker in self.workers.iter_mut().filter(|worker| !worker.is_ready() || worker.resting.is_some()) {
+        for worker in &mut self.workers {
+            let again = match &worker.resting {
+                Some(rest) => rest.is_due(),
+                None => tick && !worker.is_ready(),
+            };
+            if !again {
+                continue;
+            }
             let opened = inner.storage().open(&worker.plan, self.company).await?;
             let now_at = opened.row.position;
             worker.reopen(opened);
-            // The other process does its work where it moved on, or where there is none.
-            worker.resting = worker.resting.filter(|before| *before != now_at || now_at >= head).map(|_| now_at);
+            worker.resting = worker.resting.and_then(|rest| rest.looked(now_at, head));
             inner.follow(self.company, &worker.plan).await?;
         }
         Ok(())
@@ -175,7 +189,7 @@ impl CompanyFolds {
         let text = write.changes.iter().flat_map(|(_, changes)| changes);
         let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
         let main = write.changes.iter().find(|(shelf, _)| *shelf == 0).map_or(&[][..], |(_, changes)| changes);
-        let tells = self.workers[worker].is_live() && inner.board.is_watched();
+        let tells = self.workers[worker].is_live() && inner.board.is_told_on();
         let told = (main.is_empty() || tells).then(|| main.to_vec());
         Pending { worker, from: write.expected, to: write.to, text, told }
     }
@@ -193,12 +207,12 @@ impl CompanyFolds {
     /// Reads the rows again that others have moved.
     async fn reopen_stale(&mut self, inner: &Inner) -> Result<(), Fault> {
         for worker in self.workers.iter_mut().filter(|worker| worker.stale) {
-            let (build, before) = (worker.row.id.clone(), worker.row.position);
+            let build = worker.row.id.clone();
             let opened = inner.storage().open(&worker.plan, self.company).await?;
             let same = opened.row.id == build;
             worker.reopen(opened);
             // Another process folds it too: it goes on, and this one watches.
-            worker.resting = same.then_some(worker.at).filter(|at| *at != before);
+            worker.resting = same.then(|| Rest::at(worker.at));
             inner.follow(self.company, &worker.plan).await?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use cnc_domain::{
 };
 use tokio::sync::watch;
 
-use super::Inner;
+use super::{Inner, board::Batch};
 use crate::{VIEWS, store::Plan};
 
 /// How often positions are looked at while a view is behind its ledger, or somebody may be waiting.
@@ -21,11 +21,13 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     let following = async {
         let mut seen = 0;
         loop {
-            if let Err(fault) = until_even(&inner).await {
+            let told = inner.is_told();
+            let followed = if told { inner.follow_others().await } else { until_even(&inner).await };
+            if let Err(fault) = followed {
                 tracing::warn!(%fault, "the positions of views cannot be read");
             }
             tokio::select! {
-                now = inner.feed.changed(seen) => seen = now,
+                now = inner.feed.changed(seen), if !told => seen = now,
                 () = tokio::time::sleep(IDLE) => {}
             }
         }
@@ -40,6 +42,9 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
 async fn until_even(inner: &Inner) -> Result<(), Fault> {
     for _ in 0..IDLE.as_millis() / LOOK.as_millis() {
         inner.follow_others().await?;
+        if inner.is_told() {
+            break;
+        }
         let heads = inner.feed.heads().await?;
         let behind = |(company, head): &(CompanyId, cnc_domain::ledger::Head)| {
             VIEWS.iter().any(|view| {
@@ -84,22 +89,32 @@ impl Inner {
         self.follow_to(company, plan.fold, position).await
     }
 
+    /// Takes what another process says that it folded; what is missing before it is read from the store.
+    pub(super) async fn hear(&self, batch: Batch) -> Result<(), Fault> {
+        let (company, view) = (batch.company, batch.view);
+        if self.board.heard(batch) {
+            return Ok(());
+        }
+        let position = self.store.position(company, view).await?;
+        self.follow_to(company, view, position).await
+    }
+
     async fn follow_to(&self, company: CompanyId, view: &'static str, position: Position) -> Result<(), Fault> {
-        let Some(before) = self.board.position(company, view) else {
+        let Some(from) = self.board.position(company, view) else {
             self.board.start(company, view, position);
             return Ok(());
         };
-        if before == position {
+        if from >= position {
             return Ok(());
         }
         if !self.board.is_watched() {
-            self.board.announce(company, view, before, position, None);
+            self.board.announce(Batch { company, view, from, to: position, changes: None });
             return Ok(());
         }
-        let changes = self.store.changes_since(company, view, before, None).await?;
+        let changes = self.store.changes_since(company, view, from, None).await?;
         // What was read may be of a later moment than the position.
-        let to = changes.iter().flatten().next().map_or(position, |change| change.position);
-        self.board.announce(company, view, before, to, changes);
+        let to = changes.iter().flatten().map(|change| change.position).max().unwrap_or(0).max(position);
+        self.board.announce(Batch { company, view, from, to, changes });
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod board;
 mod company;
 mod following;
 mod reader;
+mod resting;
 mod running;
 mod status;
 mod upkeep;
@@ -15,18 +16,19 @@ mod worker;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+pub(crate) use board::Batch;
 use board::Board;
 use cnc_domain::{
     kernel::{CompanyId, FoldKind, Timestamp},
     ledger::{Fault, Feed, Position},
 };
 pub use status::{AsOf, AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::{
     Change, Store, VIEWS,
@@ -45,6 +47,8 @@ pub struct EngineFolds {
     pub views: Vec<&'static dyn FoldKind>,
     /// Those that send commands.
     pub triggers: Vec<&'static dyn FoldKind>,
+    /// Nobody asks this process about views: those that others fold need not be followed.
+    pub unwatched: bool,
 }
 
 /// Reads the feed and folds what is new. Cheap to clone.
@@ -60,6 +64,8 @@ struct Inner {
     board: Board,
     pasts: Semaphore,
     restarts: AtomicU64,
+    /// Whether other processes tell what they fold, so that the store need not be asked all the time.
+    told: AtomicBool,
     /// When the loop last looked, in microseconds.
     beat: AtomicI64,
 }
@@ -74,6 +80,7 @@ impl Engine {
             board: Board::default(),
             pasts: Semaphore::new(PASTS_AT_ONCE),
             restarts: AtomicU64::new(0),
+            told: AtomicBool::new(false),
             beat: AtomicI64::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -88,7 +95,7 @@ impl Engine {
             }
         };
         let following = async {
-            if folds.views.is_empty() {
+            if folds.views.is_empty() && !folds.unwatched {
                 following::run(self.inner.clone(), stop.clone()).await;
             }
         };
@@ -98,6 +105,21 @@ impl Engine {
     /// The changes of all views from now on, in the order in which each view made them.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Vec<Change>>> {
         self.inner.board.subscribe()
+    }
+
+    /// What this engine folds, to be told to other processes, once for its life.
+    pub(crate) fn tell_others(&self, length: usize) -> mpsc::Receiver<Batch> {
+        self.inner.board.tell_others(length)
+    }
+
+    /// Takes what another process says that it folded.
+    pub(crate) async fn hear(&self, batch: Batch) -> Result<(), Fault> {
+        self.inner.hear(batch).await
+    }
+
+    /// Says whether other processes tell what they fold.
+    pub(crate) fn set_told(&self, told: bool) {
+        self.inner.told.store(told, Ordering::Relaxed);
     }
 
     /// Waits until a view has reached `position`: how far it is then. `Err` is how far it was when the time was over.
@@ -151,6 +173,10 @@ impl Inner {
         self.store.storage()
     }
 
+    fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
     fn kinds(&self) -> impl Iterator<Item = &'static dyn FoldKind> {
         self.folds.views.iter().chain(&self.folds.triggers).copied()
     }
@@ -172,12 +198,12 @@ impl Inner {
 impl EngineFolds {
     /// All views.
     pub fn views() -> Self {
-        Self { views: VIEWS.iter().map(|view| view.kind).collect(), triggers: Vec::new() }
+        Self { views: VIEWS.iter().map(|view| view.kind).collect(), ..Self::default() }
     }
 
     /// These triggers.
     pub fn triggers(triggers: Vec<&'static dyn FoldKind>) -> Self {
-        Self { views: Vec::new(), triggers }
+        Self { triggers, ..Self::default() }
     }
 
     /// All views and these triggers.

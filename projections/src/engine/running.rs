@@ -2,9 +2,10 @@
 //! task of its own.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cnc_domain::{
@@ -42,6 +43,8 @@ struct Slot {
     head: Position,
     done: Position,
     watch: bool,
+    /// When its resting folds are looked at.
+    look: Option<Instant>,
     /// Its last turn failed; it is tried at the next tick.
     failed: bool,
 }
@@ -53,6 +56,8 @@ struct Rounds {
     plans: Arc<Vec<Arc<Plan>>>,
     slots: HashMap<CompanyId, Slot>,
     tasks: JoinSet<Ended>,
+    /// When to look at companies that another process folds.
+    looks: BinaryHeap<Reverse<(Instant, CompanyId)>>,
     permits: Arc<Semaphore>,
 }
 
@@ -61,7 +66,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     let folding = async {
         let plans = prepared(&inner).await;
         let permits = Arc::new(Semaphore::new(AT_ONCE));
-        Rounds { inner, plans: Arc::new(plans), slots: HashMap::new(), tasks: JoinSet::new(), permits }.go().await;
+        let (slots, tasks, looks) = (HashMap::new(), JoinSet::new(), BinaryHeap::new());
+        Rounds { inner, plans: Arc::new(plans), slots, tasks, looks, permits }.go().await;
     };
     // A turn that is cut off has either written its batch or not; both are as if the process had ended here.
     tokio::select! {
@@ -88,11 +94,16 @@ impl Rounds {
         let (mut seen, mut ticks) = (0, 0_u64);
         loop {
             let mut ticked = false;
+            let look = self.looks.peek().map(|Reverse((at, _))| *at);
             tokio::select! {
                 now = self.inner.feed.changed(seen) => { seen = now; }
                 _ = tick.tick() => ticked = true,
                 Some(ended) = self.tasks.join_next_with_id() => {
                     self.ended(ended);
+                    continue;
+                }
+                () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now).into()), if look.is_some() => {
+                    self.look_at_rested();
                     continue;
                 }
             }
@@ -125,6 +136,17 @@ impl Rounds {
         Ok(())
     }
 
+    /// Gives a turn to the company whose resting folds are to be looked at first. One that is at work says at the end of
+    /// its turn when to look.
+    fn look_at_rested(&mut self) {
+        let Some(Reverse((at, company))) = self.looks.pop() else { return };
+        let Some(slot) = self.slots.get_mut(&company).filter(|slot| slot.look == Some(at)) else { return };
+        slot.look = None;
+        if slot.task.is_none() && !slot.failed {
+            self.give_turn(company, false);
+        }
+    }
+
     fn give_turn(&mut self, company: CompanyId, tick: bool) {
         let slot = self.slots.entry(company).or_default();
         let (inner, plans, permits) = (self.inner.clone(), self.plans.clone(), self.permits.clone());
@@ -146,7 +168,13 @@ impl Rounds {
                 slot.task = None;
                 slot.folds = folds;
                 match turn {
-                    Ok(turn) => (slot.done, slot.watch, slot.failed) = (turn.done, turn.watch, false),
+                    Ok(turn) => {
+                        (slot.done, slot.watch, slot.failed) = (turn.done, turn.watch, false);
+                        if slot.look != turn.look {
+                            slot.look = turn.look;
+                            self.looks.extend(turn.look.map(|at| Reverse((at, company))));
+                        }
+                    }
                     Err(fault) => {
                         tracing::warn!(%company, %fault, "folds are held up");
                         slot.failed = true;
@@ -182,6 +210,9 @@ impl Rounds {
             if let Err(fault) = forgotten {
                 tracing::warn!(%fault, "old removals are still remembered");
             }
+        }
+        if self.inner.folds.unwatched {
+            return;
         }
         if let Err(fault) = self.inner.follow_others().await {
             tracing::warn!(%fault, "the positions of views cannot be read");

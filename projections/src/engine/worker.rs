@@ -11,7 +11,7 @@ use cnc_domain::{
     ledger::{Fault, Position},
 };
 
-use super::reader::Chunk;
+use super::{reader::Chunk, resting::Rest};
 use crate::store::{FoldRow, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written, now};
 
 /// Loaded documents are forgotten past this much text.
@@ -41,8 +41,8 @@ pub(super) struct Worker {
     pub text: usize,
     /// Whether this process has counted its start.
     begun: bool,
-    /// Another process folds it: the position at the last look.
-    pub resting: Option<Position>,
+    /// Another process folds it.
+    pub resting: Option<Rest>,
     /// The row must be read again.
     pub stale: bool,
 }
@@ -90,11 +90,20 @@ impl Worker {
 
     /// Whether it can go on now.
     pub fn is_ready(&self) -> bool {
-        let waits = self.row.poisoned.as_ref().is_some_and(|poisoned| {
+        !self.stale && self.resting.is_none() && !self.is_stopped()
+    }
+
+    /// Whether an entry stops it, for now or until an operator lets it go on.
+    pub fn is_stopped(&self) -> bool {
+        self.row.poisoned.as_ref().is_some_and(|poisoned| {
             // Up to the entry that stopped it, it goes on.
             self.at + 1 >= poisoned.position && poisoned.retry_at > now()
-        });
-        !self.stale && self.resting.is_none() && !waits
+        })
+    }
+
+    /// Whether its row must be looked at once a second.
+    pub fn needs_watch(&self) -> bool {
+        self.stale || self.is_stopped() || self.at != self.row.position || self.row.standing == Standing::Building
     }
 
     /// Drops all that is loaded.

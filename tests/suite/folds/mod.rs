@@ -176,5 +176,5 @@ impl Running {
 }
 
 fn views(kinds: &[&'static dyn FoldKind]) -> EngineFolds {
-    EngineFolds { views: kinds.to_vec(), triggers: Vec::new() }
+    EngineFolds { views: kinds.to_vec(), ..EngineFolds::default() }
 }

@@ -120,7 +120,7 @@ async fn build(ledger: &Arc<dyn Ledger>, company: CompanyId, head: Position) -> 
     let folder = tempfile::tempdir()?;
     let store = Store::sqlite(folder.path()).await?;
     let board = VIEWS.iter().find(|view| view.kind.name() == "dispatch_board").ok_or("there is no dispatch_board")?;
-    let engine = Engine::new(ledger.clone(), store, EngineFolds { views: vec![board.kind], triggers: Vec::new() });
+    let engine = Engine::new(ledger.clone(), store, EngineFolds { views: vec![board.kind], ..EngineFolds::default() });
     let (stop, stopped) = watch::channel(false);
     let start = Instant::now();
     let running = tokio::spawn({
