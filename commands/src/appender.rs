@@ -1,4 +1,4 @@
-//! Group commit: one task takes all appends that wait and records them in one durable transaction. While one batch is on
+//! Group commit: a task takes all appends that wait and records them in one durable transaction. While one batch is on
 //! its way to the disk, the next collects.
 
 use std::sync::{
@@ -9,7 +9,7 @@ use std::sync::{
 use cnc_domain::ledger::{Append, AppendError, Appended, Fault, Ledger};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
-    task::JoinHandle,
+    task::JoinSet,
 };
 
 /// How many appends may wait before those who bring more wait themselves.
@@ -33,38 +33,45 @@ pub struct Made {
     pub appends: AtomicU64,
 }
 
-/// The way into a ledger.
+/// The way into a ledger. It has several lanes where the back end records several batches at once; a company's appends
+/// all take the same one.
 pub struct Appender {
     /// What it has done so far.
     pub made: Arc<Made>,
-    queue: mpsc::Sender<Task>,
-    running: Mutex<Option<JoinHandle<()>>>,
+    lanes: Vec<mpsc::Sender<Task>>,
+    running: Mutex<JoinSet<()>>,
 }
 
 impl Appender {
-    /// Starts the task. A batch takes at most `batch` appends.
+    /// Starts its tasks. A batch takes at most `batch` appends.
     pub fn start(ledger: Arc<dyn Ledger>, batch: usize) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let made = Arc::<Made>::default();
-        let running = tokio::spawn(run(ledger, waiting, batch.max(1), made.clone()));
-        Self { made, queue, running: Mutex::new(Some(running)) }
+        let (made, mut running) = (Arc::<Made>::default(), JoinSet::new());
+        let lanes = (0..ledger.lanes().max(1)).map(|_| {
+            let (queue, waiting) = mpsc::channel(QUEUE);
+            running.spawn(run(ledger.clone(), waiting, batch.max(1), made.clone()));
+            queue
+        });
+        Self { lanes: lanes.collect(), made, running: Mutex::new(running) }
     }
 
     /// Records one append with whatever else waits.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || AppendError::Fault(Fault::passing("append", "the appender has stopped"));
-        self.queue.send(Task::Append(Box::new(append), reply)).await.map_err(|_| stopped())?;
+        // The last bytes of an id are its random ones.
+        let lane = usize::from(append.company.uuid().as_bytes()[15]) % self.lanes.len();
+        self.lanes[lane].send(Task::Append(Box::new(append), reply)).await.map_err(|_| stopped())?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Records what waits, and takes no more.
     pub async fn stop(&self) {
-        if let Some(running) = self.running.lock().await.take() {
+        let mut running = self.running.lock().await;
+        for lane in &self.lanes {
             // A task that has ended cannot be told, and need not be.
-            let _ = self.queue.send(Task::Stop).await;
-            let _ = running.await;
+            let _ = lane.send(Task::Stop).await;
         }
+        while running.join_next().await.is_some() {}
     }
 }
 

@@ -56,7 +56,7 @@ impl Default for HostOptions {
             catalog: Catalog::default(),
             clock: Arc::new(|| chrono::Utc::now().into()),
             states: 20_000,
-            batch: 1_024,
+            batch: 512,
             adopt_schemas: true,
         }
     }

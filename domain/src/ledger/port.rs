@@ -80,6 +80,11 @@ pub trait Ledger: Feed {
     /// committing, and it cannot be asked any more, may it have been: the same idempotency key then finds the answer.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault>;
 
+    /// How many batches of different companies it records at once; more only wait for each other.
+    fn lanes(&self) -> usize {
+        1
+    }
+
     /// What was answered under an idempotency key, if it still is remembered.
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault>;
 

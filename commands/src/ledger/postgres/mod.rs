@@ -136,6 +136,10 @@ impl Ledger for PostgresLedger {
         Ok(outcomes)
     }
 
+    fn lanes(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(WRITERS as usize)
+    }
+
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         let sql = "SELECT fingerprint, answer FROM cnc.commands WHERE id = $1::text::uuid";
         let query = sqlx::query(sql).bind(append::key_text(company, actor, key));

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// How many appends a batch may hold, as the host has it.
-pub const BATCH: usize = 1_024;
+pub const BATCH: usize = 512;
 /// The peer's pool sizes; its best counts.
 const POOLS: [u32; 3] = [4, 16, 64];
 
