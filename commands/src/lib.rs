@@ -1,4 +1,5 @@
-//! The write side at run time: ledger back ends, host, appender, keyring, and the workers that act on outboxes.
+//! The write side at run time: ledger back ends, host, appender, keyring, the relay to NATS, and the workers that
+//! act on outboxes.
 
 pub mod appender;
 mod cache;
@@ -8,6 +9,7 @@ pub mod host;
 mod hosted;
 pub mod keyring;
 pub mod ledger;
+pub mod relay;
 mod request;
 mod shelf;
 mod unit;

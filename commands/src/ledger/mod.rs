@@ -3,7 +3,7 @@
 
 mod audit;
 mod known;
-mod postgres;
+pub(crate) mod postgres;
 mod sqlite;
 mod stamp;
 
@@ -38,12 +38,12 @@ impl Page {
 
 /// As a database's integer. What is recorded is at most 2^53; a greater number only ever comes from a caller that asks
 /// for what lies after it, where there is nothing.
-fn integer(number: u64) -> i64 {
+pub(crate) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// From a database's integer. A negative one is damage, which an audit reports; here it is read as none.
-fn number(integer: i64) -> u64 {
+pub(crate) fn number(integer: i64) -> u64 {
     u64::try_from(integer).unwrap_or_default()
 }
 

@@ -115,16 +115,16 @@ fn noon() -> Timestamp {
     "2026-07-01T12:00:00Z".parse().expect("a time")
 }
 
-fn company(number: u128) -> CompanyId {
+pub(crate) fn company(number: u128) -> CompanyId {
     CompanyId::number(number)
 }
 
-fn truck(number: u128) -> Uuid {
+pub(crate) fn truck(number: u128) -> Uuid {
     Id::<()>::number(0x1000 + number).uuid()
 }
 
 /// An append that has seen truck `id` at `seen` and records `events` of it.
-fn deed(company: CompanyId, id: Uuid, seen: Sequence, events: &[&str]) -> Append {
+pub(crate) fn deed(company: CompanyId, id: Uuid, seen: Sequence, events: &[&str]) -> Append {
     let check = Check { stream: "truck".into(), id, sequence: seen };
     let command = CommandId::number(7);
     let mut append = Append {
@@ -158,7 +158,7 @@ fn draft(id: Uuid, sequence: Sequence, event: &str, payload: &str) -> Draft {
     }
 }
 
-fn founding(company: CompanyId) -> Append {
+pub(crate) fn founding(company: CompanyId) -> Append {
     let mut append = deed(company, company.uuid(), 0, &["founded"]);
     "company".clone_into(&mut append.checks[0].stream);
     "company".clone_into(&mut append.drafts[0].stream);
@@ -173,7 +173,7 @@ fn keyed(mut append: Append, actor: &str, key: &str) -> Append {
 }
 
 /// Appends one alone.
-async fn append(ledger: &dyn Audit, append: Append) -> Result<Appended, AppendError> {
+pub(crate) async fn append(ledger: &dyn Audit, append: Append) -> Result<Appended, AppendError> {
     ledger.append(vec![append]).await.expect("no fault").remove(0)
 }
 
@@ -205,6 +205,6 @@ async fn head(ledger: &dyn Audit, company: CompanyId) -> Head {
 }
 
 /// Waits for a condition.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }

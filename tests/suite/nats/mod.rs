@@ -1,3 +1,5 @@
 //! What goes over NATS, through real brokers.
 
 mod broker;
+mod relay;
+mod relay_faults;

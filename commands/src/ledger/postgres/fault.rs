@@ -4,7 +4,7 @@ use cnc_domain::ledger::Fault;
 use sqlx::Error;
 
 /// A fault of the database. One that may pass: the connection is lost, or the server is out of something.
-pub(super) fn fault(doing: &'static str) -> impl Fn(Error) -> Fault {
+pub(crate) fn fault(doing: &'static str) -> impl Fn(Error) -> Fault {
     move |error| {
         let passing = is_lost(&error) || state(&error).is_some_and(|state| state.starts_with("53"));
         Fault { doing, cause: error.to_string(), passing }

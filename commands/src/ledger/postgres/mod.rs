@@ -19,7 +19,8 @@ use sqlx::{
 use tokio::{sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
-use self::{append::Writers, fault::fault};
+use self::append::Writers;
+pub(crate) use self::fault::fault;
 use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead};
 
 /// Several batches may be on their way at once, of different companies.
@@ -63,6 +64,11 @@ impl PostgresLedger {
         let changes = watch::Sender::new(1);
         let listening = tokio::spawn(listen(readers.clone(), changes.clone())).abort_handle();
         Ok(Self { writers, readers, changes, _listening: Arc::new(Listening(listening)) })
+    }
+
+    /// Connections for what is kept beside the ledgers.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.readers
     }
 
     /// Brings the schema up to date. Several processes may do it at once.

@@ -1,0 +1,123 @@
+//! The relay: publishes every company's entries to `JetStream`, in order, verbatim, at least once.
+//!
+//! The ledger is the truth and the stream a feed of it. `published`, in the ledger's database, moves only after the
+//! broker's acknowledgement, and a little later at that; so whatever dies, some entries are published twice and none is
+//! left out. The broker drops most repeats by their message id, consumers the rest by position. After a failure within a
+//! company's window its later entries may stand in the stream before an earlier one: consumers go by position.
+//!
+//! Any number of relays share the companies. Each holds its fair share by lease, judged by the database's clock. Two that
+//! both think they hold a company publish it twice, which is as harmless as above.
+
+mod lease;
+mod message;
+mod pump;
+mod share;
+mod store;
+mod stream;
+
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use async_nats::jetstream::Context;
+use tokio::sync::{Notify, mpsc, watch};
+
+pub use self::stream::ensure_stream;
+use self::{
+    lease::{Leases, Progress},
+    pump::Pump,
+    store::Store,
+    stream::Guard,
+};
+use crate::ledger::PostgresLedger;
+
+/// How a relay works.
+#[derive(Clone, Debug)]
+pub struct RelayOptions {
+    /// How many brokers keep a copy of the stream.
+    pub replicas: usize,
+    /// How long messages are kept in the stream; zero for ever. What is older is read from the ledger.
+    pub keep: Duration,
+    /// How long a relay that says nothing keeps its companies, by the database's clock. Renewed once a second.
+    pub lease: Duration,
+}
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self { replicas: 1, keep: Duration::from_hours(7 * 24), lease: Duration::from_secs(10) }
+    }
+}
+
+/// What a relay has done, to be exported.
+#[derive(Debug, Default)]
+pub struct RelayMetrics {
+    /// Entries that the broker has acknowledged, counted once each time that they were published.
+    pub published: AtomicU64,
+    /// Entries of the companies held that it has not acknowledged yet, once a second.
+    pub lag: AtomicU64,
+    /// Companies held.
+    pub companies: AtomicU64,
+    /// Failures to publish, each of which is tried again.
+    pub failed: AtomicU64,
+}
+
+/// Publishes entries to `JetStream`.
+pub struct Relay {
+    ledger: PostgresLedger,
+    context: Context,
+    options: RelayOptions,
+    metrics: Arc<RelayMetrics>,
+}
+
+impl Relay {
+    /// A relay between this ledger, which must be migrated, and the broker of this context. A process may run several.
+    pub fn new(ledger: PostgresLedger, context: Context, options: RelayOptions) -> Self {
+        Self { ledger, context, options, metrics: Arc::default() }
+    }
+
+    /// What it has done.
+    pub fn metrics(&self) -> Arc<RelayMetrics> {
+        self.metrics.clone()
+    }
+
+    /// Works until `stop` says so, through any outage of broker and database. Dropping the future instead is as killing
+    /// the process: others take its companies over when its leases have run out.
+    pub async fn run(&self, stop: watch::Receiver<bool>) {
+        let store = Store::new(self.ledger.pool().clone());
+        let (doubt, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let (good, is_good) = watch::channel(None);
+        let (news, heard) = mpsc::channel(1_024);
+        let guard = Guard {
+            context: self.context.clone(),
+            options: self.options.clone(),
+            store: store.clone(),
+            good,
+            doubt: doubt.clone(),
+            begun: begun.clone(),
+        };
+        let leases = Leases {
+            ledger: self.ledger.clone(),
+            store: store.clone(),
+            options: self.options.clone(),
+            progress: progress.clone(),
+            begun,
+            news,
+        };
+        let (ledger, client) = (self.ledger.clone(), self.context.client());
+        let mut pump = Pump::new(ledger, store.clone(), client, self.metrics.clone(), progress, doubt);
+        tokio::select! {
+            () = pump.run(heard, is_good, stop) => {}
+            () = leases.run() => {}
+            () = guard.run() => {}
+        }
+        // Without the database, the next relay publishes some entries again, and waits for the leases to run out.
+        if let Err(fault) = leases.record().await {
+            tracing::warn!(%fault, "a relay stops without recording how far it was");
+        }
+        if let Err(fault) = store.leave().await {
+            tracing::warn!(%fault, "a relay stops and its leases have to run out");
+        }
+    }
+}

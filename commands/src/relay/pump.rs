@@ -1,0 +1,342 @@
+//! From ledger to broker: reads what is new of all companies that are held, sends it, and counts acknowledgements. It never
+//! waits for one thing while it could do another.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    Client,
+    connection::State,
+    jetstream::{
+        Context,
+        context::{ContextBuilder, PublishError, PublishErrorKind},
+        message::PublishMessage,
+        publish::PublishAck,
+    },
+};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, Feed as _, Position},
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    RelayMetrics,
+    lease::{News, Progress},
+    message::Message,
+    share::{ROOM, Share},
+    store::{Behind, Store},
+    stream::connection,
+};
+use crate::ledger::PostgresLedger;
+
+/// How many messages of all companies may be on their way.
+const WINDOW: usize = 512;
+/// How long an acknowledgement is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks by itself.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long, when it stops, it waits for what is on its way.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What became of a message that was sent.
+struct Landed {
+    company: CompanyId,
+    life: u64,
+    position: Position,
+    outcome: Result<PublishAck, PublishError>,
+}
+
+/// What was read, or of which companies nothing could be.
+type Found = Result<(Vec<Behind>, Vec<(CompanyId, Fault)>), Fault>;
+
+pub(super) struct Pump {
+    ledger: PostgresLedger,
+    store: Store,
+    context: Context,
+    client: Client,
+    metrics: Arc<RelayMetrics>,
+    progress: Arc<Mutex<Progress>>,
+    doubt: Arc<Notify>,
+    shares: BTreeMap<CompanyId, Share>,
+    lives: u64,
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    /// Where the next reading begins, so that each company has its turn.
+    turn: Option<CompanyId>,
+    /// Whether there may be more to read.
+    look: bool,
+    is_failing: bool,
+}
+
+impl Pump {
+    pub(super) fn new(
+        ledger: PostgresLedger,
+        store: Store,
+        client: Client,
+        metrics: Arc<RelayMetrics>,
+        progress: Arc<Mutex<Progress>>,
+        doubt: Arc<Notify>,
+    ) -> Self {
+        // Messages that are given up hold their permits until nobody waits for them any more: there are enough of them.
+        let context = ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).max_ack_inflight(64 * WINDOW);
+        Self {
+            ledger,
+            store,
+            context: context.build(client.clone()),
+            client,
+            metrics,
+            progress,
+            doubt,
+            shares: BTreeMap::new(),
+            lives: 0,
+            flights: FuturesUnordered::new(),
+            turn: None,
+            look: false,
+            is_failing: false,
+        }
+    }
+
+    /// Publishes what `news` says that it holds, over connections that are `good`, until `stop` says so.
+    pub(super) async fn run(
+        &mut self,
+        mut news: mpsc::Receiver<News>,
+        mut good: watch::Receiver<Option<u64>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = 0;
+        let mut reading: Option<BoxFuture<'static, Found>> = None;
+        while !*stop.borrow() {
+            if reading.is_none() && self.look && self.is_connected(&good) {
+                reading = self.read();
+            }
+            tokio::select! {
+                gone = stop.changed() => if gone.is_err() { break },
+                Some(news) = news.recv() => self.hear(news),
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
+                found = async { reading.as_mut().expect("is there").await }, if reading.is_some() => {
+                    reading = None;
+                    self.publish(found).await;
+                }
+                count = self.ledger.changed(seen) => (seen, self.look) = (count, true),
+                Ok(()) = good.changed() => self.begin_again(),
+                _ = tick.tick() => {
+                    self.look = true;
+                    self.measure();
+                }
+            }
+        }
+        self.drain().await;
+    }
+
+    fn is_connected(&self, good: &watch::Receiver<Option<u64>>) -> bool {
+        *good.borrow() == Some(connection(&self.context)) && self.client.connection_state() == State::Connected
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Begun(generation) => {
+                *self.progress() = Progress { generation, ..Progress::default() };
+                self.shares.clear();
+            }
+            News::Gained(company, published) => {
+                self.lives += 1;
+                self.shares.insert(company, Share::new(self.lives, published));
+                self.look = true;
+            }
+            News::Lost(company) => {
+                self.shares.remove(&company);
+            }
+        }
+        self.metrics.companies.store(self.shares.len() as u64, Ordering::Relaxed);
+    }
+
+    /// The connection is another: nobody knows what of that which was on its way has arrived, so it is sent again.
+    fn begin_again(&mut self) {
+        self.flights.clear();
+        for share in self.shares.values_mut() {
+            self.lives += 1;
+            share.restart(self.lives);
+        }
+        self.look = true;
+    }
+
+    /// Reads what is new of the companies that have room; `None` where no message has.
+    fn read(&mut self) -> Option<BoxFuture<'static, Found>> {
+        let (free, now) = (WINDOW.saturating_sub(self.flights.len()), Instant::now());
+        if free < WINDOW / 4 {
+            return None;
+        }
+        let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let up_to = self.turn.map_or(Bound::Excluded(CompanyId::default()), Bound::Included);
+        let asked = self.shares.range((after, Bound::Unbounded)).chain(self.shares.range((Bound::Unbounded, up_to)));
+        let asked = asked.map(|(company, share)| (*company, share.sent(), share.room(now)));
+        let asked: Vec<_> = asked.filter(|(.., room)| *room >= ROOM / 4).collect();
+        self.look = false;
+        if asked.is_empty() {
+            return None;
+        }
+        let (store, ledger) = (self.store.clone(), self.ledger.clone());
+        Some(
+            async move {
+                match store.behind(&asked, free).await {
+                    Err(fault) if !fault.passing => Ok(one_by_one(&ledger, asked, free).await),
+                    found => found.map(|behind| (behind, Vec::new())),
+                }
+            }
+            .boxed(),
+        )
+    }
+
+    async fn publish(&mut self, found: Found) {
+        let (behind, failed) = match found {
+            Ok(found) => found,
+            // The leases say so once for all; the next tick looks again.
+            Err(_) => return,
+        };
+        for (company, fault) in failed {
+            self.fail(company, &fault);
+        }
+        for Behind { company, head, lines } in behind {
+            self.turn = Some(company);
+            if let Some(share) = self.shares.get_mut(&company) {
+                share.head = share.head.max(head);
+            }
+            for line in lines {
+                if !self.send(company, line).await {
+                    break;
+                }
+            }
+        }
+        let now = Instant::now();
+        self.look |= self.shares.values().any(|share| share.is_behind() && share.room(now) >= ROOM / 4);
+    }
+
+    /// Sends a line, and says whether the next may follow.
+    async fn send(&mut self, company: CompanyId, line: String) -> bool {
+        let message = match Message::of(&line) {
+            Ok(message) => message,
+            Err(malformed) => {
+                self.fail(company, &malformed);
+                return false;
+            }
+        };
+        let Message { position, subject, headers, .. } = message;
+        // While it was being read the company may have been given back, or begun again.
+        let Some(share) = self.shares.get_mut(&company) else { return false };
+        if message.company != company || position != share.sent() + 1 {
+            return position <= share.sent();
+        }
+        let (life, publish) = (share.life, PublishMessage::build().headers(headers).payload(line.into()));
+        match self.context.send_publish(subject, publish).await {
+            Ok(acknowledged) => {
+                share.send();
+                let landing =
+                    async move { Landed { company, life, position, outcome: acknowledged.into_future().await } };
+                self.flights.push(landing.boxed());
+                true
+            }
+            Err(error) => {
+                self.lament(company, &error);
+                false
+            }
+        }
+    }
+
+    fn land(&mut self, Landed { company, life, position, outcome }: Landed) {
+        let Some(share) = self.shares.get_mut(&company).filter(|share| share.life == life) else { return };
+        match outcome {
+            Ok(acknowledged) => {
+                let (count, published) = share.acknowledge(position);
+                self.look |= share.is_behind();
+                if count > 0 {
+                    self.metrics.published.fetch_add(count, Ordering::Relaxed);
+                    let mut progress = self.progress();
+                    progress.moved.insert(company, published);
+                    progress.acknowledged = progress.acknowledged.max(acknowledged.sequence);
+                }
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("the broker takes messages again");
+                }
+            }
+            Err(error) => self.lament(company, &error),
+        }
+    }
+
+    /// A message was not published: perhaps because of what it is, otherwise because of the broker.
+    fn lament(&mut self, company: CompanyId, error: &PublishError) {
+        if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+            return self.fail(company, error);
+        }
+        self.doubt.notify_one();
+        self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.is_failing, true) {
+            tracing::warn!(%error, "the broker does not take messages; it is tried again");
+        }
+        self.rest(company);
+    }
+
+    /// This company alone does not go on.
+    fn fail(&mut self, company: CompanyId, cause: &dyn std::fmt::Display) {
+        self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+        if self.rest(company) {
+            tracing::error!(%company, %cause, "a company's entries cannot be published; it is tried again");
+        }
+    }
+
+    fn rest(&mut self, company: CompanyId) -> bool {
+        self.lives += 1;
+        self.shares.get_mut(&company).is_some_and(|share| share.fail(self.lives, Instant::now()))
+    }
+
+    fn measure(&self) {
+        let lag: u64 = self.shares.values().map(Share::lag).sum();
+        self.metrics.lag.store(lag, Ordering::Relaxed);
+    }
+
+    async fn drain(&mut self) {
+        let landing = async {
+            while let Some(landed) = self.flights.next().await {
+                self.land(landed);
+            }
+        };
+        // What does not land is sent again by the next relay.
+        let _ = tokio::time::timeout(DRAIN, landing).await;
+    }
+
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads each company alone, after reading them together failed, so that one that cannot be read holds up no other.
+async fn one_by_one(
+    ledger: &PostgresLedger,
+    asked: Vec<(CompanyId, Position, usize)>,
+    mut free: usize,
+) -> (Vec<Behind>, Vec<(CompanyId, Fault)>) {
+    let (mut behind, mut failed) = (Vec::new(), Vec::new());
+    for (company, after, room) in asked {
+        match ledger.read(company, after, room.min(free)).await {
+            Ok(lines) if !lines.is_empty() => {
+                free -= lines.len();
+                behind.push(Behind { company, head: after + lines.len() as u64, lines });
+            }
+            Ok(_) => {}
+            Err(fault) => failed.push((company, fault)),
+        }
+        if free == 0 {
+            break;
+        }
+    }
+    (behind, failed)
+}

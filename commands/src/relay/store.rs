@@ -1,0 +1,238 @@
+//! What relays keep in the database: who lives, who holds which company, and how far each was published.
+
+use std::{collections::HashMap, time::Duration};
+
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Entry, Fault, Position},
+};
+use sqlx::{PgPool, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::ledger::{integer, number, postgres::fault};
+
+/// What a relay holds.
+pub(super) struct Held {
+    pub(super) generation: i64,
+    pub(super) companies: HashMap<CompanyId, Option<Position>>,
+}
+
+/// How the broker's stream was found to have less than what relays know to be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortfall {
+    /// It is another stream.
+    Lost,
+    /// Its last messages are gone.
+    Behind,
+}
+
+/// Companies that have more to send, and some of it.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) company: CompanyId,
+    pub(super) head: Position,
+    pub(super) lines: Vec<String>,
+}
+
+/// One relay's view of the tables.
+#[derive(Clone)]
+pub(super) struct Store {
+    pool: PgPool,
+    relay: String,
+}
+
+impl Store {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self { pool, relay: Uuid::now_v7().to_string() }
+    }
+
+    /// Lives on for a while, takes or gives back companies until it has its fair share, and says what it holds.
+    pub(super) async fn renew(&self, lease: Duration) -> Result<Held, Fault> {
+        self.try_renew(lease).await.map_err(fault("renew a relay's leases"))
+    }
+
+    async fn try_renew(&self, lease: Duration) -> sqlx::Result<Held> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(
+            "WITH gone AS (DELETE FROM cnc.relays WHERE alive_until < now() - interval '1 minute' AND relay <> $1::text::uuid)
+             INSERT INTO cnc.relays (relay, alive_until) VALUES ($1::text::uuid, now() + $2 * interval '1 millisecond')
+             ON CONFLICT (relay) DO UPDATE SET alive_until = excluded.alive_until",
+        )
+        .bind(&self.relay)
+        .bind(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO cnc.relay (company) SELECT company FROM cnc.heads AS h
+             WHERE NOT EXISTS (SELECT FROM cnc.relay AS r WHERE r.company = h.company) ON CONFLICT DO NOTHING",
+        )
+        .execute(&mut *tx)
+        .await?;
+        self.balance(&mut tx).await?;
+        let rows = sqlx::query(
+            "SELECT s.generation, r.company::text, r.published FROM cnc.relay_stream AS s
+             LEFT JOIN cnc.relay AS r ON r.holder = $1::text::uuid",
+        )
+        .bind(&self.relay)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        let mut held = Held { generation: 0, companies: HashMap::new() };
+        for row in &rows {
+            held.generation = row.try_get(0)?;
+            if row.try_get::<Option<&str>, _>(1)?.is_some() {
+                held.companies.insert(company(row, 1)?, row.try_get::<Option<i64>, _>(2)?.map(number));
+            }
+        }
+        Ok(held)
+    }
+
+    /// Nobody waits for a company that another relay is at: it is skipped, and looked at again the next time.
+    async fn balance(&self, tx: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM cnc.relay), (SELECT count(*) FROM cnc.relay WHERE holder = $1::text::uuid),
+                    (SELECT count(*) FROM cnc.relays WHERE alive_until > now())",
+        )
+        .bind(&self.relay)
+        .fetch_one(&mut *tx)
+        .await?;
+        let (all, mine, relays) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get::<i64, _>(2)?);
+        let fair = (all + relays - 1) / relays.max(1);
+        let sql = if mine < fair {
+            "UPDATE cnc.relay SET holder = $1::text::uuid WHERE company IN (
+                 SELECT company FROM cnc.relay AS r
+                 WHERE NOT EXISTS (SELECT FROM cnc.relays AS l WHERE l.relay = r.holder AND l.alive_until > now())
+                 LIMIT $2 FOR UPDATE OF r SKIP LOCKED)"
+        } else {
+            "UPDATE cnc.relay SET holder = NULL WHERE company IN (
+                 SELECT company FROM cnc.relay WHERE holder = $1::text::uuid LIMIT $2 FOR UPDATE SKIP LOCKED)"
+        };
+        if mine != fair {
+            sqlx::query(sql).bind(&self.relay).bind((fair - mine).abs()).execute(tx).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives everything back: what a relay holds that does not live is free.
+    pub(super) async fn leave(&self) -> Result<(), Fault> {
+        let leaving = sqlx::query("DELETE FROM cnc.relays WHERE relay = $1::text::uuid").bind(&self.relay);
+        leaving.execute(&self.pool).await.map(|_| ()).map_err(fault("give a relay's leases back"))
+    }
+
+    /// Records how far companies were published, in one statement; nothing where another generation has begun. Whoever
+    /// holds a company, it is as true as it was said to be.
+    pub(super) async fn record(
+        &self,
+        generation: i64,
+        moved: &[(CompanyId, Position)],
+        acknowledged: u64,
+    ) -> Result<(), Fault> {
+        let recording = sqlx::query(
+            "WITH stream AS (
+                 UPDATE cnc.relay_stream SET acknowledged = greatest(acknowledged, $4), acknowledged_at = now()
+                 WHERE generation = $3 RETURNING generation
+             )
+             UPDATE cnc.relay AS r
+             SET published = greatest(r.published, k.position), published_at = now(),
+                 safe = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark ELSE r.safe END,
+                 mark = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published ELSE r.mark END,
+                 marked_at = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN now() ELSE r.marked_at END
+             FROM unnest($1::text[], $2::bigint[]) AS k (company, position), stream
+             WHERE r.company = k.company::uuid",
+        )
+        .bind(moved.iter().map(|(company, _)| company.to_string()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, position)| integer(*position)).collect::<Vec<_>>())
+        .bind(generation)
+        .bind(integer(acknowledged));
+        recording.execute(&self.pool).await.map(|_| ()).map_err(fault("record what was published"))
+    }
+
+    /// Whether relays know of more than this stream has.
+    pub(super) async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault> {
+        let asking =
+            sqlx::query_scalar("SELECT created = $1 AND acknowledged > $2 FROM cnc.relay_stream").bind(created);
+        asking.bind(integer(last)).fetch_one(&self.pool).await.map_err(fault("look up the stream"))
+    }
+
+    /// Compares the broker's stream with what relays know of it. Where it has less, a new generation begins, in which
+    /// what it may lack is published again.
+    pub(super) async fn compare(&self, created: &str, last: u64) -> Result<Option<Shortfall>, Fault> {
+        self.try_compare(created, last).await.map_err(fault("compare the stream"))
+    }
+
+    async fn try_compare(&self, created: &str, last: u64) -> sqlx::Result<Option<Shortfall>> {
+        let mut tx = self.pool.begin().await?;
+        let sql = "SELECT created, acknowledged FROM cnc.relay_stream FOR UPDATE";
+        let row = sqlx::query(sql).fetch_one(&mut *tx).await?;
+        let known: &str = row.try_get(0)?;
+        let shortfall = if known != created {
+            Shortfall::Lost
+        } else if row.try_get::<i64, _>(1)? > integer(last) {
+            Shortfall::Behind
+        } else {
+            return Ok(None);
+        };
+        // What was published long before the last acknowledgement was on the broker's disk.
+        let again = match shortfall {
+            Shortfall::Lost => "UPDATE cnc.relay SET published = NULL, safe = NULL, mark = NULL, marked_at = now()",
+            Shortfall::Behind => {
+                "UPDATE cnc.relay SET published = safe, mark = safe, marked_at = now()
+                 WHERE published_at > (SELECT acknowledged_at - interval '10 minutes' FROM cnc.relay_stream)"
+            }
+        };
+        sqlx::query(again).execute(&mut *tx).await?;
+        sqlx::query(
+            "UPDATE cnc.relay_stream SET generation = generation + 1, created = $1, acknowledged = $2,
+                 acknowledged_at = now()",
+        )
+        .bind(created)
+        .bind(integer(last))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Some(shortfall))
+    }
+
+    /// Of these companies those that have more after the position that each is at, and up to so many lines of each: the
+    /// heads and the lines of all in one round trip.
+    pub(super) async fn behind(
+        &self,
+        asked: &[(CompanyId, Position, usize)],
+        limit: usize,
+    ) -> Result<Vec<Behind>, Fault> {
+        self.try_behind(asked, limit).await.map_err(fault("read what is to be published"))
+    }
+
+    async fn try_behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> sqlx::Result<Vec<Behind>> {
+        let rows = sqlx::query(
+            "SELECT k.company, h.position, e.metadata::text, e.payload::text
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS k (company, position, room)
+             JOIN cnc.heads AS h ON h.company = k.company::uuid AND h.position > k.position
+             CROSS JOIN LATERAL (SELECT metadata, payload FROM cnc.events
+                                 WHERE company = h.company AND position > k.position
+                                 ORDER BY position LIMIT k.room) AS e
+             LIMIT $4",
+        )
+        .bind(asked.iter().map(|(company, ..)| company.to_string()).collect::<Vec<_>>())
+        .bind(asked.iter().map(|(_, position, _)| integer(*position)).collect::<Vec<_>>())
+        .bind(asked.iter().map(|(.., room)| integer(*room as u64)).collect::<Vec<_>>())
+        .bind(integer(limit as u64))
+        .fetch_all(&self.pool)
+        .await?;
+        let mut behind: Vec<Behind> = Vec::new();
+        for row in &rows {
+            let company = company(row, 0)?;
+            if behind.last().is_none_or(|last| last.company != company) {
+                behind.push(Behind { company, head: number(row.try_get(1)?), lines: Vec::new() });
+            }
+            if let Some(last) = behind.last_mut() {
+                last.lines.push(Entry::line(row.try_get(2)?, row.try_get(3)?));
+            }
+        }
+        Ok(behind)
+    }
+}
+
+fn company(row: &PgRow, column: usize) -> sqlx::Result<CompanyId> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|wrong: uuid::Error| sqlx::Error::Decode(wrong.into()))
+}
