@@ -97,7 +97,8 @@ impl Store {
         .fetch_one(&mut *tx)
         .await?;
         let (all, mine, relays) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get::<i64, _>(2)?);
-        let fair = (all + relays - 1) / relays.max(1);
+        let relays = relays.max(1);
+        let fair = (all + relays - 1) / relays;
         let sql = if mine < fair {
             "UPDATE cnc.relay SET holder = $1::text::uuid WHERE company IN (
                  SELECT company FROM cnc.relay AS r

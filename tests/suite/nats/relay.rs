@@ -144,25 +144,29 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     within(what, waiting).await;
 }
 
-/// How many messages of these subjects the stream has, and all of them, as they lie there.
+/// All messages of these subjects as they lie in the stream; none where the stream is out of reach or goes away meanwhile.
 pub async fn stored(jetstream: &Context, filter: String) -> Vec<Stored> {
-    let Ok(stream) = jetstream.get_stream(subject::STREAM).await else { return Vec::new() };
+    let reading = tokio::time::timeout(Duration::from_secs(5), read(jetstream, filter));
+    reading.await.ok().flatten().unwrap_or_default()
+}
+
+async fn read(jetstream: &Context, filter: String) -> Option<Vec<Stored>> {
+    let stream = jetstream.get_stream(subject::STREAM).await.ok()?;
     let config = jetstream::consumer::pull::Config {
         filter_subject: filter,
         ack_policy: AckPolicy::None,
-        inactive_threshold: Duration::from_secs(30),
+        inactive_threshold: Duration::from_secs(5),
         ..Default::default()
     };
-    let Ok(consumer) = stream.create_consumer(config).await else { return Vec::new() };
+    let consumer = stream.create_consumer(config).await.ok()?;
     let pending = usize::try_from(consumer.cached_info().num_pending).expect("fits");
-    let fetch = consumer.fetch().max_messages(pending.max(1)).messages().await.expect("fetched");
-    let messages = fetch.take(pending).map(|message| message.expect("came"));
+    let fetch = consumer.fetch().max_messages(pending.max(1)).messages().await.ok()?;
     let read = |message: jetstream::Message| Stored {
         subject: message.subject.to_string(),
         headers: message.headers.iter().flat_map(async_nats::HeaderMap::iter).map(header).collect(),
         body: String::from_utf8(message.payload.to_vec()).expect("is text"),
     };
-    messages.map(read).collect().await
+    fetch.take(pending).map(|message| message.ok().map(read)).collect::<Vec<_>>().await.into_iter().collect()
 }
 
 fn header((name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)) -> (String, String) {
