@@ -43,6 +43,27 @@ pub struct Request {
     pub scope: Option<BTreeSet<LocationId>>,
 }
 
+impl Request {
+    /// A command from within: commands without a public route are taken, nothing is matched, nothing remembered.
+    pub fn internal(company: CompanyId, stream: &str, id: Uuid, command: Message, actor: Actor) -> Self {
+        Self {
+            company,
+            stream: stream.into(),
+            id,
+            command,
+            command_id: CommandId::new(Uuid::now_v7()),
+            actor,
+            location: None,
+            correlation: None,
+            causation: None,
+            idempotency_key: None,
+            if_match: None,
+            internal_allowed: true,
+            scope: None,
+        }
+    }
+}
+
 /// Why a command could not be decided. A rule's refusal is not among these: it is an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {

@@ -108,19 +108,11 @@ fn request(parcel: Parcel) -> Request {
     let Parcel { company, command, fold, deadline, correlation, causation, also } = parcel;
     let actor = if deadline { Actor::Deadline { deadline: fold } } else { Actor::Trigger { trigger: fold } };
     Request {
-        company,
-        stream: also.stream,
-        id: also.id,
-        command: also.command,
         command_id: command,
-        actor,
-        location: None,
         correlation: Some(correlation),
         causation: Some(causation),
         idempotency_key: Some(command.to_string()),
-        if_match: None,
-        internal_allowed: true,
-        scope: None,
+        ..Request::internal(company, &also.stream, also.id, also.command, actor)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cnc_commands::{Host, HostError, Request};
 use cnc_domain::{
-    kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Minutes, Timestamp, UserId},
+    kernel::{Actor, CompanyId, Id, LocationId, Message, Minutes, Timestamp, UserId},
     ledger::Fault,
 };
 use serde_json::{Value, json, value::RawValue};
@@ -298,24 +298,9 @@ impl Player<'_> {
 
     async fn give(&mut self, stream: &str, id: Uuid, name: &str, fields: Value) -> Result<(), Fault> {
         let broken = |why: String| Fault::broken("playing the demonstration", format!("{stream} {name}: {why}"));
-        let request = Request {
-            company: self.company,
-            stream: stream.into(),
-            id,
-            command: Message {
-                name: name.into(),
-                fields: RawValue::from_string(fields.to_string()).map_err(|error| broken(error.to_string()))?,
-            },
-            command_id: CommandId::new(Uuid::now_v7()),
-            actor: self.actor.clone(),
-            location: None,
-            correlation: None,
-            causation: None,
-            idempotency_key: None,
-            if_match: None,
-            internal_allowed: true,
-            scope: None,
-        };
+        let fields = RawValue::from_string(fields.to_string()).map_err(|error| broken(error.to_string()))?;
+        let command = Message { name: name.into(), fields };
+        let request = Request::internal(self.company, stream, id, command, self.actor.clone());
         self.commands += 1;
         match self.host.execute(request).await {
             Ok(answer) => answer.rejection.map_or(Ok(()), |rejection| Err(broken(rejection.to_string()))),

@@ -1,7 +1,7 @@
 //! A small mover with two branches, served by a system of its own, and a client that speaks to it as its people do.
 
 use cnc_commands::Request;
-use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Timestamp};
+use cnc_domain::kernel::{Actor, CompanyId, Id, LocationId, Message, Timestamp};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
@@ -79,24 +79,9 @@ impl Mover {
     pub async fn found(&self, company: CompanyId) {
         let founding =
             json!({ "name": "Small Movers", "currency": "CAD", "region": "ca-central", "plan": { "modules": [] } });
-        let request = Request {
-            company,
-            stream: "company".into(),
-            id: company.uuid(),
-            command: Message {
-                name: "found".into(),
-                fields: RawValue::from_string(founding.to_string()).expect("is JSON"),
-            },
-            command_id: CommandId::new(Uuid::now_v7()),
-            actor: Actor::tool("test"),
-            location: None,
-            correlation: None,
-            causation: None,
-            idempotency_key: None,
-            if_match: None,
-            internal_allowed: true,
-            scope: None,
-        };
+        let fields = RawValue::from_string(founding.to_string()).expect("is JSON");
+        let found = Message { name: "found".into(), fields };
+        let request = Request::internal(company, "company", company.uuid(), found, Actor::tool("test"));
         let answer = self.running.system.rooms.host.execute(request).await.expect("founds");
         assert!(answer.rejection.is_none(), "{answer:?}");
     }

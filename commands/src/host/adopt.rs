@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cnc_domain::{
     cloud_control::company::{Adoption, Command},
-    kernel::{Actor, CommandId, CompanyId, Message},
+    kernel::{Actor, CompanyId, Message},
     ledger::Draft,
 };
 use futures::future::BoxFuture;
@@ -53,20 +53,11 @@ impl Inner {
             for (number, adoption) in shapes {
                 let Some(served) = self.serving.stream(STREAM) else { return };
                 let message = Message::split(&Command::AdoptSchema(adoption));
+                let (company, actor) = (cause.company, Actor::tool("schema"));
                 let request = Request {
-                    company: cause.company,
-                    stream: STREAM.into(),
-                    id: cause.company.uuid(),
-                    command: message.clone(),
-                    command_id: CommandId::new(uuid::Uuid::now_v7()),
-                    actor: Actor::tool("schema"),
-                    location: None,
                     correlation: Some(cause.correlation.unwrap_or_else(|| cause.command_id.cast())),
                     causation: Some(cause.command_id.uuid()),
-                    idempotency_key: None,
-                    if_match: None,
-                    internal_allowed: true,
-                    scope: None,
+                    ..Request::internal(company, STREAM, company.uuid(), message.clone(), actor)
                 };
                 let (served, command) = (Arc::clone(served), Arc::new(message));
                 if let Err(error) = self.run(&Job { served, request, command, idempotency: None }).await {

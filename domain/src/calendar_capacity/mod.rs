@@ -3,7 +3,7 @@
 pub mod reservations;
 pub mod truck;
 
-pub use reservations::{Reservation, Reservations};
+pub use reservations::{Free, Reservation, Reservations, Taken};
 pub use truck::Truck;
 
 use crate::kernel::{Module, aggregate};

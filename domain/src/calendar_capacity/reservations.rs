@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command_control::TruckJourney,
-    kernel::{Id, Minutes, Timestamp, Window},
+    kernel::{Decision, Id, Minutes, Timestamp, Window},
 };
 
 /// How long a reservation that is over is remembered, so that a journey which ran late can still be moved.
@@ -28,6 +28,22 @@ pub struct Reservation {
     pub driving: bool,
 }
 
+/// Why a hold cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Its window ends before it starts.
+    Backwards(Window),
+    /// This one is in the way.
+    By(Reservation),
+}
+
+/// A hold that can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Before which time holds are forgotten as it comes.
+    lapsing: Option<Timestamp>,
+}
+
 /// Reservations that do not overlap, in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -35,18 +51,27 @@ pub struct Reservation {
 pub struct Reservations(Vec<Reservation>);
 
 impl Reservations {
-    /// Whether exactly this hold stands already.
-    pub fn stands(&self, wish: &Reservation) -> bool {
-        self.0.contains(wish)
+    /// Whether a hold can be had; nothing where exactly this one stands already.
+    pub fn weigh(&self, wish: &Reservation, now: Timestamp) -> Result<Option<Free>, Taken> {
+        if !wish.window.is_forward() {
+            return Err(Taken::Backwards(wish.window));
+        }
+        if self.0.contains(wish) {
+            return Ok(None);
+        }
+        match self.in_the_way(wish) {
+            Some(held) => Err(Taken::By(held)),
+            None => Ok(Some(Free { lapsing: self.lapsing(wish, now) })),
+        }
     }
 
     /// The hold of another journey that is in the way of this one.
-    pub fn in_the_way(&self, wish: &Reservation) -> Option<Reservation> {
+    fn in_the_way(&self, wish: &Reservation) -> Option<Reservation> {
         self.0.iter().find(|held| held.journey != wish.journey && held.window.overlaps(wish.window)).copied()
     }
 
     /// Whether the journey holds anything.
-    pub fn holds(&self, journey: Id<TruckJourney>) -> bool {
+    fn holds(&self, journey: Id<TruckJourney>) -> bool {
         self.0.iter().any(|held| held.journey == journey)
     }
 
@@ -63,7 +88,7 @@ impl Reservations {
 
     /// Before which time holds may be forgotten now that `wish` comes, where that is worth an event. An import of old
     /// journeys is long over by the server's clock, so that it goes by its own.
-    pub fn lapsing(&self, wish: &Reservation, now: Timestamp) -> Option<Timestamp> {
+    fn lapsing(&self, wish: &Reservation, now: Timestamp) -> Option<Timestamp> {
         let before = now.min(wish.window.start).minus(REMEMBERED);
         (self.0.len() >= MANY && self.0.iter().any(|held| held.window.end < before)).then_some(before)
     }
@@ -73,9 +98,21 @@ impl Reservations {
         self.0.retain(|held| held.window.end >= before);
     }
 
+    /// Lets go of the journey's hold; nothing where it has none.
+    pub fn release<E>(&self, journey: Id<TruckJourney>, released: E) -> Decision<E> {
+        Decision::unless(!self.holds(journey), released)
+    }
+
     /// All holds.
     pub fn all(&self) -> &[Reservation] {
         &self.0
+    }
+}
+
+impl Free {
+    /// What is recorded: that holds are forgotten, where some are, and the hold.
+    pub fn decide<E>(self, lapsed: impl FnOnce(Timestamp) -> E, reserved: E) -> Decision<E> {
+        self.lapsing.map(lapsed).into_iter().chain([reserved]).collect::<Vec<_>>().into()
     }
 }
 

@@ -4,10 +4,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Reservation, Reservations};
+use super::{Reservation, Reservations, Taken};
 use crate::{
     command_control::TruckJourney,
-    kernel::{Aggregate, Cents, Context, Decision, Id, LocationId, TenthsCuft, Timestamp, Window},
+    kernel::{Aggregate, Cents, Context, Decision, Id, Lifespan, LocationId, TenthsCuft, Timestamp, Window},
 };
 
 /// What a truck may be asked.
@@ -179,7 +179,7 @@ impl Aggregate for Truck {
             Command::BackInService => self.back_in_service(),
             Command::Retire { reason } => self.retire(reason),
             Command::Reserve { journey, window } => self.reserve(journey, window, context),
-            Command::Release { journey } => Ok(self.release(journey)),
+            Command::Release { journey } => Ok(self.reservations.release(journey, Event::Released { journey })),
         }
     }
 
@@ -204,25 +204,24 @@ impl Aggregate for Truck {
 
 impl Truck {
     fn commission(&self, particulars: Particulars) -> Outcome {
-        if let Some(known) = &self.particulars {
-            return if *known == particulars { Ok(Decision::nothing()) } else { Err(Refusal::AlreadyCommissioned) };
-        }
-        let quantities = [("size_ft", particulars.size_ft), ("volume_cuft", particulars.volume_cuft.0)];
-        if let Some((field, _)) = quantities.into_iter().find(|(_, quantity)| *quantity == 0) {
-            return Err(Refusal::NotPositive { field: field.into() });
-        }
-        if particulars.cost_per_hour.0 < 0 {
-            return Err(Refusal::NegativeCost);
-        }
-        Ok(Event::Commissioned(particulars).into())
+        self.life().begin(particulars, Refusal::AlreadyCommissioned, |particulars| {
+            let quantities = [("size_ft", particulars.size_ft), ("volume_cuft", particulars.volume_cuft.0)];
+            if let Some((field, _)) = quantities.into_iter().find(|(_, quantity)| *quantity == 0) {
+                return Err(Refusal::NotPositive { field: field.into() });
+            }
+            if particulars.cost_per_hour.0 < 0 {
+                return Err(Refusal::NegativeCost);
+            }
+            Ok(Event::Commissioned(particulars))
+        })
+    }
+
+    fn life(&self) -> Lifespan<'_, Particulars> {
+        Lifespan::of(self.particulars.as_ref(), self.retired)
     }
 
     fn in_the_fleet(&self) -> Result<(), Refusal> {
-        match &self.particulars {
-            None => Err(Refusal::NotCommissioned),
-            Some(_) if self.retired => Err(Refusal::Retired),
-            Some(_) => Ok(()),
-        }
+        self.life().lasts(Refusal::NotCommissioned, Refusal::Retired).map(drop)
     }
 
     fn out_of_service(&self, outage: Outage) -> Outcome {
@@ -239,39 +238,32 @@ impl Truck {
 
     fn back_in_service(&self) -> Outcome {
         self.in_the_fleet()?;
-        Ok(if self.outage.is_some() { Event::ReturnedToService.into() } else { Decision::nothing() })
+        Ok(Decision::unless(self.outage.is_none(), Event::ReturnedToService))
     }
 
     fn retire(&self, reason: String) -> Outcome {
-        if self.particulars.is_none() {
-            return Err(Refusal::NotCommissioned);
-        }
-        Ok(if self.retired { Decision::nothing() } else { Event::Retired { reason }.into() })
+        self.life().end(Refusal::NotCommissioned, Event::Retired { reason })
     }
 
     fn reserve(&self, journey: Id<TruckJourney>, window: Window, context: &Context) -> Outcome {
         self.in_the_fleet()?;
         let wish = Reservation { journey, window, driving: false };
-        if !window.is_forward() {
-            return Err(Refusal::WindowBackwards { window });
-        }
-        if self.reservations.stands(&wish) {
-            return Ok(Decision::nothing());
-        }
-        if let Some(held) = self.reservations.in_the_way(&wish) {
-            return Err(Refusal::TruckReserved { journey: held.journey, window: held.window });
-        }
+        let Some(free) = self.reservations.weigh(&wish, context.now)? else { return Ok(Decision::nothing()) };
         if let Some(Outage { from, to, reason }) = &self.outage
             && window.overlaps(Window { start: *from, end: *to })
         {
             return Err(Refusal::TruckOutOfService { from: *from, to: *to, reason: reason.clone() });
         }
-        let lapsed = self.reservations.lapsing(&wish, context.now).map(|before| Event::ReservationsLapsed { before });
-        Ok(lapsed.into_iter().chain([Event::Reserved { journey, window }]).collect::<Vec<_>>().into())
+        Ok(free.decide(|before| Event::ReservationsLapsed { before }, Event::Reserved { journey, window }))
     }
+}
 
-    fn release(&self, journey: Id<TruckJourney>) -> Decision<Event> {
-        if self.reservations.holds(journey) { Event::Released { journey }.into() } else { Decision::nothing() }
+impl From<Taken> for Refusal {
+    fn from(taken: Taken) -> Self {
+        match taken {
+            Taken::Backwards(window) => Self::WindowBackwards { window },
+            Taken::By(Reservation { journey, window, .. }) => Self::TruckReserved { journey, window },
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    kernel::{Aggregate, Context, Decision, Settings, State},
+    kernel::{Aggregate, Context, Decision, Lifespan, Settings, State},
     ledger::Hash,
 };
 
@@ -316,22 +316,18 @@ impl Company {
         if context.stream_id != context.company.uuid() {
             return Err(Refusal::OtherCompany);
         }
-        match &self.founding {
-            Some(known) if *known == founding => Ok(Decision::nothing()),
-            Some(_) => Err(Refusal::AlreadyFounded),
-            None => {
-                known_modules(&founding.plan.modules)?;
-                Ok(Event::Founded(founding).into())
-            }
-        }
+        self.life().begin(founding, Refusal::AlreadyFounded, |founding| {
+            known_modules(&founding.plan.modules)?;
+            Ok(Event::Founded(founding))
+        })
+    }
+
+    fn life(&self) -> Lifespan<'_, Founding> {
+        Lifespan::of(self.founding.as_ref(), self.closed)
     }
 
     fn exists(&self) -> Result<&Founding, Refusal> {
-        match &self.founding {
-            None => Err(Refusal::NotFounded),
-            Some(_) if self.closed => Err(Refusal::Closed),
-            Some(founding) => Ok(founding),
-        }
+        self.life().lasts(Refusal::NotFounded, Refusal::Closed)
     }
 
     fn at_work(&self) -> Result<&Founding, Refusal> {
@@ -388,7 +384,7 @@ impl Company {
     fn change_plan(&self, modules: BTreeSet<String>) -> Outcome {
         let known = self.at_work()?.plan.modules == modules;
         known_modules(&modules)?;
-        Ok(if known { Decision::nothing() } else { Event::PlanChanged { modules }.into() })
+        Ok(Decision::unless(known, Event::PlanChanged { modules }))
     }
 
     fn take_plan(&mut self, modules: BTreeSet<String>) {
@@ -399,7 +395,7 @@ impl Company {
 
     fn set_audit_mode(&self, enabled: bool) -> Outcome {
         self.at_work()?;
-        Ok(if self.audit_enabled == enabled { Decision::nothing() } else { Event::AuditModeSet { enabled }.into() })
+        Ok(Decision::unless(self.audit_enabled == enabled, Event::AuditModeSet { enabled }))
     }
 
     /// An older program that still runs beside a newer one changes nothing.
@@ -411,7 +407,7 @@ impl Company {
         let is_known = known.is_some_and(|known| {
             known.version > adoption.version || known.version == adoption.version && known.sha256 == adoption.sha256
         });
-        Ok(if is_known { Decision::nothing() } else { Event::SchemaAdopted(adoption).into() })
+        Ok(Decision::unless(is_known, Event::SchemaAdopted(adoption)))
     }
 
     fn take_schema(&mut self, Adoption { stream, event, version, sha256 }: Adoption) {
@@ -420,19 +416,16 @@ impl Company {
 
     fn suspend(&self, reason: String) -> Outcome {
         self.exists()?;
-        Ok(if self.suspended.is_some() { Decision::nothing() } else { Event::Suspended { reason }.into() })
+        Ok(Decision::unless(self.suspended.is_some(), Event::Suspended { reason }))
     }
 
     fn reinstate(&self) -> Outcome {
         self.exists()?;
-        Ok(if self.suspended.is_some() { Event::Reinstated.into() } else { Decision::nothing() })
+        Ok(Decision::unless(self.suspended.is_none(), Event::Reinstated))
     }
 
     fn close(&self, reason: String) -> Outcome {
-        if self.founding.is_none() {
-            return Err(Refusal::NotFounded);
-        }
-        Ok(if self.closed { Decision::nothing() } else { Event::Closed { reason }.into() })
+        self.life().end(Refusal::NotFounded, Event::Closed { reason })
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Aggregate, Context, Decision, LatE7, LocationId, LonE7, Province};
+use crate::kernel::{Aggregate, Context, Decision, LatE7, Lifespan, LocationId, LonE7, Province};
 
 /// What a branch may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -143,24 +143,23 @@ impl Aggregate for Location {
 }
 
 impl Location {
+    fn life(&self) -> Lifespan<'_, Opening> {
+        Lifespan::of(self.opening.as_ref(), self.closed)
+    }
+
     fn open(&self, opening: Opening, context: &Context) -> Outcome {
-        match &self.opening {
-            Some(known) if *known == opening => Ok(Decision::nothing()),
-            Some(_) => Err(Refusal::AlreadyOpened),
-            None if !is_timezone(&opening.timezone) => Err(Refusal::UnknownTimezone { timezone: opening.timezone }),
-            None => {
-                let Opening { name, province, timezone, yard } = opening;
-                Ok(Event::Opened { location: context.me(), name, province, timezone, yard }.into())
+        self.life().begin(opening, Refusal::AlreadyOpened, |Opening { name, province, timezone, yard }| {
+            if is_timezone(&timezone) {
+                Ok(Event::Opened { location: context.me(), name, province, timezone, yard })
+            } else {
+                Err(Refusal::UnknownTimezone { timezone })
             }
-        }
+        })
     }
 
     fn rename(&self, name: String) -> Outcome {
-        let opening = self.opening.as_ref().ok_or(Refusal::NotOpened)?;
-        if self.closed {
-            return Err(Refusal::Closed);
-        }
-        Ok(if opening.name == name { Decision::nothing() } else { Event::Renamed { name }.into() })
+        let opening = self.life().lasts(Refusal::NotOpened, Refusal::Closed)?;
+        Ok(Decision::unless(opening.name == name, Event::Renamed { name }))
     }
 
     fn take_name(&mut self, name: String) {
@@ -170,8 +169,7 @@ impl Location {
     }
 
     fn close(&self, reason: String) -> Outcome {
-        self.opening.as_ref().ok_or(Refusal::NotOpened)?;
-        Ok(if self.closed { Decision::nothing() } else { Event::Closed { reason }.into() })
+        self.life().end(Refusal::NotOpened, Event::Closed { reason })
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::roles::ROLES;
-use crate::kernel::{Actor, Aggregate, Context, Decision, Email, LocationId, Name, Personal};
+use crate::kernel::{Actor, Aggregate, Context, Decision, Email, Lifespan, LocationId, Name, Personal};
 
 /// What may be asked about a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -173,22 +173,18 @@ impl User {
     }
 
     fn invite(&self, invitation: Invitation) -> Outcome {
-        match &self.invitation {
-            Some(known) if *known == invitation => Ok(Decision::nothing()),
-            Some(_) => Err(Refusal::AlreadyInvited),
-            None => {
-                known_role(&invitation.role)?;
-                Ok(Event::Invited(invitation).into())
-            }
-        }
+        self.life().begin(invitation, Refusal::AlreadyInvited, |invitation| {
+            known_role(&invitation.role)?;
+            Ok(Event::Invited(invitation))
+        })
+    }
+
+    fn life(&self) -> Lifespan<'_, Invitation> {
+        Lifespan::of(self.invitation.as_ref(), self.removed)
     }
 
     fn known(&self) -> Result<&Invitation, Refusal> {
-        match &self.invitation {
-            None => Err(Refusal::NotInvited),
-            Some(_) if self.removed => Err(Refusal::Removed),
-            Some(invitation) => Ok(invitation),
-        }
+        self.life().lasts(Refusal::NotInvited, Refusal::Removed)
     }
 
     fn accept(&self, context: &Context) -> Outcome {
@@ -208,7 +204,7 @@ impl User {
         let known = *role == duties.role && *locations == duties.locations;
         not_me(context)?;
         known_role(&duties.role)?;
-        Ok(if known { Decision::nothing() } else { Event::RoleChanged(duties).into() })
+        Ok(Decision::unless(known, Event::RoleChanged(duties)))
     }
 
     fn take_duties(&mut self, Duties { role, locations }: Duties) {
@@ -220,20 +216,18 @@ impl User {
     fn lock(&self, reason: String, context: &Context) -> Outcome {
         self.known()?;
         not_me(context)?;
-        Ok(if self.locked.is_some() { Decision::nothing() } else { Event::Locked { reason }.into() })
+        Ok(Decision::unless(self.locked.is_some(), Event::Locked { reason }))
     }
 
     fn unlock(&self) -> Outcome {
         self.known()?;
-        Ok(if self.locked.is_some() { Event::Unlocked.into() } else { Decision::nothing() })
+        Ok(Decision::unless(self.locked.is_none(), Event::Unlocked))
     }
 
     fn remove(&self, context: &Context) -> Outcome {
-        if self.invitation.is_none() {
-            return Err(Refusal::NotInvited);
-        }
+        let removed = self.life().end(Refusal::NotInvited, Event::Removed)?;
         not_me(context)?;
-        Ok(if self.removed { Decision::nothing() } else { Event::Removed.into() })
+        Ok(removed)
     }
 }
 

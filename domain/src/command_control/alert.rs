@@ -242,7 +242,7 @@ impl Alert {
     fn acknowledge(&self) -> Result<Decision<Event>, Refusal> {
         self.open()?;
         let known = self.state == AlertState::Acknowledged;
-        Ok(if known { Decision::nothing() } else { Event::Acknowledged.into() })
+        Ok(Decision::unless(known, Event::Acknowledged))
     }
 
     fn snooze(&self, until: Timestamp, context: &Context) -> Result<Decision<Event>, Refusal> {

@@ -7,9 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    calendar_capacity::{Reservation, Reservations},
+    calendar_capacity::{Reservation, Reservations, Taken},
     command_control::TruckJourney,
-    kernel::{Aggregate, Cents, Context, Decision, Id, LocationId, Name, Personal, Phone, Province, Timestamp, Window},
+    kernel::{
+        Aggregate, Cents, Context, Decision, Id, Lifespan, LocationId, Name, Personal, Phone, Province, Timestamp,
+        Window,
+    },
 };
 
 /// What a crew member may be asked.
@@ -272,7 +275,7 @@ impl Aggregate for CrewMember {
             Command::Reserve { journey, window, driving } => {
                 self.reserve(Reservation { journey, window, driving }, context)
             }
-            Command::Release { journey } => Ok(self.release(journey)),
+            Command::Release { journey } => Ok(self.reservations.release(journey, Event::Released { journey })),
         }
     }
 
@@ -299,32 +302,29 @@ impl Aggregate for CrewMember {
 
 impl CrewMember {
     fn hire(&self, terms: Hire) -> Outcome {
-        match &self.terms {
-            Some(known) if *known == terms => Ok(Decision::nothing()),
-            Some(_) => Err(Refusal::AlreadyHired),
-            None if terms.hourly_rate.0 < 0 => Err(Refusal::NegativeRate),
-            None => Ok(Event::Hired(terms).into()),
-        }
+        self.employment().begin(terms, Refusal::AlreadyHired, |terms| {
+            if terms.hourly_rate.0 < 0 { Err(Refusal::NegativeRate) } else { Ok(Event::Hired(terms)) }
+        })
+    }
+
+    fn employment(&self) -> Lifespan<'_, Hire> {
+        Lifespan::of(self.terms.as_ref(), self.left)
     }
 
     /// The terms of somebody who still works here.
     fn employed(&self) -> Result<&Hire, Refusal> {
-        match &self.terms {
-            None => Err(Refusal::NotHired),
-            Some(_) if self.left => Err(Refusal::Left),
-            Some(terms) => Ok(terms),
-        }
+        self.employment().lasts(Refusal::NotHired, Refusal::Left)
     }
 
     fn certify(&self, skill: String, expires: Option<Timestamp>) -> Outcome {
         self.employed()?;
         let known = self.skills.get(&skill) == Some(&expires);
-        Ok(if known { Decision::nothing() } else { Event::Certified { skill, expires }.into() })
+        Ok(Decision::unless(known, Event::Certified { skill, expires }))
     }
 
     fn record_licence(&self, licence: Licence) -> Outcome {
         let known = self.employed()?.licence.as_ref() == Some(&licence);
-        Ok(if known { Decision::nothing() } else { Event::LicenceRecorded { licence }.into() })
+        Ok(Decision::unless(known, Event::LicenceRecorded { licence }))
     }
 
     fn take_licence(&mut self, licence: Licence) {
@@ -335,19 +335,16 @@ impl CrewMember {
 
     fn suspend(&self, reason: String) -> Outcome {
         self.employed()?;
-        Ok(if self.suspended.is_some() { Decision::nothing() } else { Event::Suspended { reason }.into() })
+        Ok(Decision::unless(self.suspended.is_some(), Event::Suspended { reason }))
     }
 
     fn reinstate(&self) -> Outcome {
         self.employed()?;
-        Ok(if self.suspended.is_some() { Event::Reinstated.into() } else { Decision::nothing() })
+        Ok(Decision::unless(self.suspended.is_none(), Event::Reinstated))
     }
 
     fn leave(&self) -> Outcome {
-        if self.terms.is_none() {
-            return Err(Refusal::NotHired);
-        }
-        Ok(if self.left { Decision::nothing() } else { Event::Left.into() })
+        self.employment().end(Refusal::NotHired, Event::Left)
     }
 
     fn reserve(&self, wish: Reservation, context: &Context) -> Outcome {
@@ -356,24 +353,20 @@ impl CrewMember {
             return Err(Refusal::Suspended { reason: reason.clone() });
         }
         let Reservation { journey, window, driving } = wish;
-        if !window.is_forward() {
-            return Err(Refusal::WindowBackwards { window });
-        }
-        if self.reservations.stands(&wish) {
-            return Ok(Decision::nothing());
-        }
-        if let Some(held) = self.reservations.in_the_way(&wish) {
-            return Err(Refusal::CrewMemberReserved { journey: held.journey, window: held.window });
-        }
+        let Some(free) = self.reservations.weigh(&wish, context.now)? else { return Ok(Decision::nothing()) };
         if driving && !terms.licence.as_ref().is_some_and(|licence| licence.is_good_for(window)) {
             return Err(Refusal::NoValidLicence { licence: terms.licence.clone(), window });
         }
-        let lapsed = self.reservations.lapsing(&wish, context.now).map(|before| Event::ReservationsLapsed { before });
-        Ok(lapsed.into_iter().chain([Event::Reserved { journey, window, driving }]).collect::<Vec<_>>().into())
+        Ok(free.decide(|before| Event::ReservationsLapsed { before }, Event::Reserved { journey, window, driving }))
     }
+}
 
-    fn release(&self, journey: Id<TruckJourney>) -> Decision<Event> {
-        if self.reservations.holds(journey) { Event::Released { journey }.into() } else { Decision::nothing() }
+impl From<Taken> for Refusal {
+    fn from(taken: Taken) -> Self {
+        match taken {
+            Taken::Backwards(window) => Self::WindowBackwards { window },
+            Taken::By(Reservation { journey, window, .. }) => Self::CrewMemberReserved { journey, window },
+        }
     }
 }
 

@@ -23,6 +23,11 @@ impl<E> Decision<E> {
         Self { events: Vec::new(), also: Vec::new() }
     }
 
+    /// This event, unless it is so already.
+    pub fn unless(already: bool, event: E) -> Self {
+        if already { Self::nothing() } else { event.into() }
+    }
+
     /// Carries these commands too. Their owners decide them; a refusal there refuses the whole, unless the carried
     /// command says what is to be done [`instead`](Also::or).
     #[must_use]

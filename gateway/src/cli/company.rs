@@ -45,23 +45,11 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
 
 /// Founds a company under this id.
 pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor) -> Result<(), Failure> {
+    let fields = RawValue::from_string(fields.to_string()).map_err(Failure::fault)?;
+    let found = Message { name: "found".into(), fields };
     let request = Request {
-        company,
-        stream: "company".into(),
-        id: company.uuid(),
-        command: Message {
-            name: "found".into(),
-            fields: RawValue::from_string(fields.to_string()).map_err(Failure::fault)?,
-        },
         command_id: CommandId::derived(&[b"found", company.uuid().as_bytes()]),
-        actor,
-        location: None,
-        correlation: None,
-        causation: None,
-        idempotency_key: None,
-        if_match: None,
-        internal_allowed: true,
-        scope: None,
+        ..Request::internal(company, "company", company.uuid(), found, actor)
     };
     match host.execute(request).await {
         Ok(answer) => match answer.rejection {

@@ -217,20 +217,12 @@ impl Import {
         let fields = RawValue::from_string(step.fields.to_string());
         let fields = fields.map_err(|error| Stopped::Misfit(error.to_string()))?;
         let key = format!("{}/{}/{}/{}", step.stream, step.id, step.name, step.nth);
+        let command = Message { name: step.name.into(), fields };
         Ok(Request {
-            company: self.company,
-            stream: step.stream.into(),
-            id: step.id,
-            command: Message { name: step.name.into(), fields },
             command_id: CommandId::derived(&[b"import gps", self.company.uuid().as_bytes(), key.as_bytes()]),
-            actor: Actor::tool("import"),
-            location: None,
-            correlation: None,
-            causation: None,
             idempotency_key: Some(format!("{}/{key}", self.attempt)),
-            if_match: None,
             internal_allowed: false,
-            scope: None,
+            ..Request::internal(self.company, step.stream, step.id, command, Actor::tool("import"))
         })
     }
 }

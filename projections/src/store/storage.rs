@@ -162,6 +162,13 @@ pub(crate) struct Written {
 /// What became of each write of a commit: `None` where another had moved the row or holds it.
 pub(crate) type Commit = Vec<Option<Written>>;
 
+/// Loaded documents: their shelf, their key, their text with restricted members.
+pub(crate) type Loaded = Vec<(usize, String, String)>;
+/// Documents of one shelf: their key, their branch, their text with restricted members.
+pub(crate) type Documents = Vec<(String, Option<LocationId>, String)>;
+/// The branches that a reader may see; all where there are none named.
+pub(crate) type Scope<'a> = Option<&'a BTreeSet<LocationId>>;
+
 /// How far the live build of a fold is.
 #[derive(Clone, Debug)]
 pub(crate) struct LivePosition {
@@ -187,12 +194,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault>;
 
     /// Documents (with their restricted members) by shelf and key; those that are not there are left out.
-    async fn load(
-        &self,
-        plan: &Arc<Plan>,
-        id: &FoldId,
-        wanted: Vec<Wanted>,
-    ) -> Result<Vec<(usize, String, String)>, Fault>;
+    async fn load(&self, plan: &Arc<Plan>, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded, Fault>;
 
     /// Writes all of these in one transaction; those that lost their row are left out. All are views, or all triggers.
     async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault>;
@@ -220,8 +222,17 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         now: Timestamp,
     ) -> Result<bool, Fault>;
 
-    /// The rows of all builds.
-    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault>;
+    /// The rows of all builds of views, or of triggers.
+    async fn rows_of(&self, trigger: bool, company: Option<CompanyId>) -> Result<Vec<FoldRow>, Fault>;
+
+    /// The rows of all builds, each with whether it is a trigger's.
+    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault> {
+        let mut rows = Vec::new();
+        for trigger in [false, true] {
+            rows.extend(self.rows_of(trigger, company).await?.into_iter().map(|row| (trigger, row)));
+        }
+        Ok(rows)
+    }
 
     /// A new scratch build beside the others, from position 0; silent.
     async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
@@ -230,8 +241,21 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// is not.
     async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault>;
 
-    /// Drops a build: its row and its documents.
-    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault>;
+    /// Retires a build and drops [some](DROPPED_AT_ONCE) of its documents; its row, when none is left. Says how many, and
+    /// whether all is done.
+    async fn drop_some(&self, trigger: bool, id: &FoldId) -> Result<(u64, bool), Fault>;
+
+    /// Drops a build: its row and its documents, some at once, so that others are not held up. Returns how many.
+    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault> {
+        let mut dropped = 0;
+        loop {
+            let (some, done) = self.drop_some(trigger, id).await?;
+            dropped += some;
+            if done {
+                return Ok(dropped);
+            }
+        }
+    }
 
     /// Drops the tables of versions that no build uses, but for those of `known`. Returns how many. Who starts a build makes
     /// its tables in the same transaction, so that none can miss them.
@@ -245,7 +269,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         shelf: usize,
         after: &str,
         limit: usize,
-    ) -> Result<Vec<(String, Option<LocationId>, String)>, Fault>;
+    ) -> Result<Documents, Fault>;
 
     /// Positions of live builds of these folds.
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault>;
@@ -256,7 +280,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         plan: &Arc<Plan>,
         company: CompanyId,
         key: &str,
-        scope: Option<&BTreeSet<LocationId>>,
+        scope: Scope<'_>,
     ) -> Result<Option<Row>, Fault>;
 
     /// See [`Store::query`](super::Store::query).
@@ -268,7 +292,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         plan: &Arc<Plan>,
         company: CompanyId,
         position: Position,
-        scope: Option<&BTreeSet<LocationId>>,
+        scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault>;
 
     /// Forgets removals from before `before`.

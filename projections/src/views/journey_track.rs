@@ -106,28 +106,14 @@ impl On<TruckJourney> for JourneyTrack {
                 })
             }
             Event::TruckReassigned { to, .. } => self.tracks.edit(journey, |line| line.truck = *to),
-            _ if moves(event) => self.tracks.edit(journey, |line| {
+            // A line with a day's chunks is not written again for a tag.
+            _ if Course::follows(event) => self.tracks.edit(journey, |line| {
                 line.course.follow(event);
                 line.stage = line.course.stage();
             }),
             _ => Ok(()),
         }
     }
-}
-
-/// Whether the course follows it: a line with a day's chunks is not written again for a tag.
-fn moves(event: &Event) -> bool {
-    !matches!(
-        event,
-        Event::CrewAssigned { .. }
-            | Event::CrewReleased { .. }
-            | Event::Delayed { .. }
-            | Event::IssueRaised { .. }
-            | Event::IssueResolved { .. }
-            | Event::StatusReported { .. }
-            | Event::Tagged { .. }
-            | Event::Untagged { .. }
-    )
 }
 
 /// Merges the chunks that were opened to one line by time, and says how many were not.

@@ -13,7 +13,7 @@ use cnc_domain::{
         self,
         company::{self, Currency, Founding, Plan},
     },
-    kernel::{Actor, CommandId, CompanyId, Id, Message, Module, UserId},
+    kernel::{Actor, CompanyId, Id, Message, Module, UserId},
     ledger::{Answer, Entry, Ledger, verify},
 };
 use serde_json::Value;
@@ -54,21 +54,8 @@ async fn found(host: &Host, company: CompanyId) -> Answer {
 }
 
 fn request(stream: &str, id: Uuid, command: Message) -> Request {
-    Request {
-        company: COMPANY,
-        stream: stream.into(),
-        id,
-        command,
-        command_id: CommandId::new(Uuid::now_v7()),
-        actor: Actor::User { user: UserId::number(4), role: "dispatcher".into() },
-        location: None,
-        correlation: None,
-        causation: None,
-        idempotency_key: None,
-        if_match: None,
-        internal_allowed: false,
-        scope: None,
-    }
+    let actor = Actor::User { user: UserId::number(4), role: "dispatcher".into() };
+    Request { internal_allowed: false, ..Request::internal(COMPANY, stream, id, command, actor) }
 }
 
 fn id_of(number: u128) -> Uuid {

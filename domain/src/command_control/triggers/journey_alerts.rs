@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::watch::{WATCHED, Watch, cause_gone};
 use crate::{
     cloud_control::{Company, company},
-    command_control::{Alert, TruckJourney, alert, truck_journey::Event},
+    command_control::{
+        Alert, TruckJourney, alert,
+        truck_journey::{Course, Event},
+    },
     kernel::{Aggregate, BoardSettings, Docs, Document, Fold, Folded, Id, On, Outbox, Shelf, Stop},
     ledger::Entry,
 };
@@ -109,18 +112,7 @@ impl JourneyAlerts {
 
 /// Whether an event can change what a journey has cause for.
 fn matters(event: &Event) -> bool {
-    !matches!(
-        event,
-        Event::CrewAssigned { .. }
-            | Event::CrewReleased { .. }
-            | Event::Delayed { .. }
-            | Event::IssueRaised { .. }
-            | Event::IssueResolved { .. }
-            | Event::StatusReported { .. }
-            | Event::Tagged { .. }
-            | Event::Untagged { .. }
-            | Event::TruckReassigned { .. }
-    )
+    Course::follows(event) || matches!(event, Event::GpsRecorded { .. })
 }
 
 #[cfg(test)]

@@ -219,8 +219,8 @@ impl Stage {
 }
 
 impl Course {
-    /// Takes an event into account. Those that do not move the journey change nothing.
-    pub fn follow(&mut self, event: &Event) {
+    /// Takes an event into account. False for one that does not move a journey, and changes nothing.
+    pub fn follow(&mut self, event: &Event) -> bool {
         match event {
             Event::Planned { stops, .. } => self.plan(stops),
             Event::StopAdded { stop, before } => self.add(stop, *before),
@@ -246,8 +246,14 @@ impl Course {
             | Event::GpsRecorded { .. }
             | Event::Tagged { .. }
             | Event::Untagged { .. }
-            | Event::TruckReassigned { .. } => {}
+            | Event::TruckReassigned { .. } => return false,
         }
+        true
+    }
+
+    /// Whether an event can change a course at all.
+    pub fn follows(event: &Event) -> bool {
+        Self::default().follow(event)
     }
 
     /// The stop with this id.
@@ -405,7 +411,7 @@ mod tests {
 
     fn course(events: impl IntoIterator<Item = Event>) -> Course {
         let mut course = Course::default();
-        events.into_iter().for_each(|event| course.follow(&event));
+        events.into_iter().for_each(|event| _ = course.follow(&event));
         course
     }
 

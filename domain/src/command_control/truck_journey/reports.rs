@@ -146,7 +146,7 @@ impl TruckJourney {
 
     pub(super) fn untag(&self, tag: String) -> Outcome {
         self.known()?;
-        Ok(if self.tags.contains(&tag) { Event::Untagged { tag }.into() } else { Decision::nothing() })
+        Ok(Decision::unless(!self.tags.contains(&tag), Event::Untagged { tag }))
     }
 
     pub(super) fn delayed(&mut self, minutes: Minutes) {

@@ -124,7 +124,7 @@ mod tests {
     }
     fn order(events: impl IntoIterator<Item = Event>) -> Vec<Id<Stop>> {
         let mut course = super::super::Course::default();
-        events.into_iter().for_each(|event| course.follow(&event));
+        events.into_iter().for_each(|event| _ = course.follow(&event));
         course.stops.iter().map(|stop| stop.plan.stop).collect()
     }
 

@@ -8,11 +8,11 @@ mod reading;
 mod schema;
 mod writing;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::{CompanyId, LocationId, Timestamp},
+    kernel::{CompanyId, Timestamp},
     ledger::{Fault, Position},
 };
 use sqlx::{PgPool, Postgres as Db, Transaction, postgres::PgPoolOptions};
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
-    storage::{Standing, now},
+    storage::{Documents, Loaded, Scope, Standing, now},
 };
 use crate::{Change, Page, Query, QueryError, Row};
 
@@ -66,12 +66,7 @@ impl Postgres {
     }
 
     /// One snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
-    async fn reading(
-        &self,
-        doing: &'static str,
-        company: CompanyId,
-        scope: Option<&BTreeSet<LocationId>>,
-    ) -> Result<Tx, Fault> {
+    async fn reading(&self, doing: &'static str, company: CompanyId, scope: Scope<'_>) -> Result<Tx, Fault> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let mut tx = self.pool.begin_with(begin).await.map_err(fault(doing))?;
         schema::become_reader(&mut tx, company, scope).await.map_err(fault(doing))?;
@@ -107,12 +102,7 @@ impl Storage for Postgres {
         write!(self, "counting a fold's start", |tx| builds::count_start(&mut tx, schema(trigger), id))
     }
 
-    async fn load(
-        &self,
-        plan: &Arc<Plan>,
-        id: &FoldId,
-        wanted: Vec<Wanted>,
-    ) -> Result<Vec<(usize, String, String)>, Fault> {
+    async fn load(&self, plan: &Arc<Plan>, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded, Fault> {
         reading::load(&self.pool, plan, id, wanted).await.map_err(fault("loading documents"))
     }
 
@@ -162,13 +152,8 @@ impl Storage for Postgres {
         write!(self, "skipping an entry", |tx| builds::skip(&mut tx, schema(trigger), id, position, by, now))
     }
 
-    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault> {
-        let mut rows = Vec::new();
-        for trigger in [false, true] {
-            let found = builds::rows(&self.pool, schema(trigger), company).await.map_err(fault("reading folds"))?;
-            rows.extend(found.into_iter().map(|row| (trigger, row)));
-        }
-        Ok(rows)
+    async fn rows_of(&self, trigger: bool, company: Option<CompanyId>) -> Result<Vec<FoldRow>, Fault> {
+        builds::rows(&self.pool, schema(trigger), company).await.map_err(fault("reading folds"))
     }
 
     async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
@@ -180,15 +165,8 @@ impl Storage for Postgres {
         write!(self, "swapping builds", |tx| builds::swap(&mut tx, trigger, id))
     }
 
-    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault> {
-        let mut dropped = 0;
-        loop {
-            let (some, done) = self.drop_some(trigger, id).await?;
-            dropped += some;
-            if done {
-                return Ok(dropped);
-            }
-        }
+    async fn drop_some(&self, trigger: bool, id: &FoldId) -> Result<(u64, bool), Fault> {
+        write!(self, "dropping a build", |tx| builds::drop_some(&mut tx, schema(trigger), id))
     }
 
     async fn drop_tables(&self, trigger: bool, known: &[(&'static str, u32)]) -> Result<u64, Fault> {
@@ -202,7 +180,7 @@ impl Storage for Postgres {
         shelf: usize,
         after: &str,
         limit: usize,
-    ) -> Result<Vec<(String, Option<LocationId>, String)>, Fault> {
+    ) -> Result<Documents, Fault> {
         reading::page(&self.pool, plan, id, shelf, after, limit).await.map_err(fault("reading documents"))
     }
 
@@ -215,7 +193,7 @@ impl Storage for Postgres {
         plan: &Arc<Plan>,
         company: CompanyId,
         key: &str,
-        scope: Option<&BTreeSet<LocationId>>,
+        scope: Scope<'_>,
     ) -> Result<Option<Row>, Fault> {
         let mut tx = self.reading("reading a document", company, scope).await?;
         reading::get(&mut tx, plan, company, key, scope).await.map_err(fault("reading a document"))
@@ -232,7 +210,7 @@ impl Storage for Postgres {
         plan: &Arc<Plan>,
         company: CompanyId,
         position: Position,
-        scope: Option<&BTreeSet<LocationId>>,
+        scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault> {
         let mut tx = self.reading("reading changes", company, scope).await?;
         reading::changes_since(&mut tx, plan, company, position, scope).await.map_err(fault("reading changes"))
@@ -240,11 +218,5 @@ impl Storage for Postgres {
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {
         write!(self, "forgetting removals", |tx| builds::forget_removals(&mut tx, before))
-    }
-}
-
-impl Postgres {
-    async fn drop_some(&self, trigger: bool, id: &FoldId) -> Result<(u64, bool), Fault> {
-        write!(self, "dropping a build", |tx| builds::drop_some(&mut tx, schema(trigger), id))
     }
 }

@@ -1,6 +1,6 @@
 //! Reading documents from Postgres, each time on one snapshot: a page and its position belong together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cnc_domain::{
     kernel::{CompanyId, LocationId},
@@ -10,7 +10,11 @@ use serde_json::Value;
 use sqlx::{PgPool, Postgres as Db, QueryBuilder, Result, Row as _, postgres::PgRow};
 
 use super::{
-    super::{FoldId, FoldRow, Form, LivePosition, Plan, Wanted, storage::CHANGES_MAX, whole},
+    super::{
+        FoldId, FoldRow, Form, LivePosition, Plan, Wanted,
+        storage::{CHANGES_MAX, Documents, Loaded, Scope},
+        whole,
+    },
     Tx,
     builds::{self, int},
     schema,
@@ -19,18 +23,11 @@ use crate::{Change, Page, Query, QueryError, Row};
 
 const COLUMNS: &str = "key, location::text, position, doc::text, restricted::text";
 
-type Scope<'a> = Option<&'a BTreeSet<LocationId>>;
-
 fn table(plan: &Plan, shelf: usize, version: u32) -> String {
     format!("{}.\"{}\"", super::schema(plan.trigger), plan.table(shelf, version))
 }
 
-pub(super) async fn load(
-    pool: &PgPool,
-    plan: &Plan,
-    id: &FoldId,
-    wanted: Vec<Wanted>,
-) -> Result<Vec<(usize, String, String)>> {
+pub(super) async fn load(pool: &PgPool, plan: &Plan, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded> {
     let mut loaded = Vec::new();
     for Wanted { shelf, keys } in wanted {
         let text = format!(
@@ -54,7 +51,7 @@ pub(super) async fn page(
     shelf: usize,
     after: &str,
     limit: usize,
-) -> Result<Vec<(String, Option<LocationId>, String)>> {
+) -> Result<Documents> {
     let text = format!(
         "SELECT {COLUMNS} FROM {} WHERE company = $1::uuid AND build = $2 AND key > $3 ORDER BY key LIMIT $4",
         table(plan, shelf, id.version)

@@ -7,17 +7,20 @@ mod outbox;
 mod reading;
 mod writing;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::{CompanyId, LocationId, Timestamp},
+    kernel::{CompanyId, Timestamp},
     ledger::{Fault, Position},
 };
 use db::Db;
 use tokio::sync::Notify;
 
-use super::{Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write};
+use super::{
+    Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
+    storage::{Documents, Loaded, Scope},
+};
 use crate::{Change, Page, Query, QueryError, Row};
 
 pub(crate) struct Sqlite {
@@ -68,12 +71,7 @@ impl Storage for Sqlite {
         self.db(trigger).write("counting a fold's start", move |tx| builds::count_start(tx, &id)).await
     }
 
-    async fn load(
-        &self,
-        plan: &Arc<Plan>,
-        id: &FoldId,
-        wanted: Vec<Wanted>,
-    ) -> Result<Vec<(usize, String, String)>, Fault> {
+    async fn load(&self, plan: &Arc<Plan>, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded, Fault> {
         let (mine, id) = (plan.clone(), id.clone());
         self.db(plan.trigger).read("loading documents", move |tx| reading::load(tx, &mine, &id, &wanted)).await
     }
@@ -117,13 +115,8 @@ impl Storage for Sqlite {
         self.db(trigger).write("skipping an entry", move |tx| builds::skip(tx, &id, position, &by, now)).await
     }
 
-    async fn rows(&self, company: Option<CompanyId>) -> Result<Vec<(bool, FoldRow)>, Fault> {
-        let mut rows = Vec::new();
-        for trigger in [false, true] {
-            let found = self.db(trigger).read("reading folds", move |tx| builds::rows(tx, company)).await?;
-            rows.extend(found.into_iter().map(|row| (trigger, row)));
-        }
-        Ok(rows)
+    async fn rows_of(&self, trigger: bool, company: Option<CompanyId>) -> Result<Vec<FoldRow>, Fault> {
+        self.db(trigger).read("reading folds", move |tx| builds::rows(tx, company)).await
     }
 
     async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
@@ -136,16 +129,9 @@ impl Storage for Sqlite {
         self.db(trigger).write("swapping builds", move |tx| builds::swap(tx, trigger, &id)).await
     }
 
-    async fn drop_build(&self, trigger: bool, id: &FoldId) -> Result<u64, Fault> {
-        let mut dropped = 0;
-        loop {
-            let id = id.clone();
-            let (some, done) = self.db(trigger).write("dropping a build", move |tx| builds::drop_some(tx, &id)).await?;
-            dropped += some;
-            if done {
-                return Ok(dropped);
-            }
-        }
+    async fn drop_some(&self, trigger: bool, id: &FoldId) -> Result<(u64, bool), Fault> {
+        let id = id.clone();
+        self.db(trigger).write("dropping a build", move |tx| builds::drop_some(tx, &id)).await
     }
 
     async fn drop_tables(&self, trigger: bool, known: &[(&'static str, u32)]) -> Result<u64, Fault> {
@@ -160,7 +146,7 @@ impl Storage for Sqlite {
         shelf: usize,
         after: &str,
         limit: usize,
-    ) -> Result<Vec<(String, Option<LocationId>, String)>, Fault> {
+    ) -> Result<Documents, Fault> {
         let (mine, id, after) = (plan.clone(), id.clone(), after.to_owned());
         let work = move |tx: &rusqlite::Transaction<'_>| reading::page(tx, &mine, &id, shelf, &after, limit);
         self.db(plan.trigger).read("reading documents", work).await
@@ -176,7 +162,7 @@ impl Storage for Sqlite {
         plan: &Arc<Plan>,
         company: CompanyId,
         key: &str,
-        scope: Option<&BTreeSet<LocationId>>,
+        scope: Scope<'_>,
     ) -> Result<Option<Row>, Fault> {
         let (mine, key, scope) = (plan.clone(), key.to_owned(), reading::scope(scope));
         let work = move |tx: &rusqlite::Transaction<'_>| reading::get(tx, &mine, company, &key, &scope);
@@ -195,7 +181,7 @@ impl Storage for Sqlite {
         plan: &Arc<Plan>,
         company: CompanyId,
         position: Position,
-        scope: Option<&BTreeSet<LocationId>>,
+        scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault> {
         let (mine, scope) = (plan.clone(), reading::scope(scope));
         let work = move |tx: &rusqlite::Transaction<'_>| reading::changes_since(tx, &mine, company, position, &scope);

@@ -13,7 +13,11 @@ use rusqlite::{
 use serde_json::Value;
 
 use super::{
-    super::{FoldId, FoldRow, Form, LivePosition, Plan, Wanted, storage::CHANGES_MAX, whole},
+    super::{
+        FoldId, FoldRow, Form, LivePosition, Plan, Wanted,
+        storage::{CHANGES_MAX, Documents, Loaded},
+        whole,
+    },
     builds,
 };
 use crate::{Change, Page, Query, QueryError, Row};
@@ -28,12 +32,7 @@ pub(super) fn scope(scope: Option<&BTreeSet<LocationId>>) -> Scope {
     scope.map(|scope| serde_json::to_string(scope).unwrap_or_default())
 }
 
-pub(super) fn load(
-    tx: &Transaction<'_>,
-    plan: &Plan,
-    id: &FoldId,
-    wanted: &[Wanted],
-) -> Result<Vec<(usize, String, String)>> {
+pub(super) fn load(tx: &Transaction<'_>, plan: &Plan, id: &FoldId, wanted: &[Wanted]) -> Result<Loaded> {
     let company = id.company.to_string();
     let mut loaded = Vec::new();
     for Wanted { shelf, keys } in wanted {
@@ -59,7 +58,7 @@ pub(super) fn page(
     shelf: usize,
     after: &str,
     limit: usize,
-) -> Result<Vec<(String, Option<LocationId>, String)>> {
+) -> Result<Documents> {
     let table = plan.table(shelf, id.version);
     let mut select = tx.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM \"{table}\" WHERE company = ? AND build = ? AND key > ? ORDER BY key LIMIT ?"
