@@ -14,5 +14,6 @@ pub mod live;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod problems;
 pub mod run;
 pub mod tokens;

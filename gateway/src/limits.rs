@@ -17,6 +17,10 @@ pub struct Limits {
     pub page: usize,
     /// The largest page.
     pub page_max: usize,
+    /// How long a client may take to send the head of a request.
+    pub head: Duration,
+    /// Connections at once; who comes when there are as many waits.
+    pub connections: usize,
     /// Sockets at once.
     pub sockets: usize,
     /// Subscriptions of one socket.
@@ -38,6 +42,8 @@ impl Default for Limits {
             at_least: Duration::from_secs(5),
             page: 100,
             page_max: cnc_projections::LIMIT_MAX,
+            head: Duration::from_secs(15),
+            connections: 8_192,
             sockets: 4_096,
             subscriptions: 16,
             snapshot_rows: 10_000,

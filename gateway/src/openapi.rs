@@ -186,6 +186,11 @@ fn of_service(paths: &mut Map<String, Value>) {
     }
     paths.insert("/metrics".into(), metrics);
     paths.insert("/openapi.json".into(), plain("openapi", "This description.", "application/json", &[]));
+    let mut problem = plain("problem", "What a problem's code means.", "application/json", &["404"]);
+    let codes: Vec<&str> = crate::problems::KINDS.iter().map(|kind| kind.code).collect();
+    problem["parameters"] = json!([{ "name": "code", "in": "path", "required": true,
+        "schema": { "type": "string", "examples": codes }, "description": "The `code`; also every rejection's." }]);
+    paths.insert("/problems/{code}".into(), problem);
 }
 
 fn as_of() -> Value {

@@ -1,5 +1,5 @@
-//! What an answer says when the answer is no: RFC 9457 problem details. This is the one file that knows which status
-//! code belongs to what. A rule's refusal keeps its code and facts; a fault shows an id and nothing else, and its cause
+//! What an answer says when the answer is no: RFC 9457 problem details. Which status belongs to which code stands in
+//! [`problems`]. A rule's refusal keeps its code and facts; a fault shows an id and nothing else, and its cause
 //! goes to the log.
 
 use std::fmt::Display;
@@ -13,6 +13,8 @@ use cnc_commands::{FormError, HostError};
 use cnc_domain::{kernel::Rejection, ledger::Fault};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+
+use crate::problems;
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -29,7 +31,11 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &str, title: &'static str, detail: impl Into<String>) -> Self {
+    /// A problem of a kind that has a page.
+    fn new(code: &str, detail: impl Into<String>) -> Self {
+        let kind = problems::of(code);
+        debug_assert!(kind.is_some(), "the problem {code} has no page");
+        let problems::Kind { code, status, title, .. } = *kind.unwrap_or(&problems::FAULT);
         Self { status, code: code.into(), title, detail: detail.into(), members: Map::new(), headers: Vec::new() }
     }
 
@@ -62,45 +68,37 @@ impl Problem {
     pub fn unauthenticated(why: &str) -> Self {
         let challenge =
             if why == NO_TOKEN { "Bearer realm=\"cnc\"" } else { "Bearer realm=\"cnc\", error=\"invalid_token\"" };
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed", why)
-            .header(header::WWW_AUTHENTICATE, challenge)
+        Self::new("unauthenticated", why).header(header::WWW_AUTHENTICATE, challenge)
     }
 
     /// 403: known, but not allowed.
     pub fn forbidden(code: &str, why: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, code, "Not allowed", why)
+        Self::new(code, why)
     }
 
     /// 404: it is not there, or not yours, and which of the two is not said.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "there is nothing here under this name and id")
+        Self::new("not_found", "there is nothing here under this name and id")
     }
 
     /// 405.
     pub fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "Method not allowed",
-            "this route has no such method",
-        )
+        Self::new("method_not_allowed", "this route has no such method")
     }
 
     /// 400: the request itself is malformed.
     pub fn bad_request(code: &str, why: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, "The request is malformed", why)
+        Self::new(code, why)
     }
 
     /// 413: the body is larger than is read.
     pub fn too_large(limit: usize) -> Self {
-        let why = format!("a body may have at most {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", why)
+        Self::new("too_large", format!("a body may have at most {limit} bytes"))
     }
 
     /// 415: the body is said to be something else than JSON.
     pub fn not_json_type() -> Self {
-        let why = "send application/json";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", why)
+        Self::new("unsupported_media_type", "send application/json")
     }
 
     /// 422: fields that do not fit, each with its path.
@@ -108,13 +106,20 @@ impl Problem {
         let errors: Vec<Value> =
             errors.iter().map(|error| json!({ "path": error.path, "wrong": error.wrong })).collect();
         let why = "some fields are not what this command takes";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed", "The fields do not fit", why).with("errors", errors)
+        Self::new("malformed", why).with("errors", errors)
     }
 
     /// 409: the rule said no.
     pub fn rejected(rejection: &Rejection) -> Self {
-        let problem = Self::new(StatusCode::CONFLICT, &rejection.code, "The rule says no", rejection.message.clone())
-            .with("facts", rejection.facts.clone());
+        let problem = Self {
+            status: StatusCode::CONFLICT,
+            code: rejection.code.clone(),
+            title: problems::REJECTED,
+            detail: rejection.message.clone(),
+            members: Map::new(),
+            headers: Vec::new(),
+        }
+        .with("facts", rejection.facts.clone());
         match &rejection.by {
             Some(by) => problem.with("by", by.clone()),
             None => problem,
@@ -124,35 +129,30 @@ impl Problem {
     /// 412: the stream has moved on from the sequence of `If-Match`.
     pub fn sequence_mismatch(sequence: u64) -> Self {
         let why = format!("the stream stands at {sequence}");
-        Self::new(StatusCode::PRECONDITION_FAILED, "sequence_mismatch", "It has changed since", why)
-            .with("sequence", sequence)
-            .header(header::ETAG, &format!("\"{sequence}\""))
+        Self::new("sequence_mismatch", why).with("sequence", sequence).header(header::ETAG, &format!("\"{sequence}\""))
     }
 
     /// 422: an idempotency key under which something else was sent before.
     pub fn key_reused() -> Self {
         let why = "this Idempotency-Key was used for another command; every command needs its own";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The key was used before", why)
+        Self::new("idempotency_key_reused", why)
     }
 
     /// 503: a view is not there yet.
     pub fn behind(position: u64, at_least: u64) -> Self {
         let why = format!("the view stands at {position} and has not reached {at_least}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "view_behind", "The view is not there yet", why)
-            .with("position", position)
-            .header(header::RETRY_AFTER, "1")
+        Self::new("view_behind", why).with("position", position).header(header::RETRY_AFTER, "1")
     }
 
     /// 503: too much to do; nothing was done.
     pub fn busy(why: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy", why).header(header::RETRY_AFTER, "1")
+        Self::new("busy", why).header(header::RETRY_AFTER, "1")
     }
 
     /// 503: it took longer than a request may take.
     pub fn timed_out() -> Self {
         let why = "the answer took too long; the same Idempotency-Key tells what became of a command";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "It took too long", why)
-            .header(header::RETRY_AFTER, "1")
+        Self::new("timed_out", why).header(header::RETRY_AFTER, "1")
     }
 
     /// 500 or 503: the system failed. The caller gets an id; the log gets the cause.
@@ -169,15 +169,9 @@ impl Problem {
         let error = Uuid::now_v7().to_string();
         tracing::error!(%error, doing, %cause, passing, "fault");
         let problem = if passing {
-            Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "Try again",
-                "something did not work that soon may",
-            )
-            .header(header::RETRY_AFTER, "1")
+            Self::new("unavailable", "something did not work that soon may").header(header::RETRY_AFTER, "1")
         } else {
-            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", "Our fault", "something is broken here; it is logged")
+            Self::new("fault", "something is broken here; it is logged")
         };
         problem.with("error", error)
     }

@@ -21,7 +21,8 @@ use cnc_projections::{Engine, EngineFolds, Store};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    http::{App, router},
+    http::{App, router, serve},
+    limits::Limits,
     tokens::Tokens,
 };
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// What a caller may ask for at most.
+    pub limits: Limits,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             ledger: None,
             master_key_file: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            limits: Limits::default(),
         }
     }
 }
@@ -172,7 +176,8 @@ impl System {
         let folds_stop = stopped.clone();
         tasks.spawn(async move { folding.run(folds_stop).await });
         tasks.spawn(workers::carry_out(rooms.store.outbox(), rooms.host.clone(), stopped.clone()));
-        let app = App::new(rooms.host.clone(), rooms.store.clone(), engine.clone(), rooms.tokens.clone());
+        let (host, store, limits) = (rooms.host.clone(), rooms.store.clone(), config.limits);
+        let app = App::with_limits(host, store, engine.clone(), rooms.tokens.clone(), limits.clone());
         let app = Arc::new(app);
         let service = router(app.clone());
         tasks.spawn(async move {
@@ -182,9 +187,7 @@ impl System {
                 drop(http_stop.wait_for(|stop| *stop).await);
                 app.close_sockets();
             };
-            if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(finish).await {
-                tracing::error!(%error, "the listener failed");
-            }
+            serve(listener, service, &limits, finish).await;
         });
         tracing::info!(%address, "listening");
         Ok(Self { rooms, engine, address, stop, tasks })

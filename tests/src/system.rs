@@ -7,6 +7,7 @@ use cnc_domain::{
     ledger::Fault,
 };
 use cnc_gateway::{
+    limits::Limits,
     run::{Config, System},
     tokens::Claims,
 };
@@ -33,11 +34,21 @@ impl Running {
         Self::start(Some(url.to_owned()), new_folder()).await
     }
 
+    /// Starts one on SQLite that bounds its callers so.
+    pub async fn limited(limits: Limits) -> Result<Self, Fault> {
+        Self::start_with(None, new_folder(), limits).await
+    }
+
     async fn start(ledger: Option<String>, data: TempDir) -> Result<Self, Fault> {
+        Self::start_with(ledger, data, Limits::default()).await
+    }
+
+    async fn start_with(ledger: Option<String>, data: TempDir, limits: Limits) -> Result<Self, Fault> {
         let config = Config {
             data: data.path().to_owned(),
             ledger,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            limits,
             ..Config::default()
         };
         Ok(Self { system: System::start(config).await?, data })

@@ -9,6 +9,7 @@ mod ledger;
 pub(crate) mod matching;
 mod past;
 mod query;
+mod serve;
 mod service;
 pub(crate) mod shape;
 mod state;
@@ -25,6 +26,7 @@ use tower_http::compression::CompressionLayer;
 
 pub use app::App;
 pub(crate) use extract::{Caller, SUBPROTOCOL};
+pub use serve::serve;
 
 use crate::{live, problem::Problem};
 
@@ -44,6 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
     let open = Router::new()
         .route("/openapi.json", get(service::openapi))
         .route("/docs", get(service::docs))
+        .route("/problems/{code}", get(service::problem))
         .route("/health/live", get(service::live))
         .route("/health/ready", get(service::ready));
     known

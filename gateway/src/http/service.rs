@@ -15,8 +15,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use cnc_domain::{kernel::CompanyId, ledger::Hash};
 use serde_json::{Value, json};
 
-use super::{App, extract::Caller};
-use crate::{metrics::OPENMETRICS, problem::Problem};
+use super::{
+    App,
+    extract::{Caller, Parted},
+};
+use crate::{metrics::OPENMETRICS, problem::Problem, problems};
 
 const DOCS: &str = include_str!("docs.html");
 
@@ -55,6 +58,11 @@ pub async fn docs() -> Response {
     });
     let policy = HeaderValue::from_str(&POLICY).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(DOCS)).into_response()
+}
+
+/// What a problem's code means: the page that its `type` names.
+pub async fn problem(Parted(code): Parted<String>) -> Result<Json<Value>, Problem> {
+    problems::page(&code).map(Json).ok_or_else(Problem::not_found)
 }
 
 fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {

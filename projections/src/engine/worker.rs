@@ -18,7 +18,7 @@ use crate::store::{FoldRow, Opened, Plan, Poisoned, Standing, Storage, Wanted, W
 const TEXT_MAX: usize = 16 << 20;
 /// A position is written at the latest after this many entries that changed nothing.
 const UNWRITTEN_MAX: u64 = 1_000;
-/// After this many starts without an end, entries are folded one by one.
+/// After this many starts without an end, what was begun is folded entry by entry.
 const STARTS_SUSPECT: u32 = 3;
 /// After this many, the next entry is held to be what ends the process.
 const STARTS_MAX: u32 = 6;
@@ -41,6 +41,8 @@ pub(super) struct Worker {
     pub text: usize,
     /// Whether this process has counted its start.
     begun: bool,
+    /// Up to here entries are folded one by one, since among them is what may end the process.
+    careful_until: Position,
     /// Another process folds it.
     pub resting: Option<Rest>,
     /// The row must be read again.
@@ -70,7 +72,19 @@ impl Worker {
         let Opened { row, skipped } = opened;
         let at = row.position;
         let (fold, complete) = (None, at == 0);
-        Self { plan, row, at, skipped, fold, complete, text: 0, begun: false, resting: None, stale: false }
+        Self {
+            plan,
+            row,
+            at,
+            skipped,
+            fold,
+            complete,
+            text: 0,
+            begun: false,
+            careful_until: 0,
+            resting: None,
+            stale: false,
+        }
     }
 
     /// Takes the row as it is now; what is loaded is kept only where the row is the same and stands where it was left.
@@ -126,7 +140,7 @@ impl Worker {
             let reason = chunk.broken.clone().unwrap_or_else(|| "the feed has a gap".into());
             return Ok(Prepared::Stopped(next, reason));
         }
-        if let Some(stopped) = self.begin(storage).await? {
+        if let Some(stopped) = self.begin(storage, chunk.end()).await? {
             return Ok(stopped);
         }
         let mut end = self.batch_end(chunk.end().min(until));
@@ -159,13 +173,15 @@ impl Worker {
     }
 
     /// Counts the first start of this process, and stops where too many before it never ended.
-    async fn begin(&mut self, storage: &dyn Storage) -> Result<Option<Prepared>, Fault> {
+    async fn begin(&mut self, storage: &dyn Storage, end: Position) -> Result<Option<Prepared>, Fault> {
         if self.begun {
             return Ok(None);
         }
         let starts = storage.count_start(self.plan.trigger, &self.row.id).await?;
         self.begun = true;
-        self.row.starts = starts;
+        if starts >= STARTS_SUSPECT {
+            self.careful_until = end;
+        }
         let retried = self.row.poisoned.is_some() && starts > 1;
         if starts < STARTS_MAX && !retried {
             return Ok(None);
@@ -176,7 +192,7 @@ impl Worker {
 
     /// How far one batch may go: not past where silence ends, nor onto an entry that is skipped.
     fn batch_end(&self, end: Position) -> Position {
-        let mut end = if self.row.starts >= STARTS_SUSPECT { self.at + 1 } else { end };
+        let mut end = if self.at < self.careful_until { self.at + 1 } else { end };
         if self.at < self.row.silent_until {
             end = end.min(self.row.silent_until);
         }
@@ -272,7 +288,7 @@ impl Worker {
         if let Some(fold) = &mut self.fold {
             fold.shelves().into_iter().for_each(kernel::Shelf::settle);
         }
-        (self.row.position, self.at, self.row.starts) = (to, to, 0);
+        (self.row.position, self.at) = (to, to);
         self.row.poisoned = self.row.poisoned.take().filter(|poisoned| poisoned.position > to);
     }
 
@@ -288,7 +304,6 @@ impl Worker {
     pub fn stopped(&mut self, poisoned: Poisoned) {
         self.forget();
         self.row.poisoned = Some(poisoned);
-        self.row.starts = 0;
     }
 }
 

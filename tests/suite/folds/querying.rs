@@ -17,6 +17,7 @@ on_every_store! {
     who_is_bound_to_a_branch_sees_that_branch_of_that_company
     restricted_members_stand_apart
     watchers_learn_of_every_change_and_of_what_was_before_it
+    removals_are_forgotten_after_a_day
 }
 
 async fn filled(place: &Place) -> (Arc<Ledgers>, Running) {
@@ -163,5 +164,34 @@ async fn the_database_itself_shows_its_reader_one_company_and_the_locations_that
         assert_eq!(rows, seen, "{company} {locations}");
     }
     assert!(sqlx::query("DELETE FROM cnc_views.sums_v1").execute(&mut reader).await.is_err());
+    running.stop().await;
+}
+
+async fn removals_are_forgotten_after_a_day(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let start = async || Running::start(&feed, &place, views(&[fold::<Sums<1>>()])).await;
+    let running = start().await;
+    let before = feed.tell(ACME, till(0), put_in(1));
+    running.reached(ACME, "sums", before).await;
+    let last = feed.tell(ACME, till(0), Event::TakenAway);
+    running.reached(ACME, "sums", last).await;
+    let known = async |running: &Running| {
+        running.store.changes_since(ACME, "sums", before, None).await.expect("reads").map(|changes| changes.len())
+    };
+    assert_eq!(known(&running).await, Some(1));
+    running.stop().await;
+    // As if it had happened so many hours ago; an engine looks for old ones as it starts.
+    let aged = async |hours: u128| {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_micros();
+        place.sql(&format!("UPDATE removals SET removed_at = {}", now - hours * 3_600_000_000)).await
+    };
+    assert_eq!(aged(23).await, Ok(1));
+    let running = start().await;
+    running.until("it has looked", async |running| running.engine.heartbeat().is_some()).await;
+    assert_eq!(known(&running).await, Some(1), "it is known for a day");
+    running.stop().await;
+    assert_eq!(aged(25).await, Ok(1));
+    let running = start().await;
+    running.until("it is forgotten", async |running| known(running).await.is_none()).await;
     running.stop().await;
 }

@@ -16,6 +16,7 @@ on_every_store! {
     a_changed_trigger_is_silent_up_to_where_its_predecessor_was
     a_deadline_rings_once_unless_it_was_cleared
     a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone
+    nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate
 }
 
 const FAR: Timestamp = Timestamp::from_micros(i64::MAX);
@@ -114,5 +115,35 @@ async fn a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone
     }
     outbox.replied(now, vec![Replied { company, command, outcome: Ok(()) }]).await.expect("writes");
     assert_eq!(parcels(&running).await.len(), 0);
+    running.stop().await;
+}
+
+async fn nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let running = Running::start(&feed, &place, triggers(fold::<Counting<1>>())).await;
+    running.until("it is registered", async |running| running.engine.heartbeat().is_some()).await;
+    feed.tell(ACME, till(0), put_in(1));
+    feed.tell(ACME, till(1), put_in(2));
+    let last = feed.tell(ACME, till(0), put_in(3));
+    read(&running, ACME, last).await;
+    let outbox = running.store.outbox();
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    let now = Timestamp::from_seconds(since.cast_signed()).plus(Seconds(5));
+    let asked = async |at: Timestamp| {
+        let waiting = outbox.waiting(at, 10).await.expect("reads");
+        waiting
+            .into_iter()
+            .map(|parcel| (parcel.also.id, parcel.also.command.fields.get().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let all = asked(now).await;
+    assert_eq!(
+        all.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        [till(0), till(1), till(0)].map(cnc_domain::kernel::Id::uuid)
+    );
+    let Parcel { company, command, .. } = outbox.waiting(now, 1).await.expect("reads").remove(0);
+    outbox.replied(now, vec![Replied { company, command, outcome: Err("down".into()) }]).await.expect("writes");
+    assert_eq!(asked(now).await, all[1..2], "the second one for the same till waits behind the first");
+    assert_eq!(asked(now.plus(Seconds(1))).await, all, "and comes after it");
     running.stop().await;
 }

@@ -1,7 +1,7 @@
 //! Who gets in, and what for: every route, every command, every role, every other company's id.
 
 use cnc_domain::{
-    cloud_control::roles::{ROLES, may},
+    cloud_control::roles::{ROLES, actions, may},
     kernel::CompanyId,
 };
 use cnc_gateway::{catalog::catalog, openapi::openapi};
@@ -9,6 +9,16 @@ use cnc_tests::mover::{Mover, answered};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
+
+use super::mover;
+use crate::ledger::{Ground, on_both};
+
+on_both!(
+    another_companys_ids_are_404_everywhere,
+    who_is_bound_to_a_branch_sees_and_does_nothing_elsewhere,
+    a_suspended_company_does_nothing_until_it_is_reinstated,
+    a_locked_user_is_shut_out_at_once,
+);
 
 /// Every operation of the description that needs a token, its path filled in.
 fn operations(id: Uuid) -> Vec<(Method, String)> {
@@ -53,13 +63,14 @@ async fn every_route_says_401_without_a_good_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_open_is_open_and_hardened() {
     let mover = Mover::start().await;
-    for path in ["/openapi.json", "/docs", "/health/live", "/health/ready"] {
+    for path in ["/openapi.json", "/docs", "/health/live", "/health/ready", "/problems/not_found"] {
         let answer = answered(mover.request(Method::GET, path)).await;
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert!(answer.headers["content-security-policy"].to_str().expect("is text").contains("default-src 'none'"));
         assert!(answer.headers.contains_key("x-request-id"));
     }
+    answered(mover.request(Method::GET, "/problems/nothing")).await.problem(404, "not_found");
     answered(mover.request(Method::GET, "/nothing")).await.problem(404, "not_found");
     answered(mover.request(Method::DELETE, "/health/live")).await.problem(405, "method_not_allowed");
 }
@@ -117,9 +128,8 @@ async fn internal_and_unknown_commands_streams_and_views_are_404() {
     mover.get(&admin, "/v1/truck_journey/17").await.problem(400, "bad_id");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_companys_ids_are_404_everywhere() {
-    let mover = Mover::start().await;
+async fn another_companys_ids_are_404_everywhere(ground: Ground) {
+    let mover = mover(ground).await;
     let other = CompanyId::new(Uuid::now_v7());
     mover.found(other).await;
     let stranger = mover.running.token(other, "admin", None).expect("signs");
@@ -150,9 +160,8 @@ async fn another_companys_ids_are_404_everywhere() {
     assert_eq!(mover.head().await, before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_is_bound_to_a_branch_sees_and_does_nothing_elsewhere() {
-    let mover = Mover::start().await;
+async fn who_is_bound_to_a_branch_sees_and_does_nothing_elsewhere(ground: Ground) {
+    let mover = mover(ground).await;
     let mine = mover.token_at("dispatcher", 0);
     let theirs = mover.journeys[1];
     mover.get(&mine, &format!("/v1/truck_journey/{}", mover.journeys[0])).await.good();
@@ -169,9 +178,8 @@ async fn who_is_bound_to_a_branch_sees_and_does_nothing_elsewhere() {
     mover.get(&mover.token_at("admin", 0), "/v1/ledger").await.problem(403, "not_allowed");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_suspended_company_does_nothing_until_it_is_reinstated() {
-    let mover = Mover::start().await;
+async fn a_suspended_company_does_nothing_until_it_is_reinstated(ground: Ground) {
+    let mover = mover(ground).await;
     let (admin, company) = (mover.token("admin"), mover.company);
     mover.post(&admin, &format!("/v1/company/{company}/suspend"), &json!({ "reason": "unpaid" })).await.good();
     mover.get(&admin, "/v1/views/alerts").await.problem(403, "company_not_in_business");
@@ -181,9 +189,8 @@ async fn a_suspended_company_does_nothing_until_it_is_reinstated() {
     mover.get(&admin, "/v1/views/alerts").await.good();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_locked_user_is_shut_out_at_once() {
-    let mover = Mover::start().await;
+async fn a_locked_user_is_shut_out_at_once(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let user = Uuid::now_v7();
     let invite = json!({ "name": "Ann Example", "email": "ann@example.com", "role": "dispatcher", "locations": null });
@@ -201,4 +208,30 @@ async fn a_locked_user_is_shut_out_at_once() {
     let duties = json!({ "role": "driver", "locations": null });
     mover.post(&admin, &format!("/v1/user/{user}/change_role"), &duties).await.good();
     mover.get(&theirs, "/v1/views/alerts").await.problem(401, "unauthenticated");
+}
+
+#[test]
+fn every_view_is_for_the_roles_that_the_matrix_names() {
+    let named: Vec<&str> = actions().collect();
+    for view in catalog().views() {
+        assert!(named.contains(&view.reading().as_str()), "say in MATRIX who may read {}", view.name());
+    }
+    let views = named.iter().filter(|action| action.starts_with("view."));
+    assert_eq!(views.count(), catalog().views().count(), "the matrix names a view that there is not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_problem_names_a_page_that_says_what_it_means() {
+    let mover = Mover::start().await;
+    let (dispatcher, journey) = (mover.token("dispatcher"), mover.journeys[0]);
+    let missing =
+        mover.get(&dispatcher, &format!("/v1/truck_journey/{}", Uuid::now_v7())).await.problem(404, "not_found");
+    let rejected = mover.post(&dispatcher, &format!("/v1/truck_journey/{journey}/depart"), &json!({})).await;
+    assert_eq!(rejected.status, 409, "{}", rejected.body);
+    for problem in [missing, rejected.body] {
+        let page = answered(mover.request(Method::GET, problem["type"].as_str().expect("is an address"))).await.good();
+        let meanings = page["meanings"].as_array().expect("is a list");
+        assert!(meanings.iter().any(|meaning| meaning["status"] == problem["status"]), "{page}");
+        assert_eq!((&page["code"], &page["type"]), (&problem["code"], &problem["type"]));
+    }
 }

@@ -4,9 +4,13 @@ use cnc_tests::mover::{Mover, answered};
 use reqwest::Method;
 use uuid::Uuid;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hostile_bodies_are_refused_and_leave_nothing_behind() {
-    let mover = Mover::start().await;
+use super::mover;
+use crate::ledger::{Ground, on_both};
+
+on_both!(hostile_bodies_are_refused_and_leave_nothing_behind, hostile_paths_and_queries_are_refused,);
+
+async fn hostile_bodies_are_refused_and_leave_nothing_behind(ground: Ground) {
+    let mover = mover(ground).await;
     let dispatcher = mover.token("dispatcher");
     let good = mover.plan(0).to_string();
     let deep = |count: usize| format!("{}{}", "[".repeat(count), "]".repeat(count));
@@ -78,9 +82,8 @@ async fn bytes_that_are_not_text_or_not_json_are_refused() {
     request("application/json", vec![b' '; 256 * 1024 + 1]).await.problem(413, "too_large");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hostile_paths_and_queries_are_refused() {
-    let mover = Mover::start().await;
+async fn hostile_paths_and_queries_are_refused(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let id = mover.journeys[0];
     for path in [

@@ -1,10 +1,12 @@
 //! The live board over a WebSocket: snapshot, changes, scope, resumption, and what ends a socket.
 
+use std::time::Duration;
+
 use cnc_domain::kernel::Id;
-use cnc_gateway::tokens::Claims;
+use cnc_gateway::{limits::Limits, tokens::Claims};
 use cnc_tests::{
     mover::{ADDRESS, Mover, answered, now},
-    system::PATIENCE,
+    system::{PATIENCE, Running},
 };
 use futures::{SinkExt, StreamExt};
 use reqwest::Method;
@@ -12,22 +14,37 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+    tungstenite::{self, Message, client::IntoClientRequest, handshake::client::Request, http::HeaderValue},
 };
 use uuid::Uuid;
+
+use super::mover;
+use crate::ledger::{Ground, on_both};
+
+on_both!(
+    a_snapshot_is_followed_by_changes,
+    who_resumes_is_told_what_was_missed_removals_too,
+    who_claims_to_have_seen_the_future_must_ask_anew,
+    a_branch_hears_only_of_itself,
+    frames_hold_no_personal_data_for_who_may_not_see_it,
+);
 
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     /// Connects as a browser does, its token in the second subprotocol.
     async fn connect(mover: &Mover, token: &str) -> Self {
+        let (socket, response) = connect_async(Self::request(mover, token)).await.expect("opens");
+        assert_eq!(response.headers()["sec-websocket-protocol"], "cnc.bearer");
+        Self(socket)
+    }
+
+    fn request(mover: &Mover, token: &str) -> Request {
         let url = mover.running.url("/v1/live").replace("http://", "ws://");
         let mut request = url.into_client_request().expect("is a request");
         let protocols = HeaderValue::from_str(&format!("cnc.bearer, {token}")).expect("is a value");
         request.headers_mut().insert("sec-websocket-protocol", protocols);
-        let (socket, response) = connect_async(request).await.expect("opens");
-        assert_eq!(response.headers()["sec-websocket-protocol"], "cnc.bearer");
-        Self(socket)
+        request
     }
 
     async fn send(&mut self, message: &Value) {
@@ -78,9 +95,8 @@ async fn settle(mover: &Mover) {
     mover.get(&mover.token("admin"), &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_is_followed_by_changes() {
-    let mover = Mover::start().await;
+async fn a_snapshot_is_followed_by_changes(ground: Ground) {
+    let mover = mover(ground).await;
     settle(&mover).await;
     let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
     client.subscribe("dispatch_board", None).await;
@@ -97,9 +113,8 @@ async fn a_snapshot_is_followed_by_changes() {
     assert_eq!(client.next().await, json!({ "pong": 7 }));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_resumes_is_told_what_was_missed_removals_too() {
-    let mover = Mover::start().await;
+async fn who_resumes_is_told_what_was_missed_removals_too(ground: Ground) {
+    let mover = mover(ground).await;
     settle(&mover).await;
     let after = mover.head().await;
     tag(&mover, 1, "fragile").await;
@@ -114,17 +129,15 @@ async fn who_resumes_is_told_what_was_missed_removals_too() {
     assert_eq!(change["rows"][0]["key"], mover.journeys[1].to_string());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_claims_to_have_seen_the_future_must_ask_anew() {
-    let mover = Mover::start().await;
+async fn who_claims_to_have_seen_the_future_must_ask_anew(ground: Ground) {
+    let mover = mover(ground).await;
     let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
     client.subscribe("dispatch_board", Some(1_000_000)).await;
     assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_branch_hears_only_of_itself() {
-    let mover = Mover::start().await;
+async fn a_branch_hears_only_of_itself(ground: Ground) {
+    let mover = mover(ground).await;
     settle(&mover).await;
     let mut client = Client::connect(&mover, &mover.token_at("dispatcher", 0)).await;
     client.subscribe("dispatch_board", None).await;
@@ -136,9 +149,8 @@ async fn a_branch_hears_only_of_itself() {
     assert!(change.contains("mine") && !change.contains("theirs") && !change.contains(&mover.journeys[1].to_string()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn frames_hold_no_personal_data_for_who_may_not_see_it() {
-    let mover = Mover::start().await;
+async fn frames_hold_no_personal_data_for_who_may_not_see_it(ground: Ground) {
+    let mover = mover(ground).await;
     settle(&mover).await;
     for (role, opened) in [("dispatcher", true), ("auditor", false)] {
         let mut client = Client::connect(&mover, &mover.token(role)).await;
@@ -204,4 +216,55 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
     let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
     client.subscribe("dispatch_board", None).await;
     assert!(client.next().await["snapshot"].is_object());
+}
+
+/// A mover whose server bounds its callers so.
+async fn limited(limits: Limits) -> Mover {
+    Mover::on(Running::limited(limits).await.expect("starts")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gives_no_sign_of_life_is_dropped_and_one_that_does_stays() {
+    let mover = limited(Limits { heartbeat: Duration::from_millis(150), ..Limits::default() }).await;
+    let token = mover.token("dispatcher");
+    let silent = Client::connect(&mover, &token).await;
+    // Whoever reads answers pings, as every browser does.
+    let mut client = Client::connect(&mover, &token).await;
+    let dropped = async {
+        loop {
+            let metrics = mover.get(&mover.token("admin"), "/metrics").await.good();
+            if metrics.as_str().is_some_and(|text| text.contains("cnc_live_closed_total{reason=\"no sign of life\"} 1"))
+            {
+                return;
+            }
+            client.send(&json!({ "ping": 1 })).await;
+            assert_eq!(client.next().await, json!({ "pong": 1 }));
+        }
+    };
+    tokio::time::timeout(PATIENCE, dropped).await.expect("is dropped in time");
+    drop(silent);
+    client.subscribe("dispatch_board", None).await;
+    assert!(client.next().await["snapshot"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_and_their_subscriptions_are_bounded() {
+    let mover = limited(Limits { sockets: 1, subscriptions: 2, ..Limits::default() }).await;
+    let token = mover.token("dispatcher");
+    let mut client = Client::connect(&mover, &token).await;
+    for (id, code) in [("a", None), ("b", None), ("b", Some("bad_subscription")), ("c", Some("bad_subscription"))] {
+        client.send(&json!({ "subscribe": { "id": id, "view": "alerts" } })).await;
+        let said = client.next().await;
+        assert_eq!(said["error"]["code"].as_str(), code, "{id}: {said}");
+    }
+    client.send(&json!({ "unsubscribe": { "id": "a" } })).await;
+    client.send(&json!({ "subscribe": { "id": "c", "view": "alerts" } })).await;
+    assert!(client.next().await["snapshot"].is_object(), "there is room again");
+    match connect_async(Client::request(&mover, &token)).await {
+        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
+        other => panic!("a second socket: {:?}", other.map(|_| ())),
+    }
+    client.0.close(None).await.expect("closes");
+    let opens = async { while connect_async(Client::request(&mover, &token)).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, opens).await.expect("there is room again");
 }

@@ -1,7 +1,20 @@
 //! The gateway from outside, over HTTP and WebSocket, on a whole system.
 
 mod access;
+mod failing;
 mod hostile;
 mod live;
 mod reading;
 mod writing;
+
+use cnc_tests::{mover::Mover, system::Running};
+
+use crate::ledger::Ground;
+
+/// A mover served from this back end.
+async fn mover(ground: Ground) -> Mover {
+    match ground {
+        Ground::Sqlite(_) => Mover::start().await,
+        Ground::Postgres(url) => Mover::on(Running::postgres(&url).await.expect("starts")).await,
+    }
+}

@@ -5,15 +5,28 @@ use cnc_tests::mover::{ADDRESS, Mover, answered};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::mover;
+use crate::ledger::{Ground, on_both};
+
+on_both!(
+    a_write_is_seen_by_who_waits_for_it,
+    what_does_not_come_is_503_with_how_far_it_is,
+    a_state_can_be_read_as_of_a_position_and_a_time,
+    a_view_can_be_read_as_of_a_position,
+    pages_follow_one_another_and_filters_hold,
+    history_is_paged_and_sealed,
+    the_ledger_is_served_verbatim_and_resumes,
+    personal_data_is_opened_for_who_may_see_it_and_for_nobody_else,
+);
+
 async fn rename(mover: &Mover, name: &str) -> u64 {
     let path = format!("/v1/location/{}/rename", mover.branches[0]);
     let answer = mover.post(&mover.token("admin"), &path, &json!({ "name": name })).await.good();
     answer["position"].as_u64().expect("is a position")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_is_seen_by_who_waits_for_it() {
-    let mover = Mover::start().await;
+async fn a_write_is_seen_by_who_waits_for_it(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
     for nth in 0..5 {
@@ -29,18 +42,16 @@ async fn a_write_is_seen_by_who_waits_for_it() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_come_is_503_with_how_far_it_is() {
-    let mover = Mover::start().await;
+async fn what_does_not_come_is_503_with_how_far_it_is(ground: Ground) {
+    let mover = mover(ground).await;
     let ahead = mover.head().await + 1_000;
     let answer = mover.get(&mover.token("admin"), &format!("/v1/views/alerts?at_least={ahead}")).await;
     assert!(answer.headers.contains_key("retry-after"));
     assert!(answer.problem(503, "view_behind")["position"].as_u64().expect("is one") < ahead);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_state_can_be_read_as_of_a_position_and_a_time() {
-    let mover = Mover::start().await;
+async fn a_state_can_be_read_as_of_a_position_and_a_time(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let path = format!("/v1/location/{}", mover.branches[0]);
     let before = mover.head().await;
@@ -57,9 +68,8 @@ async fn a_state_can_be_read_as_of_a_position_and_a_time() {
     mover.get(&admin, &format!("{path}?as_of=yesterday")).await.problem(400, "bad_query");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_view_can_be_read_as_of_a_position() {
-    let mover = Mover::start().await;
+async fn a_view_can_be_read_as_of_a_position(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let before = mover.head().await;
     let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
@@ -77,9 +87,8 @@ async fn a_view_can_be_read_as_of_a_position() {
     mover.get(&admin, &format!("{row}?as_of={before}")).await.good();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_follow_one_another_and_filters_hold() {
-    let mover = Mover::start().await;
+async fn pages_follow_one_another_and_filters_hold(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let base = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
     for sort in ["key", "-key", "window.start", "-window.start"] {
@@ -110,9 +119,8 @@ async fn pages_follow_one_another_and_filters_hold() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn history_is_paged_and_sealed() {
-    let mover = Mover::start().await;
+async fn history_is_paged_and_sealed(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     for name in ["North", "South", "East"] {
         rename(&mover, name).await;
@@ -127,9 +135,8 @@ async fn history_is_paged_and_sealed() {
     assert!(journey.contains("\"sealed\"") && !journey.contains("Planted"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_ledger_is_served_verbatim_and_resumes() {
-    let mover = Mover::start().await;
+async fn the_ledger_is_served_verbatim_and_resumes(ground: Ground) {
+    let mover = mover(ground).await;
     let auditor = mover.token("auditor");
     let whole = mover.request(Method::GET, "/v1/ledger").bearer_auth(&auditor).send().await.expect("answers");
     assert_eq!(whole.headers()["content-type"], "application/x-ndjson");
@@ -151,9 +158,8 @@ fn lines(body: &Value) -> Vec<&str> {
     body.as_str().unwrap_or_default().lines().collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else() {
-    let mover = Mover::start().await;
+async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else(ground: Ground) {
+    let mover = mover(ground).await;
     let path = format!("/v1/truck_journey/{}", mover.journeys[0]);
     let seen = mover.get(&mover.token("dispatcher"), &path).await.good().to_string();
     assert!(seen.contains(ADDRESS), "{seen}");

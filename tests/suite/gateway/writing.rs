@@ -4,9 +4,17 @@ use cnc_tests::mover::{Mover, answered};
 use reqwest::Method;
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_gives_the_same_answer_and_another_body_is_refused() {
-    let mover = Mover::start().await;
+use super::mover;
+use crate::ledger::{Ground, on_both};
+
+on_both!(
+    the_same_key_gives_the_same_answer_and_another_body_is_refused,
+    if_match_takes_the_etag_and_refuses_an_old_one,
+    a_rules_refusal_is_409_with_its_code_and_facts,
+);
+
+async fn the_same_key_gives_the_same_answer_and_another_body_is_refused(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let path = format!("/v1/location/{}/rename", mover.branches[0]);
     let give = |name: &'static str| {
@@ -32,9 +40,8 @@ async fn a_key_is_required_and_bounded() {
     answered(bare().header("idempotency-key", "k".repeat(200))).await.good();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn if_match_takes_the_etag_and_refuses_an_old_one() {
-    let mover = Mover::start().await;
+async fn if_match_takes_the_etag_and_refuses_an_old_one(ground: Ground) {
+    let mover = mover(ground).await;
     let admin = mover.token("admin");
     let path = format!("/v1/location/{}", mover.branches[0]);
     let etag = mover.get(&admin, &path).await.headers["etag"].clone();
@@ -51,9 +58,8 @@ async fn if_match_takes_the_etag_and_refuses_an_old_one() {
     assert_eq!(mover.head().await, head);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rules_refusal_is_409_with_its_code_and_facts() {
-    let mover = Mover::start().await;
+async fn a_rules_refusal_is_409_with_its_code_and_facts(ground: Ground) {
+    let mover = mover(ground).await;
     let dispatcher = mover.token("dispatcher");
     let path = format!("/v1/truck_journey/{}", mover.journeys[0]);
     let refused = mover.post(&dispatcher, &format!("{path}/depart"), &json!({})).await;

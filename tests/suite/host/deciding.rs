@@ -10,10 +10,21 @@ use cnc_domain::{
 use serde_json::json;
 
 use super::{COMPANY, add, ask, code, entries, founded, host_on, id_of, raw, request, tally::Command, total};
+use crate::ledger::{Ground, on_both};
 
-#[tokio::test]
-async fn a_command_is_recorded_and_answered_with_its_place() {
-    let (_folder, host) = founded().await;
+on_both!(
+    a_command_is_recorded_and_answered_with_its_place,
+    a_refusal_or_an_empty_decision_is_never_stale,
+    what_a_command_carries_is_recorded_with_it_or_not_at_all,
+    commands_that_lead_to_ever_more_are_stopped,
+    what_is_not_there_is_told_so,
+    a_sender_sees_only_their_branches,
+    a_sequence_that_has_moved_on_is_told,
+    a_suspended_company_acts_no_more_until_it_is_reinstated,
+);
+
+async fn a_command_is_recorded_and_answered_with_its_place(ground: Ground) {
+    let host = founded(&ground).await;
     let request = Request { location: Some(LocationId::number(7)), ..add(1, 3, None) };
     let (id, answer) = (request.command_id, host.execute(request).await.expect("is answered"));
     assert_eq!((answer.command, answer.position, answer.sequence, answer.recorded), (id, 2, 1, 1));
@@ -26,10 +37,9 @@ async fn a_command_is_recorded_and_answered_with_its_place() {
     assert_eq!((shown.state["total"].clone(), shown.sequence, shown.position), (json!(3), 1, 2));
 }
 
-#[tokio::test]
-async fn a_refusal_or_an_empty_decision_is_never_stale() {
-    let (folder, host) = founded().await;
-    let other = host_on(folder.path()).await;
+async fn a_refusal_or_an_empty_decision_is_never_stale(ground: Ground) {
+    let host = founded(&ground).await;
+    let other = host_on(&ground).await;
     host.execute(add(1, 10, None)).await.expect("is answered");
     assert_eq!(code(&other.execute(add(1, 1, Some(10))).await.expect("is answered")), "too_much");
     host.execute(ask(1, Command::Clear)).await.expect("is answered");
@@ -41,9 +51,8 @@ async fn a_refusal_or_an_empty_decision_is_never_stale() {
     assert_eq!(total(&other, 1).await, 0);
 }
 
-#[tokio::test]
-async fn what_a_command_carries_is_recorded_with_it_or_not_at_all() {
-    let (_folder, host) = founded().await;
+async fn what_a_command_carries_is_recorded_with_it_or_not_at_all(ground: Ground) {
+    let host = founded(&ground).await;
     let spread = |to: &[u128], most, forgiving| {
         let to = to.iter().map(|number| Id::number(*number)).collect();
         ask(1, Command::Spread { to, by: 2, most, forgiving })
@@ -68,16 +77,14 @@ async fn what_a_command_carries_is_recorded_with_it_or_not_at_all() {
     assert_eq!(asker.state["refused"], json!([format!("too_much by tally/{}", id_of(2))]));
 }
 
-#[tokio::test]
-async fn commands_that_lead_to_ever_more_are_stopped() {
-    let (_folder, host) = founded().await;
+async fn commands_that_lead_to_ever_more_are_stopped(ground: Ground) {
+    let host = founded(&ground).await;
     assert!(matches!(host.execute(ask(1, Command::Circle)).await, Err(HostError::Fault(_))));
     assert_eq!(entries(&host).await.len(), 1);
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_told_so() {
-    let (_folder, host) = founded().await;
+async fn what_is_not_there_is_told_so(ground: Ground) {
+    let host = founded(&ground).await;
     let elsewhere = Request { company: CompanyId::number(9), ..add(1, 1, None) };
     assert!(matches!(host.execute(elsewhere).await, Err(HostError::NoCompany)));
     assert!(matches!(
@@ -94,9 +101,8 @@ async fn what_is_not_there_is_told_so() {
     assert!(host.standing(CompanyId::number(9)).await.expect("is read").is_none());
 }
 
-#[tokio::test]
-async fn a_sender_sees_only_their_branches() {
-    let (_folder, host) = founded().await;
+async fn a_sender_sees_only_their_branches(ground: Ground) {
+    let host = founded(&ground).await;
     let within =
         |number: u128, request| Request { scope: Some(BTreeSet::from([LocationId::number(number)])), ..request };
     let open = |location| ask(1, Command::Open { location: LocationId::number(location) });
@@ -109,10 +115,9 @@ async fn a_sender_sees_only_their_branches() {
     assert_eq!(entries(&host).await[2].location, Some(LocationId::number(1)));
 }
 
-#[tokio::test]
-async fn a_sequence_that_has_moved_on_is_told() {
-    let (folder, host) = founded().await;
-    let other = host_on(folder.path()).await;
+async fn a_sequence_that_has_moved_on_is_told(ground: Ground) {
+    let host = founded(&ground).await;
+    let other = host_on(&ground).await;
     let matching = |sequence| Request { if_match: Some(sequence), ..add(1, 1, None) };
     host.execute(matching(0)).await.expect("is answered");
     other.execute(matching(1)).await.expect("is answered");
@@ -120,9 +125,8 @@ async fn a_sequence_that_has_moved_on_is_told() {
     assert_eq!(host.execute(matching(2)).await.expect("is answered").sequence, 3);
 }
 
-#[tokio::test]
-async fn a_suspended_company_acts_no_more_until_it_is_reinstated() {
-    let (_folder, host) = founded().await;
+async fn a_suspended_company_acts_no_more_until_it_is_reinstated(ground: Ground) {
+    let host = founded(&ground).await;
     let company = |command| Request {
         actor: Actor::tool("cnc"),
         internal_allowed: true,

@@ -1,23 +1,31 @@
 //! What is kept: entries of many writers, answers, the past, secrets, shapes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use cnc_commands::{AsOf, Catalog, Host, HostError, HostOptions, Keyring, MasterKey, Request, ledger::SqliteLedger};
+use cnc_commands::{AsOf, HostError, Request};
 use cnc_domain::{
-    KINDS, cloud_control,
     kernel::{Actor, UserId},
-    ledger::{Answer, Ledger},
+    ledger::Answer,
 };
 use futures::future::join_all;
 use serde_json::json;
 
 use super::{
-    COMPANY, MODULES, add, ask, code, entries, found, founded, host_on, id_of, keyed, raw, tally::Command, total,
+    COMPANY, add, ask, code, entries, found, founded, host_on, host_with, id_of, keyed, raw, tally::Command, total,
 };
+use crate::ledger::{Ground, on_both};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_writers_at_once_lose_nothing() {
-    let (_folder, host) = founded().await;
+on_both!(
+    many_writers_at_once_lose_nothing,
+    writers_of_one_aggregate_each_get_their_turn_on_two_hosts,
+    a_key_gives_the_first_answer_again_also_after_a_restart,
+    the_past_is_shown_as_it_was,
+    an_event_s_shape_is_adopted_once_at_its_first_append,
+    hosts_that_hammer_one_aggregate_all_get_through,
+);
+
+async fn many_writers_at_once_lose_nothing(ground: Ground) {
+    let host = founded(&ground).await;
     let writers = (0..64).map(|writer| {
         let host = host.clone();
         tokio::spawn(async move {
@@ -35,10 +43,9 @@ async fn many_writers_at_once_lose_nothing() {
     assert!(matches!(host.execute(add(1, 1, None)).await, Err(HostError::Fault(_))));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_of_one_aggregate_each_get_their_turn_on_two_hosts() {
-    let (folder, host) = founded().await;
-    let other = host_on(folder.path()).await;
+async fn writers_of_one_aggregate_each_get_their_turn_on_two_hosts(ground: Ground) {
+    let host = founded(&ground).await;
+    let other = host_on(&ground).await;
     let writers = (0..64).map(|writer| {
         let host = if writer % 2 == 0 { host.clone() } else { other.clone() };
         tokio::spawn(async move { host.execute(add(1, 1, Some(50))).await.expect("is answered") })
@@ -49,15 +56,14 @@ async fn writers_of_one_aggregate_each_get_their_turn_on_two_hosts() {
     assert_eq!(entries(&host).await.len(), 51);
 }
 
-#[tokio::test]
-async fn a_key_gives_the_first_answer_again_also_after_a_restart() {
-    let (folder, host) = founded().await;
+async fn a_key_gives_the_first_answer_again_also_after_a_restart(ground: Ground) {
+    let host = founded(&ground).await;
     let first = host.execute(keyed(add(1, 8, Some(10)), "a")).await.expect("is answered");
     let refused = host.execute(keyed(add(1, 8, Some(10)), "b")).await.expect("is answered");
     assert_eq!(code(&refused), "too_much");
     host.execute(ask(1, Command::Clear)).await.expect("is answered");
     host.stop().await;
-    let host = host_on(folder.path()).await;
+    let host = host_on(&ground).await;
     for (key, before) in [("a", &first), ("b", &refused)] {
         let again = host.execute(keyed(add(1, 8, Some(10)), key)).await.expect("is answered");
         assert_eq!(again.command, before.command);
@@ -70,9 +76,8 @@ async fn a_key_gives_the_first_answer_again_also_after_a_restart() {
     assert_eq!(total(&host, 1).await, 7);
 }
 
-#[tokio::test]
-async fn the_past_is_shown_as_it_was() {
-    let (_folder, host) = founded().await;
+async fn the_past_is_shown_as_it_was(ground: Ground) {
+    let host = founded(&ground).await;
     for by in 1..=4 {
         host.execute(add(1, by, None)).await.expect("is answered");
     }
@@ -86,7 +91,9 @@ async fn the_past_is_shown_as_it_was() {
 
 #[tokio::test]
 async fn a_personal_field_is_never_in_clear_in_any_file() {
-    let (folder, host) = founded().await;
+    let ground = Ground::sqlite();
+    let Ground::Sqlite(folder) = &ground else { return };
+    let host = founded(&ground).await;
     let name = "Quillon Abernathy-Vex";
     host.execute(keyed(raw(1, "call", json!({ "name": name })), "k")).await.expect("is answered");
     let mut shown = host.state(COMPANY, "tally", id_of(1), None).await.expect("is read").expect("is there").state;
@@ -100,19 +107,12 @@ async fn a_personal_field_is_never_in_clear_in_any_file() {
         let bytes = std::fs::read(&path).expect("is read");
         files.insert(path.display().to_string(), bytes.windows(8).any(|window| window == &name.as_bytes()[..8]));
     }
-    assert!(files.len() >= 3 && files.values().all(|found| !found), "{files:?}");
+    assert!(files.len() >= 2 && files.values().all(|found| !found), "{files:?}");
 }
 
-#[tokio::test]
-async fn an_event_s_shape_is_adopted_once_at_its_first_append() {
-    let folder = tempfile::tempdir().expect("a folder");
+async fn an_event_s_shape_is_adopted_once_at_its_first_append(ground: Ground) {
     for turn in 0..2 {
-        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder.path()).expect("opens"));
-        let master = MasterKey::load_or_create(&folder.path().join("master.key")).expect("a key");
-        let keyring = Keyring::sqlite(folder.path(), master).await.expect("opens");
-        let catalog = Catalog { modules: MODULES, kinds: KINDS, standing: cloud_control::standing };
-        let host = Host::start(ledger, keyring, HostOptions { catalog, ..HostOptions::default() });
-        let host = host.await.expect("starts");
+        let host = host_with(&ground, true).await;
         if turn == 0 {
             found(&host, COMPANY).await;
         }
@@ -122,4 +122,21 @@ async fn an_event_s_shape_is_adopted_once_at_its_first_append() {
         let adopted = entries(&host).await.iter().filter(|entry| entry.event == "schema_adopted").count();
         assert_eq!(adopted, 3, "founded, schema_adopted and added");
     }
+}
+
+/// Whoever meets a conflict waits a moment, so that nobody is told that others were faster every time.
+async fn hosts_that_hammer_one_aggregate_all_get_through(ground: Ground) {
+    founded(&ground).await;
+    let hosts = join_all((0..3).map(|_| host_on(&ground))).await;
+    let writers = (0..12).map(|writer: usize| {
+        let host = hosts[writer % 3].clone();
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                host.execute(add(1, 1, None)).await.expect("is not too busy");
+            }
+        })
+    });
+    join_all(writers).await.into_iter().for_each(|done| done.expect("ends"));
+    assert_eq!(total(&hosts[0], 1).await, 120);
+    assert_eq!(entries(&hosts[1]).await.len(), 121);
 }

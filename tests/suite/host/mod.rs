@@ -1,12 +1,13 @@
 //! The host over a real ledger file: what is recorded, refused, remembered and sealed.
 
 mod deciding;
+mod failing;
 mod keeping;
 mod tally;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use cnc_commands::{Catalog, Host, HostOptions, Keyring, MasterKey, Request, ledger::SqliteLedger};
+use cnc_commands::{Catalog, Host, HostOptions, Keyring, MasterKey, Request};
 use cnc_domain::{
     KINDS,
     cloud_control::{
@@ -17,28 +18,40 @@ use cnc_domain::{
     ledger::{Answer, Entry, Ledger, verify},
 };
 use serde_json::Value;
-use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::ledger::Ground;
 use tally::{Command, TALLIES, Tally};
 
 static MODULES: &[&Module] = &[&cloud_control::MODULE, &TALLIES];
 const COMPANY: CompanyId = CompanyId::number(100);
 
-async fn host_on(folder: &Path) -> Host {
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder).expect("opens"));
-    let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
-    let keyring = Keyring::sqlite(folder, master).await.expect("opens");
-    let catalog = Catalog { modules: MODULES, kinds: KINDS, standing: cloud_control::standing };
-    let options = HostOptions { catalog, adopt_schemas: false, ..HostOptions::default() };
-    Host::start(ledger, keyring, options).await.expect("starts")
+/// The same master key everywhere, so that hosts that share a ledger share their keys.
+const MASTER: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+async fn host_with(ground: &Ground, adopt_schemas: bool) -> Host {
+    host_over(ground.ledger().await, ground, adopt_schemas).await
 }
 
-async fn founded() -> (TempDir, Host) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let host = host_on(folder.path()).await;
+async fn host_over(ledger: Arc<dyn Ledger>, ground: &Ground, adopt_schemas: bool) -> Host {
+    let catalog = Catalog { modules: MODULES, kinds: KINDS, standing: cloud_control::standing };
+    let options = HostOptions { catalog, adopt_schemas, ..HostOptions::default() };
+    let master = MasterKey::read(MASTER).expect("a key");
+    let keyring = match ground {
+        Ground::Sqlite(folder) => Keyring::sqlite(folder.path(), master).await,
+        Ground::Postgres(url) => Keyring::postgres(url, master).await,
+    };
+    Host::start(ledger, keyring.expect("opens"), options).await.expect("starts")
+}
+
+async fn host_on(ground: &Ground) -> Host {
+    host_with(ground, false).await
+}
+
+async fn founded(ground: &Ground) -> Host {
+    let host = host_on(ground).await;
     found(&host, COMPANY).await;
-    (folder, host)
+    host
 }
 
 async fn found(host: &Host, company: CompanyId) -> Answer {

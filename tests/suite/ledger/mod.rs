@@ -26,7 +26,7 @@ use uuid::Uuid;
 /// Only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`.
+/// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`. Other suites use it too.
 macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
         mod sqlite {
@@ -43,20 +43,20 @@ macro_rules! on_both {
         }
     };
 }
-use on_both;
+pub(crate) use on_both;
 
 /// An empty place for ledgers.
-enum Ground {
+pub(crate) enum Ground {
     Sqlite(TempDir),
     Postgres(String),
 }
 
 impl Ground {
-    fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().expect("a temporary folder"))
     }
 
-    async fn postgres() -> Self {
+    pub(crate) async fn postgres() -> Self {
         Self::Postgres(cluster().database().await)
     }
 
@@ -69,7 +69,7 @@ impl Ground {
     }
 
     /// A ledger here, as a process of its own would open it.
-    async fn ledger(&self) -> Arc<dyn Audit> {
+    pub(crate) async fn ledger(&self) -> Arc<dyn Audit> {
         open(&self.address()).await
     }
 

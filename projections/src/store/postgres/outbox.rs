@@ -19,8 +19,14 @@ const FILLED_ELSEWHERE: Duration = Duration::from_secs(1);
 #[async_trait]
 impl Outbox for Postgres {
     async fn waiting(&self, now: Timestamp, limit: usize) -> std::result::Result<Vec<Parcel>, Fault> {
-        let query =
-            sqlx::query_scalar("SELECT parcel::text FROM cnc.outbox WHERE due_at <= $1 ORDER BY place LIMIT $2");
+        // What waits behind a parcel that failed must not overtake it.
+        let query = sqlx::query_scalar(
+            "SELECT parcel::text FROM cnc.outbox o WHERE due_at <= $1 AND NOT EXISTS
+                (SELECT 1 FROM cnc.outbox e WHERE e.due_at > $1 AND e.place < o.place AND e.company = o.company
+                    AND e.parcel #>> '{also,stream}' = o.parcel #>> '{also,stream}'
+                    AND e.parcel #>> '{also,id}' = o.parcel #>> '{also,id}')
+             ORDER BY place LIMIT $2",
+        );
         let found: Result<Vec<String>> = query.bind(now.micros()).bind(int(limit as u64)).fetch_all(&self.pool).await;
         let read = found.and_then(|found| found.iter().map(|text| parcel(text)).collect());
         read.map_err(fault("reading the outbox"))

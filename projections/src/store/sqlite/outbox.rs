@@ -46,7 +46,14 @@ impl Outbox for Sqlite {
 }
 
 fn waiting(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<Vec<Parcel>> {
-    let mut select = tx.prepare_cached("SELECT parcel FROM outbox WHERE due_at <= ? ORDER BY place LIMIT ?")?;
+    // What waits behind a parcel that failed must not overtake it.
+    let mut select = tx.prepare_cached(
+        "SELECT parcel FROM outbox o WHERE due_at <= ?1 AND NOT EXISTS
+            (SELECT 1 FROM outbox e WHERE e.due_at > ?1 AND e.place < o.place AND e.company = o.company
+                AND e.parcel ->> '$.also.stream' = o.parcel ->> '$.also.stream'
+                AND e.parcel ->> '$.also.id' = o.parcel ->> '$.also.id')
+         ORDER BY place LIMIT ?2",
+    )?;
     let found = select.query_map(params![now.micros(), limit], |row| parcel(&row.get::<_, String>(0)?))?;
     found.collect()
 }
