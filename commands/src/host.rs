@@ -2,7 +2,9 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use cnc_domain::{
@@ -34,6 +36,8 @@ use standings::Standings;
 const ATTEMPTS: usize = 24;
 /// Commands that met a conflict line up for the stream that they met it on, in this many lines.
 const LINES: usize = 1_024;
+/// Other processes take no part in that line: who meets conflicts again and again waits up to so long before the next try.
+const BACK_OFF_MAX: Duration = Duration::from_millis(32);
 
 /// How a host runs.
 #[derive(Clone)]
@@ -257,6 +261,7 @@ impl Inner {
         let mut fresh = false;
         // Held while a command that met a conflict tries again, so that it meets none from this process.
         let mut turn = None;
+        let mut conflicts = 0;
         for _ in 0..ATTEMPTS {
             let (finished, rejection) = match self.attempt(job, fresh).await? {
                 Attempt::Stale => {
@@ -271,6 +276,8 @@ impl Inner {
                 Err(AppendError::Conflict { stream, id, .. }) => {
                     drop(turn.take());
                     turn = Some(self.line(&stream, id).lock().await);
+                    tokio::time::sleep(back_off(conflicts)).await;
+                    conflicts += 1;
                 }
                 Err(AppendError::NoCompany) if founds(&job.served, &job.request) => {}
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
@@ -392,6 +399,17 @@ impl Inner {
             }
         }
     }
+}
+
+/// How long to wait after so many conflicts before: nothing at first, then by chance up to 2 ms, 4 ms, 8 ms and so on.
+fn back_off(conflicts: u32) -> Duration {
+    let most = Duration::from_millis(1 << conflicts.min(16)).min(BACK_OFF_MAX);
+    if conflicts == 0 {
+        return Duration::ZERO;
+    }
+    // Keyed anew each time, a hash of nothing is chance enough to part two processes.
+    let chance = RandomState::new().hash_one(()) % 1_000;
+    most.mul_f64(f64::from(u32::try_from(chance).unwrap_or_default()) / 1_000.0)
 }
 
 /// Whether this is the founding of a company: the one command that needs none.
