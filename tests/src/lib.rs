@@ -1,7 +1,10 @@
 //! The harness of the integration tests: it starts real servers and stops them again.
 
 pub mod debian;
+pub mod faults;
 pub mod mover;
 pub mod nats;
 pub mod postgres;
+pub mod split;
 pub mod system;
+pub mod wire;

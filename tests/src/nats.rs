@@ -70,6 +70,11 @@ impl Broker {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// A new client, which is let in without a password.
     pub async fn client(&self) -> Client {
         async_nats::connect(self.url()).await.expect("the broker lets us in")
@@ -207,6 +212,12 @@ impl Brokers {
     pub fn start_again(&self, nth: usize) {
         self.nodes[nth].start_again();
     }
+
+    /// Starts those again that were killed, and waits until they are ready: of three, two must be there for that.
+    pub fn start_all_again(&self, killed: &[usize]) {
+        killed.iter().for_each(|nth| self.nodes[*nth].order("start"));
+        killed.iter().for_each(|nth| self.nodes[*nth].wait_until_ready());
+    }
 }
 
 /// Whether the server says that it and its streams are ready.
@@ -221,7 +232,7 @@ fn is_healthy(monitor: u16) -> std::io::Result<bool> {
 
 /// A port that nobody listens on. It is none of those that clients are given: otherwise, while a broker is down, somebody
 /// else's connection could take its port, and a client that tries to connect to it could reach itself.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();

@@ -36,8 +36,13 @@ pub fn cluster() -> &'static Cluster {
 impl Cluster {
     /// Starts another cluster, for a test that crashes it. It stops when it is dropped or the process ends.
     pub fn start() -> Self {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same with its data below `parent`.
+    pub fn start_in(parent: &Path) -> Self {
         let bin = programs();
-        let folder = tempfile::Builder::new().prefix("cnc-postgres-").tempdir().expect("a temporary folder").keep();
+        let folder = tempfile::Builder::new().prefix("cnc-postgres-").tempdir_in(parent).expect("a folder").keep();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let mut command = unprivileged(&folder);
         command.args(["-c", include_str!("cluster.sh"), "cluster"]).arg(bin).arg(&folder).arg(port.to_string());
@@ -45,6 +50,11 @@ impl Cluster {
         let cluster = Self { port, folder, watch: Mutex::new(watch), databases: AtomicU32::new(0) };
         cluster.wait_until_it_listens();
         cluster
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// The address of one of its databases.

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore's answer is what it prints")]
 
 mod bench;
+mod faults;
 mod golden;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ enum Chore {
     /// Measures the product beside its limits and its peers, in one run on the same servers.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Strikes a split deployment under load, and tells which promises it kept. Needs Postgres, NATS and (to fill a disk) root.
+    Faults(faults::Options),
     /// Adds golden entries for versions of events that have none. Those that stand are never changed.
     Golden,
 }
@@ -22,6 +25,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Chore::parse() {
         Chore::Bench(which) => bench::run(&which).map_err(|cause| cause.to_string()),
+        Chore::Faults(options) => faults::run(&options).map_err(|cause| cause.to_string()),
         Chore::Golden => golden::run().map_err(|cause| cause.to_string()),
     };
     match done {

@@ -1,0 +1,119 @@
+//! Writers that give commands until they are told to stop, and give each again under its key until it is answered.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::Client;
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
+use uuid::Uuid;
+
+use super::world::World;
+
+/// How many commands have been acknowledged.
+#[derive(Debug)]
+pub struct Written(watch::Sender<u64>);
+
+impl Default for Written {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Written {
+    /// So far.
+    pub fn count(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// Waits until there are so many.
+    pub async fn reached(&self, count: u64) {
+        let mut seen = self.0.subscribe();
+        let patience = crate::system::PATIENCE;
+        let reached = tokio::time::timeout(patience, seen.wait_for(|written| *written >= count)).await;
+        assert!(reached.is_ok(), "no command is acknowledged any more: {} of {count}", self.count());
+    }
+}
+
+/// The writers.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    writers: JoinSet<Vec<String>>,
+}
+
+struct Writer {
+    client: Client,
+    urls: Vec<String>,
+    token: String,
+    stop: Arc<AtomicBool>,
+    written: Arc<Written>,
+}
+
+impl Load {
+    pub fn start(world: &World, journeys: &[Uuid]) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let mut writers = JoinSet::new();
+        for journey in journeys {
+            let urls = world.gateways.iter().map(|gateway| gateway.url(&format!("/v1/truck_journey/{journey}")));
+            let writer = Writer {
+                client: world.client.clone(),
+                urls: urls.collect(),
+                token: world.token.clone(),
+                stop: stop.clone(),
+                written: world.written.clone(),
+            };
+            writers.spawn(writer.write());
+        }
+        Self { stop, writers }
+    }
+
+    /// Lets every command that was given be answered; returns the notes of all, each acknowledged.
+    pub async fn finish(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut notes = Vec::new();
+        while let Some(written) = self.writers.join_next().await {
+            notes.extend(written.expect("a writer does not fail"));
+        }
+        notes
+    }
+}
+
+impl Writer {
+    async fn write(self) -> Vec<String> {
+        let mut notes = Vec::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            let note = format!("note-{}", Uuid::now_v7());
+            // Every tenth asks for something of a trigger.
+            let (command, body) = if notes.len() % 10 == 9 {
+                ("raise_issue", json!({ "kind": "other", "note": note }))
+            } else {
+                ("report_status", json!({ "status": "in_traffic", "note": note }))
+            };
+            self.give(command, &body, notes.len()).await;
+            self.written.0.send_modify(|count| *count += 1);
+            notes.push(note);
+        }
+        notes
+    }
+
+    /// Gives a command to one gateway after the other until one says that it is recorded.
+    async fn give(&self, command: &str, body: &serde_json::Value, first: usize) {
+        let key = Uuid::now_v7().to_string();
+        for tried in first.. {
+            let url = format!("{}/{command}", self.urls[tried % self.urls.len()]);
+            let request = self.client.post(url).bearer_auth(&self.token).header("idempotency-key", &key).json(body);
+            match request.send().await {
+                Ok(response) if response.status().is_success() => return,
+                Ok(response) if response.status().is_client_error() && response.status().as_u16() != 429 => {
+                    panic!("{} {}", response.status(), response.text().await.unwrap_or_default());
+                }
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+}

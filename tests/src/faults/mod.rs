@@ -1,0 +1,128 @@
+//! Faults: a split deployment under load while its parts are killed, frozen, cut off and lied to, and what must hold
+//! afterwards. Each run has a seed, which says when and whom each fault strikes.
+
+mod load;
+mod strike;
+mod verdict;
+mod world;
+
+use std::{
+    fmt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+pub use strike::Fault;
+pub use verdict::Verdict;
+use world::World;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Row {
+    /// The fault.
+    pub fault: Fault,
+    /// The seed.
+    pub seed: u64,
+    /// How often it struck.
+    pub strikes: u32,
+    /// How many writers gave commands meanwhile.
+    pub writers: usize,
+    /// What was found afterwards.
+    pub verdict: Verdict,
+    /// From the end of the last fault until every view and every outbox was even with the ledger.
+    pub recovered_in: Duration,
+}
+
+/// How a run is made.
+pub struct Run<'a> {
+    /// The `cnc` program.
+    pub program: &'a Path,
+    /// Decides when and whom faults strike.
+    pub seed: u64,
+    /// How often they strike.
+    pub strikes: u32,
+    /// How many writers give commands meanwhile.
+    pub writers: usize,
+}
+
+/// Lets one fault strike a deployment of its own under load.
+pub async fn run(fault: Fault, how: &Run<'_>) -> Row {
+    let mut random = Random(how.seed);
+    let world = World::start(how.program, fault, how.writers).await;
+    let load = world.load();
+    for _ in 0..how.strikes {
+        world.go_on_for(random.between(60, 250)).await;
+        strike::strike(fault, &world, &mut random).await;
+    }
+    let healed = Instant::now();
+    world.go_on_for(20).await;
+    let acknowledged = load.finish().await;
+    world.until_even().await;
+    let recovered_in = healed.elapsed();
+    let verdict = verdict::reach(&world, &acknowledged).await;
+    Row { fault, seed: how.seed, strikes: how.strikes, writers: how.writers, verdict, recovered_in }
+}
+
+impl Row {
+    /// The heading of a table of rows.
+    pub fn heading() -> String {
+        format!(
+            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>9}",
+            "fault",
+            "seed",
+            "strikes",
+            "writers",
+            "acked",
+            "lost",
+            "doubled",
+            "views",
+            "missing",
+            "triggers",
+            "recovered"
+        )
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { acknowledged, lost, doubled, views_differing, missing_in_stream, triggers_doubled, .. } =
+            &self.verdict;
+        write!(
+            f,
+            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>7.1} s",
+            self.fault.name(),
+            self.seed,
+            self.strikes,
+            self.writers,
+            acknowledged,
+            lost,
+            doubled,
+            views_differing,
+            missing_in_stream,
+            triggers_doubled,
+            self.recovered_in.as_secs_f64()
+        )
+    }
+}
+
+/// Numbers that follow from a seed (`SplitMix64`).
+pub(crate) struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from `low` up to and without `high`.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low)
+    }
+
+    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        let count = all.len() as u64;
+        &all[usize::try_from(self.next() % count).unwrap_or(0)]
+    }
+}

@@ -1,0 +1,95 @@
+//! What must hold afterwards, whatever has happened.
+
+use std::collections::{BTreeSet, HashMap};
+
+use async_nats::jetstream;
+use cnc_domain::{kernel::Actor, ledger::Entry};
+use futures::StreamExt as _;
+
+use super::world::World;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Commands that were acknowledged.
+    pub acknowledged: usize,
+    /// Entries in the ledger.
+    pub entries: usize,
+    /// Acknowledged commands that left no entry.
+    pub lost: usize,
+    /// Commands that left more than one.
+    pub doubled: usize,
+    /// Issues whose alert was raised more than once, or not at all.
+    pub triggers_doubled: usize,
+    /// Folds that are not what the ledger says.
+    pub views_differing: usize,
+    /// Entries that `JetStream` does not hold (of those that it should still hold).
+    pub missing_in_stream: usize,
+    /// What `cnc audit verify` says against it.
+    pub broken: Option<String>,
+}
+
+impl Verdict {
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        let Self { lost, doubled, triggers_doubled, views_differing, missing_in_stream, broken, .. } = self;
+        lost + doubled + triggers_doubled + views_differing + missing_in_stream == 0 && broken.is_none()
+    }
+}
+
+pub(super) async fn reach(world: &World, acknowledged: &[String]) -> Verdict {
+    let lines = world.split.ok(&["audit", "export", "--company", &world.company]);
+    let entries: Vec<Entry> = lines.lines().map(|line| Entry::read(line).expect("is an entry")).collect();
+    let mut noted: HashMap<String, usize> = HashMap::new();
+    let mut alerted: HashMap<uuid::Uuid, usize> = HashMap::new();
+    for entry in &entries {
+        let payload: serde_json::Value = serde_json::from_str(entry.payload.get()).expect("is JSON");
+        if let Some(note) = payload["note"].as_str().filter(|_| entry.stream == "truck_journey") {
+            *noted.entry(note.to_owned()).or_default() += 1;
+        }
+        if let (Actor::Trigger { .. }, "alert", Some(cause)) = (&entry.actor, entry.stream.as_str(), entry.causation) {
+            *alerted.entry(cause).or_default() += 1;
+        }
+    }
+    let issues = entries.iter().filter(|entry| entry.event == "issue_raised");
+    let wrong_alerts = issues.filter(|issue| alerted.get(&issue.entry_id()) != Some(&1)).count();
+    let (status, said) = world.split.run(&["audit", "verify", "--company", &world.company], &world.database);
+    let (_, folds) = world.split.run(&["folds", "verify", "--json"], &world.database);
+    let differs = |line: &&str| {
+        let fold: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        fold["fold"].is_null() || !fold["stopped"].is_null() || fold["differences"] != serde_json::json!([])
+    };
+    let held = positions_in_stream(world).await.unwrap_or_default();
+    Verdict {
+        acknowledged: acknowledged.len(),
+        entries: entries.len(),
+        lost: acknowledged.iter().filter(|note| !noted.contains_key(*note)).count(),
+        doubled: noted.values().filter(|count| **count > 1).count(),
+        triggers_doubled: wrong_alerts,
+        views_differing: folds.lines().filter(differs).count() + usize::from(folds.lines().count() == 0),
+        missing_in_stream: (1..=entries.len() as u64).filter(|position| !held.contains(position)).count(),
+        broken: (status != 0).then_some(said),
+    }
+}
+
+/// The positions of all entries that the stream holds; nothing while it cannot say.
+pub(super) async fn positions_in_stream(world: &World) -> Option<BTreeSet<u64>> {
+    let context = jetstream::new(world.broker().await);
+    let stream = context.get_stream(cnc_domain::ledger::subject::STREAM).await.ok()?;
+    let count = stream.cached_info().state.messages;
+    let mut positions = BTreeSet::new();
+    if count == 0 {
+        return Some(positions);
+    }
+    let config = jetstream::consumer::pull::OrderedConfig::default();
+    let mut messages = stream.create_consumer(config).await.ok()?.messages().await.ok()?;
+    for _ in 0..count {
+        let message = tokio::time::timeout(crate::system::PATIENCE, messages.next()).await.ok()??.ok()?;
+        let id = message.headers.as_ref()?.get("Nats-Msg-Id")?.as_str().to_owned();
+        let (company, position) = id.rsplit_once(':')?;
+        if company == world.company {
+            positions.insert(position.parse().ok()?);
+        }
+    }
+    Some(positions)
+}
