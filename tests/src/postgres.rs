@@ -107,6 +107,11 @@ impl Drop for Cluster {
     }
 }
 
+/// One of the newest server's programs, such as `pgbench`.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
 /// The newest installed server's programs; the server is installed where there is none.
 fn programs() -> PathBuf {
     debian::need("postgresql", || newest().is_some());

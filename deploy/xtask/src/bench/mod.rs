@@ -4,6 +4,7 @@
 mod growth;
 mod journeys;
 mod ledger;
+mod live;
 mod load;
 mod memory;
 mod postgres;
@@ -24,6 +25,8 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 pub enum Bench {
     /// Append, verify, fold, memory and growth.
     Ledger(Options),
+    /// The split system over Postgres and NATS: from a command to the browsers that see it, reads, memory.
+    Live(Options),
 }
 
 /// How to measure.
@@ -41,7 +44,7 @@ pub struct Options {
     /// Entries of the long ledger, which is 100 times the short one.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
-    /// Measure only these parts, separated by commas; all where nothing is said.
+    /// Of the ledger's benchmark, measure only these parts, separated by commas; all where nothing is said.
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<Part>,
 }
@@ -79,6 +82,7 @@ pub fn run(which: &Bench) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match which {
         Bench::Ledger(options) => runtime.block_on(ledger::run(options)),
+        Bench::Live(options) => runtime.block_on(live::run(options)),
     }
 }
 

@@ -60,10 +60,10 @@ impl Report {
             println!("{:<66} {:>12} {:>12} {:>7}  {:<8} met", "row", "value", "baseline", "ratio", "target");
         }
         println!(
-            "{:<66} {:>12.0} {:>12.0} {:>7.2}  {:<8} {}",
+            "{:<66} {:>12} {:>12} {:>7.2}  {:<8} {}",
             row.what,
-            value,
-            baseline,
+            figure(value),
+            figure(baseline),
             ratio,
             text(target),
             met_text(met)
@@ -81,6 +81,11 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// With as many digits as say something.
+fn figure(value: f64) -> String {
+    if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
 fn text(target: Option<Target>) -> String {

@@ -1,0 +1,21 @@
+//! `bench live`: the split system, from a command to the browsers that see it.
+
+mod history;
+mod latency;
+mod lean;
+mod reads;
+mod socket;
+mod world;
+
+use super::{Options, Outcome, report::Report};
+
+/// Runs all of it, on one Postgres, one broker and three processes.
+pub async fn run(options: &Options) -> Outcome {
+    let world = world::World::start().await?;
+    let mut report = Report::default();
+    latency::measure(&world, options, &mut report).await?;
+    reads::measure(&world, options, &mut report).await?;
+    history::measure(&world, options, &mut report).await?;
+    drop(world.postgres);
+    report.finish(options.json.as_deref())
+}

@@ -1,0 +1,97 @@
+//! Reads through the gateway: of one document beside pgbench with the same select, and from memory beside a bare handler.
+
+use std::sync::Arc;
+
+use axum::{Router, routing::get};
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Mutex;
+
+use super::{
+    super::{
+        Options, Outcome, load,
+        report::{Report, Target},
+    },
+    lean::Lean,
+    world::World,
+};
+
+/// How many clients read at once.
+const CLIENTS: usize = 16;
+
+/// Measures both, each beside its limit.
+pub async fn measure(world: &World, options: &Options, report: &mut Report) -> Outcome {
+    let journey = world.journeys[0];
+    let (mut documents, mut selects, mut states, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let state = format!("/v1/truck_journey/{journey}");
+    let body = Lean::connect(&world.gateway.url("")).await?.get(&state, &world.token).await?;
+    let handler = bare_handler(body).await?;
+    for _ in 0..options.turns {
+        let document = format!("/v1/views/dispatch_board/{journey}");
+        documents.push(reads_per_second(&world.gateway.url(""), &document, &world.token, options).await?);
+        selects.push(selects_per_second(world, options).await?);
+        states.push(reads_per_second(&world.gateway.url(""), &state, &world.token, options).await?);
+        bare.push(reads_per_second(&handler, "/", &world.token, options).await?);
+    }
+    report.add(
+        "reads/s of one document through the gateway",
+        load::median(documents),
+        "pgbench with the same select, prepared",
+        load::median(selects),
+        Some(Target::AtLeast(0.25)),
+    );
+    report.add(
+        "reads/s of one journey's state, from memory",
+        load::median(states),
+        "a bare axum handler that answers with the same bytes",
+        load::median(bare),
+        Some(Target::AtLeast(0.4)),
+    );
+    Ok(())
+}
+
+async fn reads_per_second(url: &str, path: &str, token: &str, options: &Options) -> Outcome<f64> {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Arc::new(Mutex::new(Lean::connect(url).await?)));
+    }
+    let (path, token) = (path.to_owned(), token.to_owned());
+    load::per_second(CLIENTS, options.cell(), move |client, _| {
+        let (client, path, token) = (clients[client].clone(), path.clone(), token.clone());
+        async move { client.lock().await.get(&path, &token).await.map(|_| ()).map_err(|error| error.to_string()) }
+    })
+    .await
+}
+
+async fn bare_handler(body: Vec<u8>) -> Outcome<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let answer = move || {
+        let body = body.clone();
+        async move { ([("content-type", "application/json")], body) }
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(answer))).await });
+    Ok(format!("http://{address}"))
+}
+
+/// What pgbench makes of the select that the gateway's read comes to.
+async fn selects_per_second(world: &World, options: &Options) -> Outcome<f64> {
+    let mut connection = PgConnection::connect(&world.database).await?;
+    let find = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'cnc_views' AND tablename LIKE 'dispatch_board%' LIMIT 1";
+    let table: String = sqlx::query_scalar(find).fetch_one(&mut connection).await?;
+    let key = world.journeys[0];
+    let script = format!(
+        "SELECT key, location::text, position, doc::text, restricted::text FROM cnc_views.{table} \
+         WHERE company = '{}' AND build = 1 AND key = '{key}';",
+        world.company
+    );
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), script)?;
+    let clients = CLIENTS.to_string();
+    let time = options.cell().as_secs().max(1).to_string();
+    let mut pgbench = tokio::process::Command::new(cnc_tests::postgres::program("pgbench"));
+    pgbench.args(["-n", "-M", "prepared", "-c", &clients, "-j", "2", "-T", &time, "-f"]).arg(file.path());
+    let output = pgbench.arg(&world.database).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")).and_then(|rest| rest.split(' ').next());
+    Ok(tps.ok_or_else(|| format!("pgbench says {text} {}", String::from_utf8_lossy(&output.stderr)))?.parse()?)
+}

@@ -1,0 +1,109 @@
+//! What is measured: a gateway, a relay, and a process that folds and runs triggers, over one Postgres and one NATS.
+
+use std::{path::PathBuf, sync::Arc};
+
+use cnc_commands::{appender::Appender, ledger::PostgresLedger};
+use cnc_domain::{kernel::CompanyId, ledger::Ledger};
+use cnc_tests::{
+    nats::Broker,
+    postgres::Cluster,
+    split::{Part, Split},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    super::{Outcome, rows},
+    lean::Lean,
+};
+
+/// Journeys that are reported of.
+pub const JOURNEYS: usize = 100;
+
+/// The processes, and a company with journeys in it.
+pub struct World {
+    pub split: Split,
+    pub postgres: Cluster,
+    pub database: String,
+    pub gateway: Part,
+    pub folds: Part,
+    pub relay: Part,
+    pub company: CompanyId,
+    pub token: String,
+    pub journeys: Arc<Vec<Uuid>>,
+    _nats: Broker,
+}
+
+impl World {
+    /// Starts it.
+    pub async fn start() -> Outcome<Self> {
+        let postgres = Cluster::start();
+        let database = postgres.database().await;
+        let nats = Broker::start();
+        let split = Split::new(&program()?, &database, &nats.url());
+        let company = split.ok(&["company", "found", "Measured Movers"]);
+        let token = split.ok(&["token", "--company", &company, "--role", "admin"]);
+        let gateway = split.start("gateway", "gateway");
+        let folds = split.start("folds", "folds,workers");
+        let relay = split.start("relay", "relay");
+        let journeys = plan(&gateway, &token).await?;
+        let (company, journeys) = (company.parse()?, Arc::new(journeys));
+        Ok(Self { split, postgres, database, gateway, folds, relay, company, token, journeys, _nats: nats })
+    }
+
+    /// Appends entries to another company until it has so many, beside the gateway: only folds and relay see them.
+    pub async fn fill(&self, entries: u64) -> Outcome<CompanyId> {
+        let ledger: Arc<dyn Ledger> = Arc::new(PostgresLedger::connect(&self.database).await?);
+        let company = CompanyId::new(rows::fresh());
+        let appender = Appender::start(ledger.clone(), 512);
+        appender.append(rows::founding(company)).await?;
+        let mut written = 1;
+        while written < entries {
+            let appends = (0..20).map(|_| {
+                let mut append = rows::report(company, rows::fresh(), 0, "fill");
+                append.idempotency = None;
+                let first = append.drafts.remove(0);
+                let drafts = (1..=100).map(|sequence| cnc_domain::ledger::Draft { sequence, ..first.clone() });
+                append.drafts = drafts.collect();
+                append
+            });
+            for appended in ledger.append(appends.collect()).await? {
+                written = appended?.head.position;
+            }
+        }
+        appender.stop().await;
+        Ok(company)
+    }
+}
+
+async fn plan(gateway: &Part, token: &str) -> Outcome<Vec<Uuid>> {
+    let mut lean = Lean::connect(&gateway.url("")).await?;
+    let mut journeys = Vec::new();
+    let mut give =
+        async |path: String, body: Value| lean.post(&path, token, &Uuid::now_v7().to_string(), &body.to_string()).await;
+    let branch = Uuid::now_v7();
+    let opening = json!({ "name": "Yard", "province": "CA-NS", "timezone": "America/Halifax",
+        "yard": { "lat_e7": 446_000_000, "lon_e7": -635_000_000 } });
+    give(format!("/v1/location/{branch}/open"), opening).await?;
+    for nth in 0..JOURNEYS {
+        let (truck, journey) = (Uuid::now_v7(), Uuid::now_v7());
+        let particulars = json!({ "plate": format!("TRK {nth}"), "size_ft": 26, "volume_cuft": 17_000,
+            "home_location": branch, "cost_per_hour": 4_500 });
+        give(format!("/v1/truck/{truck}/commission"), particulars).await?;
+        let at = |hours: i64| chrono::Utc::now() + chrono::Duration::hours(hours);
+        let plan = json!({ "truck": truck, "location": branch, "recommended_crew": 2,
+            "window": { "start": at(2), "end": at(9) }, "stops": [{ "kind": "load" }] });
+        give(format!("/v1/truck_journey/{journey}/plan"), plan).await?;
+        journeys.push(journey);
+    }
+    Ok(journeys)
+}
+
+/// The `cnc` program, built with optimisation.
+fn program() -> Outcome<PathBuf> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if !cargo.args(["build", "--release", "--package", "cnc-gateway"]).status()?.success() {
+        return Err("cnc cannot be built".into());
+    }
+    Ok(std::env::current_exe()?.with_file_name("cnc"))
+}
