@@ -1,7 +1,10 @@
 //! What is counted and timed, in the `OpenMetrics` text form. Labels are route templates, methods, status codes and
 //! names of folds: never a company, an id or anything personal.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -13,6 +16,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use crate::roles::Parts;
 
 /// The media type of [`Metrics::text`].
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,6 +34,18 @@ pub struct Metrics {
     stopped: Family<FoldName, Gauge<u64, AtomicU64>>,
     append_batches: Gauge<u64, AtomicU64>,
     append_commands: Gauge<u64, AtomicU64>,
+    nats: Nats,
+}
+
+/// What is measured of NATS; zero where a process has none.
+#[derive(Default)]
+struct Nats {
+    connected: Gauge,
+    waiting: Gauge<u64, AtomicU64>,
+    served: Gauge<u64, AtomicU64>,
+    relay_lag: Gauge<u64, AtomicU64>,
+    relay_published: Gauge<u64, AtomicU64>,
+    relay_failed: Gauge<u64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -70,6 +87,7 @@ impl Default for Metrics {
             stopped: Family::default(),
             append_batches: Gauge::default(),
             append_commands: Gauge::default(),
+            nats: Nats::default(),
         };
         metrics.register();
         metrics
@@ -95,6 +113,7 @@ impl Metrics {
             self.append_batches.clone(),
         );
         registry.register("append_commands", "Commands in those transactions", self.append_commands.clone());
+        self.nats.register(&mut self.registry);
     }
 
     /// Counts one request.
@@ -122,11 +141,41 @@ impl Metrics {
         self.append_commands.set(commands);
     }
 
+    /// Sets how the connection to NATS, the feed and the relay stand.
+    pub fn parts(&self, parts: &Parts) {
+        let nats = &self.nats;
+        nats.connected.set(parts.nats_is_connected().unwrap_or(false).into());
+        if let Some(feed) = &parts.feed {
+            nats.waiting.set(feed.waiting() as u64);
+            nats.served.set(feed.served());
+        }
+        if let Some(relay) = &parts.relay {
+            nats.relay_lag.set(relay.lag.load(Ordering::Relaxed));
+            nats.relay_published.set(relay.published.load(Ordering::Relaxed));
+            nats.relay_failed.set(relay.failed.load(Ordering::Relaxed));
+        }
+    }
+
     /// All of it as text.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Nats {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("nats_connected", "Whether NATS can be reached: 1 or 0", self.connected.clone());
+        let feed = "Messages that were delivered here and are not folded yet";
+        registry.register("feed_waiting_messages", feed, self.waiting.clone());
+        let served = "Lines that folds read from messages, not from the ledger";
+        registry.register("feed_served_lines", served, self.served.clone());
+        let lag = "Entries of the companies of this relay that NATS has not acknowledged yet";
+        registry.register("relay_lag_entries", lag, self.relay_lag.clone());
+        let published = "Entries that NATS has acknowledged since the start";
+        registry.register("relay_published_entries", published, self.relay_published.clone());
+        registry.register("relay_failures", "Attempts to publish that failed", self.relay_failed.clone());
     }
 }
 

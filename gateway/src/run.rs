@@ -1,33 +1,29 @@
 //! Wires the rooms together: the one place that knows them all. The binary and the tests start the same thing.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use async_nats::{Client, jetstream};
 use cnc_commands::{
-    Host, HostOptions, Keyring, MasterKey,
-    ledger::{Audit, Flaw, PostgresLedger, SqliteLedger},
+    ledger::PostgresLedger,
+    relay::{Relay, RelayMetrics, RelayOptions},
     workers,
 };
-use cnc_domain::{
-    MODULES,
-    kernel::CompanyId,
-    ledger::{Fault, Feed, Head, Ledger},
-};
-use cnc_projections::{Engine, EngineFolds, Store};
+use cnc_domain::ledger::{Fault, Feed};
+use cnc_projections::{Engine, FeedOptions, JetStreamFeed, hear_changes, tell_changes};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
+pub use crate::rooms::{BackEnd, Rooms};
 use crate::{
     http::{App, router, serve},
     limits::Limits,
-    tokens::Tokens,
+    nats::{self, NatsAccess},
+    roles::{Parts, Role, Roles},
 };
 
 /// How long requests that are under way may take to finish when a server stops.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the broker may take to hear the rest when a server stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a system is started with.
 #[derive(Clone, Debug)]
@@ -42,6 +38,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What a caller may ask for at most.
     pub limits: Limits,
+    /// What this process does; the usual where nothing is said.
+    pub roles: Option<Vec<Role>>,
+    /// The NATS that connects this process with others.
+    pub nats: Option<NatsAccess>,
 }
 
 impl Default for Config {
@@ -52,104 +52,13 @@ impl Default for Config {
             master_key_file: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             limits: Limits::default(),
+            roles: None,
+            nats: None,
         }
     }
 }
 
-/// The rooms of one installation, opened but doing nothing by themselves: what a command beside a server needs.
-#[derive(Clone)]
-pub struct Rooms {
-    /// The ledgers.
-    pub ledger: Arc<dyn Ledger>,
-    /// The same, in its own type, for what only a back end can do.
-    pub back_end: BackEnd,
-    /// The write side.
-    pub host: Host,
-    /// The documents of views and triggers.
-    pub store: Store,
-    /// The tokens' key.
-    pub tokens: Tokens,
-}
-
-/// Where a ledger is kept.
-#[derive(Clone)]
-pub enum BackEnd {
-    /// In the data folder.
-    Sqlite(Arc<SqliteLedger>),
-    /// In a Postgres database.
-    Postgres(Arc<PostgresLedger>),
-}
-
-impl Rooms {
-    /// Opens what `config` names; an empty data folder or database is set up first.
-    pub async fn open(config: &Config) -> Result<Self, Fault> {
-        make_private(&config.data)?;
-        let key_file = config.master_key_file.clone().unwrap_or_else(|| config.data.join("master.key"));
-        let master = MasterKey::load_or_create(&key_file)?;
-        let tokens = Tokens::load_or_create(&config.data)?;
-        let (back_end, keyring, store) = match &config.ledger {
-            None => (
-                BackEnd::Sqlite(Arc::new(SqliteLedger::open(&config.data)?)),
-                Keyring::sqlite(&config.data, master).await?,
-                Store::sqlite(&config.data).await?,
-            ),
-            Some(url) => {
-                let ledger = PostgresLedger::connect(url).await?;
-                ledger.migrate().await?;
-                (
-                    BackEnd::Postgres(Arc::new(ledger)),
-                    Keyring::postgres(url, master).await?,
-                    Store::postgres(url).await?,
-                )
-            }
-        };
-        let ledger = back_end.ledger();
-        let host = Host::start(ledger.clone(), keyring, HostOptions::default()).await?;
-        Ok(Self { ledger, back_end, host, store, tokens })
-    }
-
-    /// The ledgers, for reading only.
-    pub fn feed(&self) -> Arc<dyn Feed> {
-        self.back_end.feed()
-    }
-
-    /// An engine over these rooms that does nothing until it is run.
-    pub fn engine(&self) -> Engine {
-        let triggers = MODULES.iter().flat_map(|module| module.triggers).copied().collect();
-        Engine::new(self.feed(), self.store.clone(), EngineFolds::both(triggers))
-    }
-
-    /// Lets what was asked for be recorded, then closes.
-    pub async fn close(self) {
-        self.host.stop().await;
-    }
-}
-
-impl BackEnd {
-    /// Verifies a company's ledger where it is kept: its chain, its columns and its head. `None` where there is none.
-    pub async fn audit(&self, company: CompanyId, kept: Option<Head>) -> Result<Option<Result<Head, Flaw>>, Fault> {
-        match self {
-            Self::Sqlite(ledger) => ledger.audit(company, kept).await,
-            Self::Postgres(ledger) => ledger.audit(company, kept).await,
-        }
-    }
-
-    fn ledger(&self) -> Arc<dyn Ledger> {
-        match self {
-            Self::Sqlite(ledger) => ledger.clone(),
-            Self::Postgres(ledger) => ledger.clone(),
-        }
-    }
-
-    fn feed(&self) -> Arc<dyn Feed> {
-        match self {
-            Self::Sqlite(ledger) => ledger.clone(),
-            Self::Postgres(ledger) => ledger.clone(),
-        }
-    }
-}
-
-/// A running system: all roles in one process.
+/// A running system: some roles, or all, in one process.
 pub struct System {
     /// Its rooms.
     pub rooms: Rooms,
@@ -157,43 +66,37 @@ pub struct System {
     pub engine: Engine,
     /// Where it listens.
     pub address: SocketAddr,
+    nats: Option<Client>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl System {
-    /// Opens the rooms, runs folds and workers, and listens.
+    /// Opens the rooms, listens, and does what its roles are.
     pub async fn start(config: Config) -> Result<Self, Fault> {
+        let roles = Roles::of(&config).map_err(|misfit| Fault::broken("choosing roles", misfit))?;
         let rooms = Rooms::open(&config).await?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             Fault::passing("listening", format!("{}: {error}; choose another with --listen", config.listen))
         })?;
         let address = listener.local_addr().map_err(|error| Fault::passing("listening", error))?;
+        let nats = match &config.nats {
+            Some(access) => Some(nats::connect(access, &roles).await?),
+            None => None,
+        };
         let (stop, stopped) = watch::channel(false);
-        let engine = rooms.engine();
-        let mut tasks = JoinSet::new();
-        let folding = engine.clone();
-        let folds_stop = stopped.clone();
-        tasks.spawn(async move { folding.run(folds_stop).await });
-        tasks.spawn(workers::carry_out(rooms.store.outbox(), rooms.host.clone(), stopped.clone()));
-        let (host, store, limits) = (rooms.host.clone(), rooms.store.clone(), config.limits);
-        let app = App::with_limits(host, store, engine.clone(), rooms.tokens.clone(), limits.clone());
-        let app = Arc::new(app);
-        let service = router(app.clone());
-        tasks.spawn(async move {
-            let mut http_stop = stopped;
-            let finish = async move {
-                // A sender that is gone means the same.
-                drop(http_stop.wait_for(|stop| *stop).await);
-                app.close_sockets();
-            };
-            serve(listener, service, &limits, finish).await;
-        });
-        tracing::info!(%address, "listening");
-        Ok(Self { rooms, engine, address, stop, tasks })
+        let mut starting = Starting { rooms: &rooms, roles: &roles, limits: &config.limits, tasks: JoinSet::new(), stopped };
+        let (engine, feed) = starting.folds(nats.as_ref());
+        let relay = starting.relay(nats.as_ref());
+        starting.workers();
+        let parts = Parts { roles: roles.clone(), nats: nats.clone(), feed, relay };
+        starting.serve(listener, engine.clone(), parts);
+        let tasks = starting.tasks;
+        tracing::info!(%address, %roles, "listening");
+        Ok(Self { rooms, engine, address, nats, stop, tasks })
     }
 
-    /// Finishes the requests that are under way, stops folds and workers, and records what was accepted.
+    /// Finishes the requests that are under way, stops folds, relay and workers, and records what was accepted.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let finished = async { while self.tasks.join_next().await.is_some() {} };
@@ -201,16 +104,88 @@ impl System {
             tracing::warn!("some connections did not end in time and are cut");
             self.tasks.shutdown().await;
         }
+        if let Some(nats) = self.nats {
+            // A broker that is away has lost nothing that the ledger has not.
+            let _ = tokio::time::timeout(FAREWELL, nats.flush()).await;
+        }
         self.rooms.close().await;
     }
 }
 
-/// Makes the data folder where there is none, for its owner only.
-fn make_private(data: &Path) -> Result<(), Fault> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)
-        .map_err(|error| Fault::passing("making the data folder", format!("{}: {error}", data.display())))
+/// A system on its way.
+struct Starting<'a> {
+    rooms: &'a Rooms,
+    roles: &'a Roles,
+    limits: &'a Limits,
+    tasks: JoinSet<()>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Starting<'_> {
+    /// Starts what is folded here, and what is heard of views that others fold.
+    fn folds(&mut self, nats: Option<&Client>) -> (Engine, Option<Arc<JetStreamFeed>>) {
+        let durables = self.roles.durables();
+        let feed = nats
+            .filter(|_| !durables.is_empty())
+            .map(|nats| JetStreamFeed::new(self.rooms.feed(), jetstream::new(nats.clone()), FeedOptions::of(durables)));
+        let read: Arc<dyn Feed> = match &feed {
+            Some(feed) => feed.clone(),
+            None => self.rooms.feed(),
+        };
+        let engine = Engine::new(read, self.rooms.store.clone(), self.roles.folds());
+        if let Some(nats) = nats {
+            if self.roles.has(Role::Folds) {
+                self.tasks.spawn(tell_changes(engine.clone(), nats.clone(), self.stopped.clone()));
+            }
+            if self.roles.has(Role::Gateway) {
+                self.tasks.spawn(hear_changes(engine.clone(), nats.clone(), self.stopped.clone()));
+            }
+        }
+        if let Some(feed) = feed.clone() {
+            let stopped = self.stopped.clone();
+            self.tasks.spawn(async move { feed.run(stopped).await });
+        }
+        let (folding, stopped) = (engine.clone(), self.stopped.clone());
+        self.tasks.spawn(async move { folding.run(stopped).await });
+        (engine, feed)
+    }
+
+    /// Starts the relay from the ledger to NATS.
+    fn relay(&mut self, nats: Option<&Client>) -> Option<Arc<RelayMetrics>> {
+        let (BackEnd::Postgres(ledger), Some(nats)) = (&self.rooms.back_end, nats) else { return None };
+        if !self.roles.has(Role::Relay) {
+            return None;
+        }
+        let context = jetstream::new(nats.clone());
+        let relay = Relay::new(PostgresLedger::clone(ledger), context, RelayOptions::default());
+        let (metrics, stopped) = (relay.metrics(), self.stopped.clone());
+        self.tasks.spawn(async move { relay.run(stopped).await });
+        Some(metrics)
+    }
+
+    /// Starts what carries out commands of triggers and deadlines.
+    fn workers(&mut self) {
+        if self.roles.has(Role::Workers) {
+            let (outbox, host) = (self.rooms.store.outbox(), self.rooms.host.clone());
+            self.tasks.spawn(workers::carry_out(outbox, host, self.stopped.clone()));
+        }
+    }
+
+    /// Starts answering: the API where that is a role of this process, and how it is in any case.
+    fn serve(&mut self, listener: TcpListener, engine: Engine, parts: Parts) {
+        let Rooms { host, store, tokens, .. } = self.rooms;
+        let limits = self.limits.clone();
+        let app = App::with_limits(host.clone(), store.clone(), engine, tokens.clone(), limits.clone());
+        let app = Arc::new(app.with_parts(parts));
+        let service = router(app.clone());
+        let mut stopped = self.stopped.clone();
+        self.tasks.spawn(async move {
+            let finish = async move {
+                // A sender that is gone means the same.
+                drop(stopped.wait_for(|stop| *stop).await);
+                app.close_sockets();
+            };
+            serve(listener, service, &limits, finish).await;
+        });
+    }
 }

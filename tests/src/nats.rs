@@ -121,6 +121,14 @@ impl Broker {
         self.wait_until_ready();
     }
 
+    /// Kills it, and starts it again with its streams empty and its consumers standing where they stood.
+    pub fn lose_messages(&self) {
+        for order in ["kill", "behead", "start"] {
+            self.order(order);
+        }
+        self.wait_until_ready();
+    }
+
     /// Gives it other settings while it runs, as an operator who edits its file and has it read again.
     pub fn reload(&self, settings: &str) {
         let before = self.log().matches("Reloaded server configuration").count();

@@ -18,6 +18,7 @@ while read -r order; do
     kill) stop ;;
     wipe) rm -rf "$dir/data" ;;
     remember) cp -r "$dir/data" "$dir/remembered" ;;
+    behead) find "$dir/data" -type f -path '*/msgs/*' -delete ;;
     recall) rm -rf "$dir/data" && mv "$dir/remembered" "$dir/data" ;;
     reload) kill -HUP "$server" ;;
     esac

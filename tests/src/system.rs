@@ -1,6 +1,6 @@
 //! A whole system in the test's own process, on a data folder that goes away with it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use cnc_domain::{
     kernel::{CompanyId, Id, LocationId, Timestamp},
@@ -8,6 +8,8 @@ use cnc_domain::{
 };
 use cnc_gateway::{
     limits::Limits,
+    nats::NatsAccess,
+    roles::Role,
     run::{Config, System},
     tokens::Claims,
 };
@@ -20,35 +22,57 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Running {
     /// The system.
     pub system: System,
-    data: TempDir,
+    data: Arc<TempDir>,
+}
+
+/// What a system is started with, beside what all tests share.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// The Postgres database; `SQLite` where there is none.
+    pub ledger: Option<String>,
+    /// The addresses of NATS.
+    pub nats: Option<String>,
+    /// Its roles; the usual where none are named.
+    pub roles: Option<Vec<Role>>,
+    /// What its callers may ask for at most.
+    pub limits: Limits,
 }
 
 impl Running {
     /// Starts one on SQLite.
     pub async fn sqlite() -> Result<Self, Fault> {
-        Self::start(None, new_folder()).await
+        Self::start(Shape::default(), Arc::new(new_folder())).await
     }
 
     /// Starts one on a Postgres database.
     pub async fn postgres(url: &str) -> Result<Self, Fault> {
-        Self::start(Some(url.to_owned()), new_folder()).await
+        Self::shaped(Shape { ledger: Some(url.to_owned()), ..Shape::default() }).await
     }
 
     /// Starts one on SQLite that bounds its callers so.
     pub async fn limited(limits: Limits) -> Result<Self, Fault> {
-        Self::start_with(None, new_folder(), limits).await
+        Self::shaped(Shape { limits, ..Shape::default() }).await
     }
 
-    async fn start(ledger: Option<String>, data: TempDir) -> Result<Self, Fault> {
-        Self::start_with(ledger, data, Limits::default()).await
+    /// Starts one of this shape.
+    pub async fn shaped(shape: Shape) -> Result<Self, Fault> {
+        Self::start(shape, Arc::new(new_folder())).await
     }
 
-    async fn start_with(ledger: Option<String>, data: TempDir, limits: Limits) -> Result<Self, Fault> {
+    /// Starts another process of the same installation: with the same keys.
+    pub async fn beside(&self, shape: Shape) -> Result<Self, Fault> {
+        Self::start(shape, self.data.clone()).await
+    }
+
+    async fn start(shape: Shape, data: Arc<TempDir>) -> Result<Self, Fault> {
+        let Shape { ledger, nats, roles, limits } = shape;
         let config = Config {
             data: data.path().to_owned(),
             ledger,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             limits,
+            nats: nats.map(|urls| NatsAccess::new(urls, None)),
+            roles,
             ..Config::default()
         };
         Ok(Self { system: System::start(config).await?, data })
@@ -58,7 +82,7 @@ impl Running {
     pub async fn restart(self, ledger: Option<String>) -> Result<Self, Fault> {
         let Self { system, data } = self;
         system.stop().await;
-        Self::start(ledger, data).await
+        Self::start(Shape { ledger, ..Shape::default() }, data).await
     }
 
     /// Its data folder.

@@ -13,6 +13,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     problem::Problem,
+    roles::Parts,
     tokens::{Claims, Tokens},
 };
 
@@ -30,6 +31,8 @@ pub struct App {
     pub limits: Limits,
     /// What is measured.
     pub metrics: Metrics,
+    /// What else the process does.
+    pub parts: Parts,
     /// Places for sockets.
     pub(crate) sockets: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -45,7 +48,13 @@ impl App {
     pub fn with_limits(host: Host, store: Store, engine: Engine, tokens: Tokens, limits: Limits) -> Self {
         let sockets = Arc::new(Semaphore::new(limits.sockets));
         let metrics = Metrics::default();
-        Self { host, store, engine, tokens, limits, metrics, sockets, closing: watch::Sender::new(false) }
+        let (parts, closing) = (Parts::default(), watch::Sender::new(false));
+        Self { host, store, engine, tokens, limits, metrics, parts, sockets, closing }
+    }
+
+    /// The same in a process of these parts.
+    pub fn with_parts(self, parts: Parts) -> Self {
+        Self { parts, ..self }
     }
 
     /// Closes all sockets, and lets none open any more: the server is about to stop.

@@ -28,11 +28,30 @@ pub use app::App;
 pub(crate) use extract::{Caller, SUBPROTOCOL};
 pub use serve::serve;
 
-use crate::{live, problem::Problem};
+use crate::{live, problem::Problem, roles::Role};
 
-/// All routes. Everything under `/v1` and `/metrics` needs a token, and says 401 without one before anything else.
+/// All routes: the API where that is a role of the process, and how the process is in any case. Everything under `/v1` and
+/// `/metrics` needs a token, and says 401 without one before anything else.
 pub fn router(app: Arc<App>) -> Router {
-    let known = Router::new()
+    let is_gateway = app.parts.roles.has(Role::Gateway);
+    let (api, about) = if is_gateway { (api(), about()) } else { (Router::new(), Router::new()) };
+    let known = api
+        .route("/metrics", get(service::metrics))
+        .route_layer(from_fn_with_state(app.clone(), extract::authenticate));
+    known
+        .merge(about)
+        .route("/health/live", get(service::live))
+        .route("/health/ready", get(service::ready))
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(app.clone(), layers::around))
+        .layer(from_fn(layers::harden))
+        .with_state(app)
+}
+
+fn api() -> Router<Arc<App>> {
+    Router::new()
         .route("/v1/{stream}/{id}/history", get(state::history))
         .route("/v1/{stream}/{id}/{command}", post(commands::give))
         .route("/v1/{stream}/{id}", get(state::state))
@@ -41,20 +60,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/ledger", get(ledger::lines))
         .route("/v1/ledger/head", get(ledger::head))
         .route("/v1/live", get(live::open))
-        .route("/metrics", get(service::metrics))
-        .route_layer(from_fn_with_state(app.clone(), extract::authenticate));
-    let open = Router::new()
+}
+
+fn about() -> Router<Arc<App>> {
+    Router::new()
         .route("/openapi.json", get(service::openapi))
         .route("/docs", get(service::docs))
         .route("/problems/{code}", get(service::problem))
-        .route("/health/live", get(service::live))
-        .route("/health/ready", get(service::ready));
-    known
-        .merge(open)
-        .fallback(|| async { Problem::not_found() })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(CompressionLayer::new())
-        .layer(from_fn_with_state(app.clone(), layers::around))
-        .layer(from_fn(layers::harden))
-        .with_state(app)
 }

@@ -28,13 +28,13 @@ pub async fn live() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }
 
-/// The ledger and the views answer too.
+/// The ledger and the views answer too. Says what the process does and which parts are connected.
 pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     app.host.ledger().head(CompanyId::nil()).await?;
     for view in crate::catalog::catalog().views().take(1) {
         app.store.position(CompanyId::nil(), view.name()).await?;
     }
-    Ok(Json(json!({ "status": "ready" })))
+    Ok(Json(app.parts.ready()))
 }
 
 /// The description of the API.
@@ -85,6 +85,7 @@ pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Res
     }
     let (batches, commands) = app.host.appended();
     app.metrics.appends(batches, commands);
+    app.metrics.parts(&app.parts);
     let text = app.metrics.text().map_err(|cause| Problem::broken("writing metrics", cause))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

@@ -5,53 +5,53 @@ mod folding;
 mod pruning;
 mod querying;
 mod triggers;
-mod world;
+pub mod world;
 
 use std::{sync::Arc, time::Duration};
 
 use cnc_domain::{
     kernel::{CompanyId, FoldKind, Id, LocationId},
-    ledger::Position,
+    ledger::{Feed, Position},
 };
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
-use world::{Event, Ledgers, Till};
+use world::{Event, Till};
 
 use cnc_projections::{Engine, EngineFolds, Query, Row, Store};
 use cnc_tests::postgres::cluster;
 
-const ACME: CompanyId = CompanyId::number(1);
-const ZETA: CompanyId = CompanyId::number(2);
-const NORTH: LocationId = LocationId::number(5);
-const SOUTH: LocationId = LocationId::number(6);
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const ACME: CompanyId = CompanyId::number(1);
+pub const ZETA: CompanyId = CompanyId::number(2);
+pub const NORTH: LocationId = LocationId::number(5);
+pub const SOUTH: LocationId = LocationId::number(6);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-fn till(number: u128) -> Id<Till> {
+pub fn till(number: u128) -> Id<Till> {
     Id::number(100 + number)
 }
 
-fn put_in(amount: i64) -> Event {
+pub fn put_in(amount: i64) -> Event {
     Event::PutIn { amount, location: Some(NORTH), tag: "cash".into() }
 }
 
 /// Where documents are kept in a test.
-enum Place {
+pub enum Place {
     Sqlite(TempDir),
     Postgres(String),
 }
 
 impl Place {
-    fn sqlite() -> Self {
+    pub fn sqlite() -> Self {
         Self::Sqlite(TempDir::new().expect("a temporary folder"))
     }
 
-    async fn postgres() -> Self {
+    pub async fn postgres() -> Self {
         Self::Postgres(cluster().database().await)
     }
 
     /// Another, empty one of the same kind.
-    async fn another(&self) -> Self {
+    pub async fn another(&self) -> Self {
         match self {
             Self::Sqlite(_) => Self::sqlite(),
             Self::Postgres(_) => Self::postgres().await,
@@ -91,7 +91,7 @@ impl Place {
     }
 
     /// The store, with connections of its own.
-    async fn store(&self) -> Store {
+    pub async fn store(&self) -> Store {
         let store = match self {
             Self::Sqlite(folder) => Store::sqlite(folder.path()).await,
             Self::Postgres(url) => Store::postgres(url).await,
@@ -120,15 +120,15 @@ macro_rules! on_every_store {
 use on_every_store;
 
 /// A running engine on a store of its own connections.
-struct Running {
-    engine: Engine,
-    store: Store,
+pub struct Running {
+    pub engine: Engine,
+    pub store: Store,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(feed: &Arc<Ledgers>, place: &Place, folds: EngineFolds) -> Self {
+    pub async fn start<F: Feed + 'static>(feed: &Arc<F>, place: &Place, folds: EngineFolds) -> Self {
         let store = place.store().await;
         let engine = Engine::new(feed.clone(), store.clone(), folds);
         let (stop, stopped) = watch::channel(false);
@@ -139,13 +139,13 @@ impl Running {
         Self { engine, store, stop, task }
     }
 
-    async fn reached(&self, company: CompanyId, view: &str, position: Position) {
+    pub async fn reached(&self, company: CompanyId, view: &str, position: Position) {
         let reached = self.engine.wait_for(company, view, position, PATIENCE).await;
         assert!(reached.is_ok(), "{view} is at {reached:?}, not at {position}: {:?}", self.engine.status().await);
     }
 
     /// Waits until something holds.
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
+    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
         let waiting = async {
             while !holds(self).await {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -154,28 +154,34 @@ impl Running {
         assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{what}: {:?}", self.engine.status().await);
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.send_replace(true);
         self.task.await.expect("stops");
     }
 
-    async fn rows(&self, company: CompanyId, view: &str) -> Vec<Row> {
+    /// Ends it as the kernel ends a process.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    pub async fn rows(&self, company: CompanyId, view: &str) -> Vec<Row> {
         let query = Query { limit: 500, ..Query::default() };
         self.store.query(company, view, &query).await.expect("answers").rows
     }
 
-    async fn total(&self, company: CompanyId, number: u128) -> Option<i64> {
+    pub async fn total(&self, company: CompanyId, number: u128) -> Option<i64> {
         let row = self.store.get(company, "sums", &till(number).to_string(), None).await.expect("reads");
         row.and_then(|row| row.doc["total"].as_i64())
     }
 
-    async fn verified(&self) {
+    pub async fn verified(&self) {
         for verified in self.engine.verify(None).await.expect("verifies") {
             assert_eq!((&verified.differences, &verified.stopped), (&Vec::new(), &None), "{}", verified.fold);
         }
     }
 }
 
-fn views(kinds: &[&'static dyn FoldKind]) -> EngineFolds {
+pub fn views(kinds: &[&'static dyn FoldKind]) -> EngineFolds {
     EngineFolds { views: kinds.to_vec(), ..EngineFolds::default() }
 }

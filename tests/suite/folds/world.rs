@@ -237,6 +237,11 @@ impl Ledgers {
         self.record(company, "other", Uuid::nil(), Message { name: "happened".into(), fields: payload })
     }
 
+    /// All lines of a company.
+    pub fn lines(&self, company: CompanyId) -> Vec<String> {
+        self.lines.lock().expect("whole").get(&company).map_or_else(Vec::new, |(_, lines)| lines.clone())
+    }
+
     fn record(&self, company: CompanyId, stream: &str, id: Uuid, Message { name, fields }: Message) -> Position {
         let mut lines = self.lines.lock().expect("whole");
         let (head, lines) = lines.entry(company).or_default();

@@ -29,11 +29,11 @@ on_both!(
     frames_hold_no_personal_data_for_who_may_not_see_it,
 );
 
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     /// Connects as a browser does, its token in the second subprotocol.
-    async fn connect(mover: &Mover, token: &str) -> Self {
+    pub async fn connect(mover: &Mover, token: &str) -> Self {
         let (socket, response) = connect_async(Self::request(mover, token)).await.expect("opens");
         assert_eq!(response.headers()["sec-websocket-protocol"], "cnc.bearer");
         Self(socket)
@@ -51,12 +51,12 @@ impl Client {
         self.0.send(Message::text(message.to_string())).await.expect("sends");
     }
 
-    async fn subscribe(&mut self, view: &str, after: Option<u64>) {
+    pub async fn subscribe(&mut self, view: &str, after: Option<u64>) {
         self.send(&json!({ "subscribe": { "id": "a", "view": view, "after": after } })).await;
     }
 
     /// The next message of the server.
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("comes in time");
             match message.expect("is open").expect("is readable") {
@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// The next change that says something of this row.
-    async fn change_of(&mut self, key: Uuid) -> Value {
+    pub async fn change_of(&mut self, key: Uuid) -> Value {
         let mut told = None;
         loop {
             let message = self.next().await;

@@ -3,7 +3,7 @@
 mod access;
 mod failing;
 mod hostile;
-mod live;
+pub mod live;
 mod reading;
 mod writing;
 

@@ -1,5 +1,7 @@
 //! What goes over NATS, through real brokers.
 
 mod broker;
+mod feed;
 mod relay;
 mod relay_faults;
+mod roles;

@@ -1,0 +1,96 @@
+//! The connection to NATS: kept for ever, and made anew whenever it is lost.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use cnc_domain::ledger::Fault;
+
+use crate::roles::Roles;
+
+/// Answers come in here, and not among those of other clients: the rights of a process can end at this prefix.
+const INBOX: &str = "_INBOX_cnc";
+/// How long to wait before the first attempts to connect again, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+const DOING: &str = "connecting to NATS";
+
+/// Where NATS is, and how to be let in. What it prints is neither.
+#[derive(Clone)]
+pub struct NatsAccess {
+    urls: String,
+    credentials: Option<PathBuf>,
+}
+
+impl NatsAccess {
+    /// Addresses of one cluster, separated by commas, with a user and a password in them where they are needed; or a file
+    /// of credentials.
+    pub fn new(urls: impl Into<String>, credentials: Option<PathBuf>) -> Self {
+        Self { urls: urls.into(), credentials }
+    }
+}
+
+impl fmt::Debug for NatsAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NatsAccess")
+    }
+}
+
+/// Connects, or goes on trying to for as long as the client lives: only what can never work is a fault.
+pub(crate) async fn connect(access: &NatsAccess, roles: &Roles) -> Result<Client, Fault> {
+    let addresses = access.urls.split(',').map(|url| url.trim().parse::<ServerAddr>());
+    // The address may hold a password, so that it is not repeated.
+    let addresses = addresses
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| Fault::broken(DOING, "--nats takes nats://HOST:PORT, or several with commas between"))?;
+    let options = ConnectOptions::new()
+        .name(format!("cnc {roles}"))
+        .custom_inbox_prefix(INBOX)
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            let doubled = u32::try_from(attempts.min(6)).unwrap_or(6);
+            (RETRY_FIRST * 2_u32.pow(doubled)).min(RETRY_LONGEST)
+        })
+        .event_callback(|event| async move { log(&event) });
+    let options = match &access.credentials {
+        Some(file) => options
+            .credentials_file(file)
+            .await
+            .map_err(|error| Fault::broken(DOING, format!("{}: {error}", file.display())))?,
+        None => options,
+    };
+    options.connect(addresses).await.map_err(|error| Fault::broken(DOING, error))
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("NATS is away; folds go on by the ledger alone"),
+        Event::SlowConsumer(_) => {
+            tracing::warn!("messages of NATS came faster than they were taken, and some are lost")
+        }
+        other => tracing::debug!(%other, "NATS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{roles::Role, run::Config};
+
+    #[tokio::test]
+    async fn a_wrong_address_is_refused_without_repeating_it() {
+        let config = Config {
+            ledger: Some("postgres://localhost/cnc".into()),
+            nats: Some(NatsAccess::new("nats://ann:s3cret@[broken", None)),
+            roles: Some(vec![Role::Relay]),
+            ..Config::default()
+        };
+        let access = config.nats.clone().expect("is there");
+        let roles = Roles::of(&config).expect("goes together");
+        let fault = connect(&access, &roles).await.expect_err("is no address");
+        assert!(!fault.to_string().contains("s3cret") && fault.to_string().contains("--nats"), "{fault}");
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,180 @@
+//! What a process does of all that an installation does, and how its parts stand.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use async_nats::{Client, connection::State};
+use cnc_commands::relay::RelayMetrics;
+use cnc_projections::{EngineFolds, JetStreamFeed};
+use serde_json::{Map, Value, json};
+
+use crate::{rooms::triggers, run::Config};
+
+/// One part of the work. Any number of processes may have the same role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    /// Answers people and programs: HTTP and WebSocket
+    Gateway,
+    /// Publishes the ledger to NATS
+    Relay,
+    /// Folds views
+    Folds,
+    /// Folds triggers, rings deadlines, and carries out what both send
+    Workers,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Relay => "relay",
+            Self::Folds => "folds",
+            Self::Workers => "workers",
+        }
+    }
+}
+
+/// The roles of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles(BTreeSet<Role>);
+
+/// What one process needs to be an installation.
+const WHOLE: [Role; 3] = [Role::Gateway, Role::Folds, Role::Workers];
+
+impl Roles {
+    /// The roles that `config` names, or the usual ones: all, the relay only where there is a NATS to publish to. `Err`
+    /// says what does not go together, and what to do.
+    pub fn of(config: &Config) -> Result<Self, &'static str> {
+        let (nats, postgres) = (config.nats.is_some(), config.ledger.is_some());
+        if nats && !postgres {
+            return Err("--nats connects processes that share a ledger in Postgres: add --ledger postgres://…");
+        }
+        let roles: BTreeSet<Role> = match &config.roles {
+            Some(roles) => roles.iter().copied().collect(),
+            None => WHOLE.into_iter().chain(nats.then_some(Role::Relay)).collect(),
+        };
+        if roles.is_empty() {
+            return Err("a process has at least one role: gateway, relay, folds or workers");
+        }
+        if roles.contains(&Role::Relay) && !nats {
+            return Err("the role relay publishes to NATS: add --nats nats://…");
+        }
+        if !postgres && !WHOLE.iter().all(|role| roles.contains(role)) {
+            return Err(
+                "processes that split the roles share a ledger in Postgres: add --ledger postgres://…, or leave \
+                        --roles away",
+            );
+        }
+        Ok(Self(roles))
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+
+    /// The durable consumers of these roles: all processes of a role share one.
+    pub(crate) fn durables(&self) -> Vec<&'static str> {
+        [Role::Folds, Role::Workers].into_iter().filter(|role| self.has(*role)).map(Role::name).collect()
+    }
+
+    /// What is folded in these roles.
+    pub(crate) fn folds(&self) -> EngineFolds {
+        let views = if self.has(Role::Folds) { EngineFolds::views().views } else { Vec::new() };
+        let triggers = if self.has(Role::Workers) { triggers() } else { Vec::new() };
+        EngineFolds { views, triggers, unwatched: !self.has(Role::Gateway) }
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.0.iter().map(|role| role.name()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// The parts of a running process, as far as it has them.
+#[derive(Clone)]
+pub struct Parts {
+    /// What it does.
+    pub roles: Roles,
+    /// Its connection to NATS.
+    pub nats: Option<Client>,
+    /// What hurries its folds along.
+    pub feed: Option<Arc<JetStreamFeed>>,
+    /// What its relay has done.
+    pub relay: Option<Arc<RelayMetrics>>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { roles: Roles(WHOLE.into()), nats: None, feed: None, relay: None }
+    }
+}
+
+impl Parts {
+    /// Whether NATS can be reached; `None` where this process has none.
+    pub fn nats_is_connected(&self) -> Option<bool> {
+        self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
+    }
+
+    /// What an orchestrator is told of a process whose databases answer. Without NATS it works on, slower.
+    pub(crate) fn ready(&self) -> Value {
+        let mut parts = Map::from_iter(
+            [("ledger", json!("connected")), ("views", json!("connected"))]
+                .map(|(name, stands)| (name.to_owned(), stands)),
+        );
+        if let Some(connected) = self.nats_is_connected() {
+            parts.insert("nats".into(), json!(if connected { "connected" } else { "away" }));
+        }
+        let roles: Vec<&str> = self.roles.0.iter().map(|role| role.name()).collect();
+        json!({ "status": "ready", "roles": roles, "parts": parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::NatsAccess;
+
+    fn config(ledger: bool, nats: bool, roles: Option<&[Role]>) -> Config {
+        Config {
+            ledger: ledger.then(|| "postgres://localhost/cnc".into()),
+            nats: nats.then(|| NatsAccess::new("nats://localhost", None)),
+            roles: roles.map(<[Role]>::to_vec),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn a_process_alone_does_everything_and_publishes_where_there_is_a_nats() {
+        let text = |config: &Config| Roles::of(config).expect("goes together").to_string();
+        assert_eq!(text(&config(false, false, None)), "gateway,folds,workers");
+        assert_eq!(text(&config(true, false, None)), "gateway,folds,workers");
+        assert_eq!(text(&config(true, true, None)), "gateway,relay,folds,workers");
+        assert_eq!(text(&config(true, true, Some(&[Role::Workers, Role::Gateway]))), "gateway,workers");
+        assert_eq!(text(&config(true, false, Some(&[Role::Folds]))), "folds");
+    }
+
+    #[test]
+    fn what_does_not_go_together_says_what_to_do() {
+        for (config, says) in [
+            (config(false, true, None), "--ledger"),
+            (config(false, false, Some(&[Role::Gateway])), "--ledger"),
+            (config(true, false, Some(&[Role::Relay])), "--nats"),
+            (config(true, true, Some(&[])), "gateway, relay, folds or workers"),
+        ] {
+            let misfit = Roles::of(&config).expect_err("does not go together");
+            assert!(misfit.contains(says), "{misfit}");
+        }
+    }
+
+    #[test]
+    fn who_serves_nobody_follows_no_views_and_who_folds_nothing_has_no_durable() {
+        let roles = Roles::of(&config(true, true, Some(&[Role::Workers]))).expect("goes together");
+        let folds = roles.folds();
+        assert!(folds.unwatched && folds.views.is_empty() && !folds.triggers.is_empty());
+        assert_eq!(roles.durables(), ["workers"]);
+        let roles = Roles::of(&config(true, true, Some(&[Role::Gateway]))).expect("goes together");
+        assert!(!roles.folds().unwatched && roles.durables().is_empty());
+    }
+}
