@@ -67,9 +67,7 @@ fn log(event: &Event) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => tracing::warn!("NATS is away; folds go on by the ledger alone"),
-        Event::SlowConsumer(_) => {
-            tracing::warn!("messages of NATS came faster than they were taken, and some are lost")
-        }
+        Event::SlowConsumer(_) => tracing::warn!("NATS is faster than its messages are taken; some are lost"),
         other => tracing::debug!(%other, "NATS"),
     }
 }

@@ -85,7 +85,8 @@ impl System {
             None => None,
         };
         let (stop, stopped) = watch::channel(false);
-        let mut starting = Starting { rooms: &rooms, roles: &roles, limits: &config.limits, tasks: JoinSet::new(), stopped };
+        let mut starting =
+            Starting { rooms: &rooms, roles: &roles, limits: &config.limits, tasks: JoinSet::new(), stopped };
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
         starting.workers();

@@ -53,6 +53,7 @@ impl App {
     }
 
     /// The same in a process of these parts.
+    #[must_use]
     pub fn with_parts(self, parts: Parts) -> Self {
         Self { parts, ..self }
     }

@@ -30,7 +30,7 @@ impl Installation {
 
     fn shape(&self, roles: &[Role]) -> Shape {
         let nats = self.broker.as_ref().map(Broker::url);
-        Shape { ledger: Some(self.ledger.clone()), nats, roles: Some(roles.to_vec()) }
+        Shape { ledger: Some(self.ledger.clone()), nats, roles: Some(roles.to_vec()), ..Shape::default() }
     }
 
     async fn gateway(&self) -> Running {
