@@ -7,8 +7,8 @@ use cnc_domain::ledger::Fault;
 
 use crate::roles::Roles;
 
-/// Answers come in here, and not among those of other clients: the rights of a process can end at this prefix.
-const INBOX: &str = "_INBOX_cnc";
+/// Answers come in here, and not among those of other clients: rights of a process can end at this prefix, or at `_INBOX`.
+const INBOX: &str = "_INBOX.cnc";
 /// How long to wait before the first attempts to connect again, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
