@@ -71,6 +71,7 @@ pub(super) struct Moved {
 
 /// An answer to remember.
 pub(super) struct Remembered<'a> {
+    pub company: CompanyId,
     pub key: &'a Idempotency,
     /// Under what it is kept.
     pub id: [u8; 16],
@@ -246,7 +247,7 @@ impl<'a> Ledgers<'a> {
         self.answers.insert((append.company, &key.actor, &key.key), answered);
         let answer = serde_json::to_string(answer).expect("an answer holds nothing that JSON cannot");
         let id = key_id(append.company, &key.actor, &key.key);
-        self.remembered.push(Remembered { key, id, at: append.now, answer });
+        self.remembered.push(Remembered { company: append.company, key, id, at: append.now, answer });
     }
 
     fn stamped(self, outcomes: Vec<Result<Appended, AppendError>>) -> Stamped<'a> {

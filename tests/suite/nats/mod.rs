@@ -1,6 +1,7 @@
 //! What goes over NATS, through real brokers.
 
 mod broker;
+mod faults;
 mod feed;
 mod relay;
 mod relay_faults;

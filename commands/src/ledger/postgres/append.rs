@@ -221,6 +221,7 @@ async fn write(connection: impl PgExecutor<'_>, stamped: &Stamped<'_>) -> sqlx::
         .bind(remembered.iter().map(|answer| answer.key.for_ever).collect::<Vec<_>>())
         .bind(fingerprints)
         .bind(remembered.iter().map(|answer| answer.answer.as_str()).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.company.to_string()).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map(|_| ())

@@ -29,6 +29,7 @@ CREATE TABLE cnc.heads (
 -- `id` is made of company, actor and key, see `key_id`: a small index, however long keys are.
 CREATE TABLE cnc.commands (
     id          uuid    PRIMARY KEY,
+    company     uuid    NOT NULL,
     at          bigint  NOT NULL,
     for_ever    boolean NOT NULL,
     fingerprint bytea   NOT NULL CHECK (length(fingerprint) = 32),

@@ -22,10 +22,11 @@ WITH recorded AS (
     WHERE heads.company = h.company AND heads.position = h.before AND heads.hash = h.hash_before
     RETURNING 1
 ), remembered AS (
-    INSERT INTO cnc.commands (id, at, for_ever, fingerprint, answer)
-    SELECT c.id::uuid, c.at, c.for_ever, c.fingerprint, c.answer
-    FROM unnest($17::text[], $18::bigint[], $19::bool[], $20::bytea[], $21::text[])
-         AS c (id, at, for_ever, fingerprint, answer)
+    INSERT INTO cnc.commands (id, company, at, for_ever, fingerprint, answer)
+    SELECT c.id::uuid, c.company::uuid, c.at, c.for_ever, c.fingerprint, c.answer
+    FROM unnest($17::text[], $18::bigint[], $19::bool[], $20::bytea[], $21::text[],
+                $22::text[])
+         AS c (id, at, for_ever, fingerprint, answer, company)
 )
 SELECT CASE WHEN (SELECT count(*) FROM founded) + (SELECT count(*) FROM moved) = cardinality($11::text[])
             THEN pg_notify('cnc_ledger', '')::text ELSE cnc.refuse_stale() END

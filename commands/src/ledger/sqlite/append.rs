@@ -170,10 +170,11 @@ fn write(tx: &Transaction<'_>, stamped: &Stamped<'_>) -> rusqlite::Result<()> {
         let (head, at) = (moved.tip.head, moved.tip.at.micros());
         heads.execute(params![moved.company.uuid().as_bytes(), integer(head.position), head.hash.0, at])?;
     }
-    let mut commands =
-        tx.prepare_cached("INSERT INTO commands (id, fingerprint, at, for_ever, answer) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for Remembered { key, id, at, answer, .. } in &stamped.remembered {
-        commands.execute(params![id, key.fingerprint, at.micros(), key.for_ever, answer])?;
+    let mut commands = tx.prepare_cached(
+        "INSERT INTO commands (id, company, fingerprint, at, for_ever, answer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for Remembered { company, key, id, at, answer } in &stamped.remembered {
+        commands.execute(params![id, company.uuid().as_bytes(), key.fingerprint, at.micros(), key.for_ever, answer])?;
     }
     Ok(())
 }

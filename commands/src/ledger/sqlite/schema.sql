@@ -27,6 +27,7 @@ CREATE TABLE heads (
 -- ordered by their random ids, every answer would touch a page of its own.
 CREATE TABLE commands (
     id          BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+    company     BLOB    NOT NULL,
     fingerprint BLOB    NOT NULL CHECK (length(fingerprint) = 32),
     at          INTEGER NOT NULL,
     for_ever    INTEGER NOT NULL,
