@@ -11,13 +11,15 @@ use cnc_projections::{Engine, Store};
 use tokio::sync::watch;
 
 use super::{
-    ACME, Place, Running, on_every_store, put_in, till, views,
+    ACME, Place, Running, put_in, till, views,
     world::{Event, Ledgers, Sums},
 };
+use crate::ledger::on_both;
 
-on_every_store! {
-    a_task_that_dies_is_started_again_and_counted
-}
+on_both!(
+    crate::folds::Place;
+    a_task_that_dies_is_started_again_and_counted,
+);
 
 async fn a_task_that_dies_is_started_again_and_counted(place: Place) {
     let feed = Arc::new(Ledgers::default());

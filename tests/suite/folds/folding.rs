@@ -3,20 +3,22 @@ use std::sync::Arc;
 use cnc_domain::kernel::fold;
 
 use super::{
-    ACME, Place, Running, ZETA, on_every_store, put_in, till, views,
+    ACME, Place, Running, ZETA, put_in, till, views,
     world::{Counts, Event, Ledgers, Sums},
 };
+use crate::ledger::on_both;
 use cnc_projections::{AsOf, EngineFolds};
 
-on_every_store! {
-    entries_are_folded_once_whatever_the_feed_repeats
-    an_engine_that_is_stopped_anywhere_goes_on_where_it_was
-    two_engines_that_compete_fold_each_entry_once
-    an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone
-    a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up
-    a_rebuild_repairs_what_verify_finds
-    a_view_can_be_read_as_it_was
-}
+on_both!(
+    crate::folds::Place;
+    entries_are_folded_once_whatever_the_feed_repeats,
+    an_engine_that_is_stopped_anywhere_goes_on_where_it_was,
+    two_engines_that_compete_fold_each_entry_once,
+    an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone,
+    a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up,
+    a_rebuild_repairs_what_verify_finds,
+    a_view_can_be_read_as_it_was,
+);
 
 fn both_views() -> EngineFolds {
     views(&[fold::<Counts>(), fold::<Sums<1>>()])

@@ -100,25 +100,6 @@ impl Place {
     }
 }
 
-/// Makes a test of each of these for every back end.
-macro_rules! on_every_store {
-    ($($name:ident)*) => {
-        mod sqlite { $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::super::Place::sqlite()).await;
-            }
-        )* }
-        mod postgres { $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::super::Place::postgres().await).await;
-            }
-        )* }
-    };
-}
-use on_every_store;
-
 /// A running engine on a store of its own connections.
 pub struct Running {
     pub engine: Engine,

@@ -4,16 +4,18 @@ use cnc_domain::kernel::fold;
 use cnc_projections::{Engine, Pruned};
 
 use super::{
-    ACME, Place, Running, on_every_store, put_in, till, views,
+    ACME, Place, Running, put_in, till, views,
     world::{Event, Ledgers, Sums},
 };
+use crate::ledger::on_both;
 
-on_every_store! {
-    what_was_replaced_is_dropped_with_its_tables_when_nobody_has_written_it_for_an_hour
-    a_build_that_nobody_ends_is_dropped_and_the_one_that_is_served_stays
-    who_runs_while_its_tables_are_dropped_makes_them_anew
-    a_rebuild_leaves_a_build_that_is_dropped_at_once
-}
+on_both!(
+    crate::folds::Place;
+    what_was_replaced_is_dropped_with_its_tables_when_nobody_has_written_it_for_an_hour,
+    a_build_that_nobody_ends_is_dropped_and_the_one_that_is_served_stays,
+    who_runs_while_its_tables_are_dropped_makes_them_anew,
+    a_rebuild_leaves_a_build_that_is_dropped_at_once,
+);
 
 const AN_HOUR_LATER: &str = "UPDATE folds SET touched_at = 0";
 

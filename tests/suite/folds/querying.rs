@@ -5,20 +5,22 @@ use cnc_domain::kernel::fold;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{
-    ACME, NORTH, Place, Running, SOUTH, ZETA, on_every_store, put_in, till, views,
+    ACME, NORTH, Place, Running, SOUTH, ZETA, put_in, till, views,
     world::{Event, Ledgers, Sums},
 };
+use crate::ledger::on_both;
 use cnc_projections::{Query, QueryError};
 
-on_every_store! {
-    rows_are_found_by_declared_filters_only
-    pages_by_cursor_give_every_row_once_in_order
-    a_cursor_of_another_query_is_refused
-    who_is_bound_to_a_branch_sees_that_branch_of_that_company
-    restricted_members_stand_apart
-    watchers_learn_of_every_change_and_of_what_was_before_it
-    removals_are_forgotten_after_a_day
-}
+on_both!(
+    crate::folds::Place;
+    rows_are_found_by_declared_filters_only,
+    pages_by_cursor_give_every_row_once_in_order,
+    a_cursor_of_another_query_is_refused,
+    who_is_bound_to_a_branch_sees_that_branch_of_that_company,
+    restricted_members_stand_apart,
+    watchers_learn_of_every_change_and_of_what_was_before_it,
+    removals_are_forgotten_after_a_day,
+);
 
 async fn filled(place: &Place) -> (Arc<Ledgers>, Running) {
     let feed = Arc::new(Ledgers::default());

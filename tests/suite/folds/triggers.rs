@@ -6,18 +6,20 @@ use cnc_domain::{
 };
 
 use super::{
-    ACME, Place, Running, ZETA, on_every_store, put_in, till,
+    ACME, Place, Running, ZETA, put_in, till,
     world::{Counting, Event, Ledgers, time},
 };
+use crate::ledger::on_both;
 use cnc_projections::EngineFolds;
 
-on_every_store! {
-    a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none
-    a_changed_trigger_is_silent_up_to_where_its_predecessor_was
-    a_deadline_rings_once_unless_it_was_cleared
-    a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone
-    nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate
-}
+on_both!(
+    crate::folds::Place;
+    a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none,
+    a_changed_trigger_is_silent_up_to_where_its_predecessor_was,
+    a_deadline_rings_once_unless_it_was_cleared,
+    a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone,
+    nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate,
+);
 
 const FAR: Timestamp = Timestamp::from_micros(i64::MAX);
 

@@ -17,6 +17,7 @@ on_both!(
     history_is_paged_and_sealed,
     the_ledger_is_served_verbatim_and_resumes,
     personal_data_is_opened_for_who_may_see_it_and_for_nobody_else,
+    a_journeys_track_is_read_piece_by_piece_in_the_order_of_time,
 );
 
 async fn rename(mover: &Mover, name: &str) -> u64 {
@@ -167,4 +168,39 @@ async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else(ground: 
         let seen = mover.get(&mover.token(role), &path).await.good().to_string();
         assert!(!seen.contains("Planted") && seen.contains("[sealed]"), "{role}: {seen}");
     }
+}
+
+async fn a_journeys_track_is_read_piece_by_piece_in_the_order_of_time(ground: Ground) {
+    let mover = mover(ground).await;
+    let (admin, dispatcher, journey) = (mover.token("admin"), mover.token("dispatcher"), mover.journeys[0]);
+    let device = uuid::Uuid::now_v7();
+    let at = |second: u32| Timestamp::from_seconds(1_700_000_000 + i64::from(second));
+    let mut position = Value::Null;
+    for chunk in (0..20_u32).rev() {
+        let fixes: Vec<Value> =
+            (0..3).map(|nth| json!({ "at": at(3 * chunk + nth), "lat_e7": nth, "lon_e7": chunk })).collect();
+        let body = json!({ "device": device, "chunk": chunk, "fixes": fixes });
+        let path = format!("/v1/truck_journey/{journey}/record_gps");
+        position = mover.post(&admin, &path, &body).await.good()["position"].clone();
+    }
+    let track = format!("/v1/views/journey_track?journey={journey}&sort=first_at&limit=2&at_least={position}");
+    let (mut parts, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = mover.get(&dispatcher, &format!("{track}{cursor}")).await.good();
+        parts.extend(page["rows"].as_array().expect("has rows").clone());
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    let [line, pieces @ ..] = parts.as_slice() else { panic!("there is nothing") };
+    assert_eq!((&line["doc"]["part"], &line["doc"]["count"]), (&json!("journey"), &json!(60)));
+    assert_eq!(pieces.len(), 3, "twenty chunks, eight in a piece");
+    let fixes = pieces.iter().flat_map(|piece| piece["doc"]["track"].as_array().expect("is opened"));
+    let times: Vec<Value> = fixes.map(|fix| fix["at"].clone()).collect();
+    assert_eq!(times, (0..60).map(|second| json!(at(second))).collect::<Vec<_>>());
+    // Who may not see places sees that there are some.
+    let closed = mover.get(&mover.token("auditor"), &track).await.good();
+    assert_eq!(
+        (&closed["rows"][1]["doc"]["track"], &closed["rows"][1]["doc"]["closed_chunks"]),
+        (&json!([]), &json!(8))
+    );
 }

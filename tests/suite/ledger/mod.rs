@@ -26,19 +26,23 @@ use uuid::Uuid;
 /// Only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`. Other suites use it too.
+/// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`: on an empty [`Ground`], or on what another
+/// suite has for one.
 macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
+        on_both!(crate::ledger::Ground; $($case),*);
+    };
+    ($ground:ty; $($case:ident),* $(,)?) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(crate::ledger::Ground::sqlite()).await;
+                super::$case(<$ground>::sqlite()).await;
             })*
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(crate::ledger::Ground::postgres().await).await;
+                super::$case(<$ground>::postgres().await).await;
             })*
         }
     };
