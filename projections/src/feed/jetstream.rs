@@ -139,16 +139,20 @@ impl JetStreamFeed {
     async fn listen(&self, name: &str) {
         let mut known = None;
         loop {
-            if let Err(fault) = self.listen_once(name, &mut known).await {
-                tracing::debug!(consumer = name, %fault, "no entries are heard of for the moment");
+            let connects = self.connects();
+            tokio::select! {
+                heard = self.listen_once(name, &mut known) => if let Err(fault) = heard {
+                    tracing::debug!(consumer = name, %fault, "no entries are heard of for the moment");
+                },
+                // What the lost connection was asked is never answered.
+                () = self.reconnected(connects) => continue,
             }
             tokio::time::sleep(RETRY).await;
         }
     }
 
-    /// Listens while the connection and the durable are the same.
+    /// Listens while the durable is the same.
     async fn listen_once(&self, name: &str, known: &mut Option<Info>) -> Result<(), Fault> {
-        let connects = self.connects();
         let Some(consumer) = durable::ready(&self.jetstream, name).await? else { return Ok(()) };
         let info = consumer.cached_info().clone();
         if known.as_ref().is_some_and(|known| known.created != info.created) {
@@ -158,7 +162,6 @@ impl JetStreamFeed {
         *known = Some(info.clone());
         let messages = consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT).expires(REQUEST);
         let mut messages = messages.messages().await.map_err(fault)?;
-        let mut glance = tokio::time::interval(GLANCE);
         let mut look = tokio::time::interval(self.options.look_every);
         look.reset();
         loop {
@@ -167,13 +170,17 @@ impl JetStreamFeed {
                     Some(message) => self.take(&message.map_err(fault)?),
                     None => return Ok(()),
                 },
-                _ = glance.tick() => if self.connects() != connects {
-                    return Ok(());
-                },
                 _ = look.tick() => if !durable::is_fit(&self.jetstream, name, &info).await? {
                     return Ok(());
                 },
             }
+        }
+    }
+
+    /// Waits until the connection is another one.
+    async fn reconnected(&self, connects: u64) {
+        while self.connects() == connects {
+            tokio::time::sleep(GLANCE).await;
         }
     }
 
