@@ -110,19 +110,35 @@ impl Part {
         }
     }
 
-    /// Starts it, and waits until it listens.
+    /// Starts it, and waits until it listens. As an orchestrator does, it starts it once more where it gives up, perhaps
+    /// because a server was away.
     pub fn start_again(&self) {
+        let started = Instant::now();
+        self.launch();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(started.elapsed() < PATIENCE, "{} does not start:\n{}", self.name, self.log());
+            if !self.is_alive() {
+                self.kill();
+                self.launch();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it runs, or stands still.
+    pub fn is_alive(&self) -> bool {
+        let Some(process) = self.running().as_ref().map(|running| running.process.clone()) else { return false };
+        // One that has ended is a zombie until its shell is told to look.
+        std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    fn launch(&self) {
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("split.sh"), "part"]).arg(&self.log).args(&self.command);
         let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
         let mut process = String::new();
         BufReader::new(shell.stdout.take().expect("piped")).read_line(&mut process).expect("the shell says its id");
         *self.running() = Some(Running { shell, process: process.trim().into() });
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(started.elapsed() < PATIENCE, "{} does not start:\n{}", self.name, self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 
     /// Stops it where it stands: it lives, and does nothing.

@@ -134,7 +134,9 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
 
 /// A server says what it does; a command that answers says only what is wrong.
 fn start_log(cli: &Cli) {
-    let usual = if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) { "info" } else { "warn" };
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Demo(_));
+    // What Postgres remarks when tables are there already is of no interest to anybody.
+    let usual = if serves { "info,sqlx::postgres::notice=warn" } else { "warn" };
     let filter = cli.common.log.as_deref().unwrap_or(usual);
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| usual.into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use cnc_domain::kernel::{Minutes, Timestamp};
 use reqwest::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
@@ -52,17 +53,37 @@ struct Writer {
     token: String,
     stop: Arc<AtomicBool>,
     written: Arc<Written>,
+    journey: Uuid,
+    plans: Plans,
+}
+
+/// Journeys that a writer plans in windows that have passed, one before the other, so that each is warned of at once.
+#[derive(Clone)]
+pub struct Plans {
+    pub branch: Uuid,
+    pub truck: Uuid,
+    pub first: Timestamp,
+}
+
+impl Plans {
+    /// The `nth` plan.
+    fn nth(&self, nth: usize) -> Value {
+        let minutes = |count: usize| Minutes(u32::try_from(count).unwrap_or(u32::MAX));
+        json!({ "truck": self.truck, "location": self.branch, "recommended_crew": 0, "stops": [{ "kind": "load" }],
+            "window": { "start": self.first.minus(minutes(2 * nth + 2)), "end": self.first.minus(minutes(2 * nth + 1)) } })
+    }
 }
 
 impl Load {
-    pub fn start(world: &World, journeys: &[Uuid]) -> Self {
+    pub fn start(world: &World, journeys: &[(Uuid, Plans)]) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let mut writers = JoinSet::new();
-        for journey in journeys {
-            let urls = world.gateways.iter().map(|gateway| gateway.url(&format!("/v1/truck_journey/{journey}")));
+        for (journey, plans) in journeys {
             let writer = Writer {
                 client: world.client.clone(),
-                urls: urls.collect(),
+                urls: world.gateways.iter().map(|gateway| gateway.url("/v1/truck_journey")).collect(),
+                journey: *journey,
+                plans: plans.clone(),
                 token: world.token.clone(),
                 stop: stop.clone(),
                 written: world.written.clone(),
@@ -88,13 +109,14 @@ impl Writer {
         let mut notes = Vec::new();
         while !self.stop.load(Ordering::Relaxed) {
             let note = format!("note-{}", Uuid::now_v7());
-            // Every tenth asks for something of a trigger.
-            let (command, body) = if notes.len() % 10 == 9 {
-                ("raise_issue", json!({ "kind": "other", "note": note }))
-            } else {
-                ("report_status", json!({ "status": "in_traffic", "note": note }))
-            };
-            self.give(command, &body, notes.len()).await;
+            let nth = notes.len();
+            // Every tenth time there is something for a trigger to do.
+            if nth % 10 == 9 {
+                let path = format!("{}/plan", Uuid::now_v7());
+                self.give(&path, &self.plans.nth(nth / 10), nth).await;
+            }
+            let report = json!({ "status": "in_traffic", "note": note });
+            self.give(&format!("{}/report_status", self.journey), &report, nth).await;
             self.written.0.send_modify(|count| *count += 1);
             notes.push(note);
         }
@@ -102,10 +124,10 @@ impl Writer {
     }
 
     /// Gives a command to one gateway after the other until one says that it is recorded.
-    async fn give(&self, command: &str, body: &serde_json::Value, first: usize) {
+    async fn give(&self, path: &str, body: &Value, first: usize) {
         let key = Uuid::now_v7().to_string();
         for tried in first.. {
-            let url = format!("{}/{command}", self.urls[tried % self.urls.len()]);
+            let url = format!("{}/{path}", self.urls[tried % self.urls.len()]);
             let request = self.client.post(url).bearer_auth(&self.token).header("idempotency-key", &key).json(body);
             match request.send().await {
                 Ok(response) if response.status().is_success() => return,

@@ -187,7 +187,7 @@ async fn two_relays(world: &World, random: &mut Random) {
     frozen.freeze();
     let mut database = PgConnection::connect(&world.database).await.expect("Postgres answers");
     // As if the time had passed.
-    let expire = "UPDATE cnc.relay SET held_until = now() - interval '1 second'";
+    let expire = "UPDATE cnc.relays SET alive_until = now() - interval '1 second'";
     database.execute(expire).await.expect("leases can be made to run out");
     world.go_on_for(random.between(60, 200)).await;
     frozen.thaw();

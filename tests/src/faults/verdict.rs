@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use async_nats::jetstream;
-use cnc_domain::{kernel::Actor, ledger::Entry};
+use cnc_domain::ledger::Entry;
 use futures::StreamExt as _;
 
 use super::world::World;
@@ -19,12 +19,14 @@ pub struct Verdict {
     pub lost: usize,
     /// Commands that left more than one.
     pub doubled: usize,
-    /// Issues whose alert was raised more than once, or not at all.
+    /// Journeys that were planned too late and not warned of, and warnings that were given more than once.
     pub triggers_doubled: usize,
     /// Folds that are not what the ledger says.
     pub views_differing: usize,
     /// Entries that `JetStream` does not hold (of those that it should still hold).
     pub missing_in_stream: usize,
+    /// Processes that ended by themselves.
+    pub died: Vec<String>,
     /// What `cnc audit verify` says against it.
     pub broken: Option<String>,
 }
@@ -32,8 +34,9 @@ pub struct Verdict {
 impl Verdict {
     /// Whether every promise was kept.
     pub fn is_clean(&self) -> bool {
-        let Self { lost, doubled, triggers_doubled, views_differing, missing_in_stream, broken, .. } = self;
-        lost + doubled + triggers_doubled + views_differing + missing_in_stream == 0 && broken.is_none()
+        let Self { lost, doubled, triggers_doubled, views_differing, missing_in_stream, died, broken, .. } = self;
+        let wrong = lost + doubled + triggers_doubled + views_differing + missing_in_stream + died.len();
+        wrong == 0 && broken.is_none()
     }
 }
 
@@ -41,18 +44,28 @@ pub(super) async fn reach(world: &World, acknowledged: &[String]) -> Verdict {
     let lines = world.split.ok(&["audit", "export", "--company", &world.company]);
     let entries: Vec<Entry> = lines.lines().map(|line| Entry::read(line).expect("is an entry")).collect();
     let mut noted: HashMap<String, usize> = HashMap::new();
-    let mut alerted: HashMap<uuid::Uuid, usize> = HashMap::new();
+    let mut alerts: HashMap<String, usize> = HashMap::new();
+    let (mut late, mut warned) = (BTreeSet::new(), BTreeSet::new());
     for entry in &entries {
         let payload: serde_json::Value = serde_json::from_str(entry.payload.get()).expect("is JSON");
         if let Some(note) = payload["note"].as_str().filter(|_| entry.stream == "truck_journey") {
             *noted.entry(note.to_owned()).or_default() += 1;
         }
-        if let (Actor::Trigger { .. }, "alert", Some(cause)) = (&entry.actor, entry.stream.as_str(), entry.causation) {
-            *alerted.entry(cause).or_default() += 1;
+        if entry.event == "planned" && payload["recommended_crew"] == 0 {
+            late.insert(entry.id.to_string());
+        }
+        if (entry.stream.as_str(), entry.event.as_str()) == ("alert", "raised") {
+            *alerts.entry(format!("{} {}", payload["about"], payload["kind"])).or_default() += 1;
+            warned.extend(
+                payload["about"]
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|about| about.values())
+                    .filter_map(|id| id.as_str().map(String::from)),
+            );
         }
     }
-    let issues = entries.iter().filter(|entry| entry.event == "issue_raised");
-    let wrong_alerts = issues.filter(|issue| alerted.get(&issue.entry_id()) != Some(&1)).count();
+    let wrong_alerts = alerts.values().filter(|count| **count > 1).count() + late.difference(&warned).count();
     let (status, said) = world.split.run(&["audit", "verify", "--company", &world.company], &world.database);
     let (_, folds) = world.split.run(&["folds", "verify", "--json"], &world.database);
     let differs = |line: &&str| {
@@ -68,6 +81,7 @@ pub(super) async fn reach(world: &World, acknowledged: &[String]) -> Verdict {
         triggers_doubled: wrong_alerts,
         views_differing: folds.lines().filter(differs).count() + usize::from(folds.lines().count() == 0),
         missing_in_stream: (1..=entries.len() as u64).filter(|position| !held.contains(position)).count(),
+        died: world.parts().filter(|part| !part.is_alive()).map(|part| part.name().to_owned()).collect(),
         broken: (status != 0).then_some(said),
     }
 }

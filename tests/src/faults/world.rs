@@ -5,12 +5,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{
     Fault,
-    load::{Load, Written},
+    load::{Load, Plans, Written},
 };
 use crate::{
     mover::now,
@@ -47,7 +48,7 @@ pub struct World {
     pub company: String,
     /// Who may do everything.
     pub token: String,
-    journeys: Vec<Uuid>,
+    journeys: Vec<(Uuid, Plans)>,
     pub client: Client,
     pub written: Arc<Written>,
     writers: usize,
@@ -119,16 +120,20 @@ impl World {
         let opening = json!({ "name": "Yard", "province": "CA-NS", "timezone": "America/Halifax",
             "yard": { "lat_e7": 446_000_000, "lon_e7": -635_000_000 } });
         self.must(&format!("/v1/location/{branch}/open"), &opening).await;
+        let particulars = |plate: &str, nth: usize| {
+            json!({ "plate": format!("{plate} {nth}"), "size_ft": 26, "volume_cuft": 17_000,
+                "home_location": branch, "cost_per_hour": 4_500 })
+        };
         for nth in 0..self.writers {
             let (truck, journey) = (Uuid::now_v7(), Uuid::now_v7());
-            let particulars = json!({ "plate": format!("TRK {nth}"), "size_ft": 26, "volume_cuft": 17_000,
-                "home_location": branch, "cost_per_hour": 4_500 });
-            self.must(&format!("/v1/truck/{truck}/commission"), &particulars).await;
+            self.must(&format!("/v1/truck/{truck}/commission"), &particulars("TRK", nth)).await;
             let at = |hours: i64| cnc_domain::kernel::Timestamp::from_micros(now().micros() + hours * 3_600_000_000);
             let plan = json!({ "truck": truck, "location": branch, "recommended_crew": 2,
                 "window": { "start": at(2), "end": at(9) }, "stops": [{ "kind": "load" }] });
             self.must(&format!("/v1/truck_journey/{journey}/plan"), &plan).await;
-            self.journeys.push(journey);
+            let spare = Uuid::now_v7();
+            self.must(&format!("/v1/truck/{spare}/commission"), &particulars("SPARE", nth)).await;
+            self.journeys.push((journey, Plans { branch, truck: spare, first: now() }));
         }
     }
 
@@ -157,12 +162,20 @@ impl World {
         loop {
             let status = self.split.json(&["folds", "status"]);
             let even = !status.is_empty() && status.iter().all(|fold| fold["lag"] == 0 || !fold["poison"].is_null());
-            if even && self.published_all().await {
+            if even && self.all_sent().await && self.published_all().await {
                 return;
             }
             assert!(started.elapsed() < PATIENCE, "folds or relay stay behind: {status:#?}\n{}", self.logs());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether nothing that triggers sent waits, and no deadline has run out.
+    async fn all_sent(&self) -> bool {
+        let sql = "SELECT NOT EXISTS (SELECT FROM cnc.outbox) AND NOT EXISTS
+                   (SELECT FROM cnc.deadlines WHERE due_at <= extract(epoch FROM now()) * 1000000)";
+        let Ok(mut database) = PgConnection::connect(&self.database).await else { return false };
+        sqlx::query_scalar(sql).fetch_one(&mut database).await.unwrap_or(false)
     }
 
     async fn published_all(&self) -> bool {

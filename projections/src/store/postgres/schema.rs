@@ -19,10 +19,17 @@ const READER: &str = "DO $$ BEGIN
     IF NOT pg_has_role(current_user, 'cnc_read', 'MEMBER') THEN EXECUTE format('GRANT cnc_read TO %I', current_user); END IF;
 EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL; END $$";
 
-/// Makes what all folds share.
+/// The version of `tables.sql` and of what secures it.
+const VERSION: i32 = 1;
+
+/// Makes what all folds share, once: every process asks for it when it starts, and to secure a table anew would lock out
+/// those who work on it.
 pub(super) async fn make(pool: &PgPool) -> Result<()> {
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
+    if made(&mut tx).await? >= VERSION {
+        return Ok(());
+    }
     tx.execute(READER).await?;
     for trigger in [false, true] {
         let text = include_str!("tables.sql").replace("{schema}", schema(trigger));
@@ -30,7 +37,20 @@ pub(super) async fn make(pool: &PgPool) -> Result<()> {
     }
     tx.execute(secure("cnc_views.folds", false).as_str()).await?;
     tx.execute(secure("cnc_views.removals", true).as_str()).await?;
+    sqlx::query("INSERT INTO cnc_views.versions VALUES ($1)").bind(VERSION).execute(&mut *tx).await?;
     tx.commit().await
+}
+
+/// The version that is there; 0 where there is none.
+async fn made(tx: &mut Tx) -> Result<i32> {
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass('cnc_views.versions') IS NOT NULL").fetch_one(&mut **tx).await?;
+    if !there {
+        let versions =
+            "CREATE SCHEMA IF NOT EXISTS cnc_views; CREATE TABLE cnc_views.versions (version int PRIMARY KEY)";
+        tx.execute(sqlx::raw_sql(versions)).await?;
+    }
+    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM cnc_views.versions").fetch_one(&mut **tx).await
 }
 
 /// Makes the tables of these folds.
