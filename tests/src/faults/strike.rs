@@ -43,6 +43,8 @@ pub enum Fault {
     Slow,
     /// The relay that works stands still until another has taken over, and then goes on as if nothing had been.
     TwoRelays,
+    /// Any process stands still for some seconds, perhaps with a lock in its hand, and goes on.
+    Freeze,
     /// Postgres has no room on its disk.
     DiskFull,
     /// Any of the others that need no disk or cluster of their own.
@@ -51,7 +53,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::KillGateway,
         Self::KillRelay,
         Self::KillFolds,
@@ -67,6 +69,7 @@ impl Fault {
         Self::CutPostgres,
         Self::Slow,
         Self::TwoRelays,
+        Self::Freeze,
         Self::DiskFull,
         Self::Any,
     ];
@@ -84,7 +87,7 @@ impl Fault {
         Self::CutNats,
         Self::CutPostgres,
         Self::Slow,
-        Self::KillGateway,
+        Self::Freeze,
     ];
 
     /// Its name on the command line.
@@ -105,6 +108,7 @@ impl Fault {
             Self::CutPostgres => "cut-postgres",
             Self::Slow => "slow",
             Self::TwoRelays => "two-relays",
+            Self::Freeze => "freeze",
             Self::DiskFull => "disk-full",
             Self::Any => "any",
         }
@@ -136,6 +140,7 @@ pub(super) async fn strike(fault: Fault, world: &World, random: &mut Random) {
             hold(world.to_nats.iter().chain([&world.to_postgres]), delay, pause * 2).await;
         }
         Fault::TwoRelays => two_relays(world, random).await,
+        Fault::Freeze => freeze(world, random).await,
         Fault::DiskFull => fill_disk(world, pause).await,
         Fault::Any => {
             let fault = *random.one_of(&Fault::EVERYWHERE);
@@ -186,10 +191,20 @@ async fn two_relays(world: &World, random: &mut Random) {
     let frozen = random.one_of(&world.relays);
     frozen.freeze();
     let mut database = PgConnection::connect(&world.database).await.expect("Postgres answers");
-    // As if the time had passed.
-    let expire = "UPDATE cnc.relays SET alive_until = now() - interval '1 second'";
+    // As if the time had passed. Where it was frozen with a lock on its row, the others get no further either until the
+    // server has lost patience with it.
+    let expire = "SET lock_timeout = '30s'; UPDATE cnc.relays SET alive_until = now() - interval '1 second'";
     database.execute(expire).await.expect("leases can be made to run out");
     world.go_on_for(random.between(60, 200)).await;
+    frozen.thaw();
+}
+
+/// Others go on meanwhile: what the database had locked for the frozen one is free again when it has lost patience.
+async fn freeze(world: &World, random: &mut Random) {
+    let parts: Vec<&Part> = world.parts().collect();
+    let frozen = random.one_of(&parts);
+    frozen.freeze();
+    world.go_on_for(random.between(20, 200)).await;
     frozen.thaw();
 }
 

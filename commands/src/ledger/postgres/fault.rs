@@ -20,8 +20,8 @@ pub(super) fn is_lost(error: &Error) -> bool {
         | Error::PoolTimedOut
         | Error::PoolClosed
         | Error::WorkerCrashed => true,
-        // Connection exceptions, and a server that shuts down, crashed or starts.
-        _ => state(error).is_some_and(|state| state.starts_with("08") || state.starts_with("57P")),
+        // Connection exceptions, a server that shuts down, crashed or starts, and one that waited too long for us.
+        _ => state(error).is_some_and(|state| state.starts_with("08") || state.starts_with("57P") || state == "25P03"),
     }
 }
 

@@ -52,11 +52,12 @@ impl PostgresLedger {
     pub async fn connect(url: &str) -> Result<Self, Fault> {
         let doing = "connect to the ledger";
         // Statements are planned once in a connection's life, perhaps while the tables are still empty: the plan must
-        // also serve when they are large.
-        let options = PgConnectOptions::from_str(url)
-            .map_err(fault(doing))?
-            .application_name("cnc")
-            .options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
+        // also serve when they are large. A process that stands still while it holds a lock must not hold up all others.
+        let options = PgConnectOptions::from_str(url).map_err(fault(doing))?.application_name("cnc").options([
+            ("enable_seqscan", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("idle_in_transaction_session_timeout", "10s"),
+        ]);
         let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
         let readers = readers.connect_with(options.clone()).await.map_err(fault(doing))?;
         let pool = PgPoolOptions::new().max_connections(WRITERS).acquire_timeout(PATIENCE).connect_lazy_with(options);

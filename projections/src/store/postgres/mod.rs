@@ -8,14 +8,17 @@ mod reading;
 mod schema;
 mod writing;
 
-use std::{sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Fault, Position},
 };
-use sqlx::{PgPool, Postgres as Db, Transaction, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool, Postgres as Db, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::sync::Notify;
 
 use super::{
@@ -55,8 +58,11 @@ fn fault(doing: &'static str) -> impl Fn(sqlx::Error) -> Fault {
 impl Postgres {
     /// Connects, and makes what is missing.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
-        let options = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
-        let pool = options.connect(url).await.map_err(fault("opening the store"))?;
+        // A process that stands still while it holds the row of a fold must not hold up all others.
+        let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
+        let options = options.application_name("cnc").options([("idle_in_transaction_session_timeout", "10s")]);
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
+        let pool = pool.connect_with(options).await.map_err(fault("opening the store"))?;
         schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
         Ok(Self { pool, filled: Notify::new() })
     }
