@@ -69,12 +69,16 @@ impl Leases {
                 _ = record.tick() => self.record().await,
             };
             match done {
-                Ok(()) if std::mem::take(&mut is_down) => tracing::info!("the relay has its database again"),
-                Ok(()) => {}
-                Err(fault) if !std::mem::replace(&mut is_down, true) => {
-                    tracing::warn!(%fault, "the relay is without its database; it is tried again");
+                Ok(()) => {
+                    if std::mem::take(&mut is_down) {
+                        tracing::info!("the relay has its database again");
+                    }
                 }
-                Err(_) => {}
+                Err(fault) => {
+                    if !std::mem::replace(&mut is_down, true) {
+                        tracing::warn!(%fault, "the relay is without its database; it is tried again");
+                    }
+                }
             }
         }
     }

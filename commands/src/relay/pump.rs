@@ -198,11 +198,8 @@ impl Pump {
     }
 
     async fn publish(&mut self, found: Found) {
-        let (behind, failed) = match found {
-            Ok(found) => found,
-            // The leases say so once for all; the next tick looks again.
-            Err(_) => return,
-        };
+        // The leases say so once for all; the next tick looks again.
+        let Ok((behind, failed)) = found else { return };
         for (company, fault) in failed {
             self.fail(company, &fault);
         }
