@@ -9,7 +9,7 @@ use cnc_domain::{
 };
 use cnc_projections::VIEWS;
 
-use crate::openapi;
+use crate::{asyncapi, openapi};
 
 /// All generated files, by their path under `schemas/`.
 pub fn files() -> Files {
@@ -17,6 +17,7 @@ pub fn files() -> Files {
     let documents: Vec<_> = VIEWS.iter().flat_map(|view| view.kind.documents(&mut schemas)).collect();
     let mut files = schema_files(MODULES, &documents);
     files.insert("openapi.json".into(), format!("{:#}\n", openapi::openapi()));
+    files.insert("asyncapi.json".into(), format!("{:#}\n", asyncapi::asyncapi()));
     files
 }
 

@@ -1,6 +1,7 @@
 //! The gateway: HTTP and WebSocket, tokens, authorization, and the description of both. It knows both sides of the house
 //! and no business rule: every stream, command and view comes from the `MODULES` and `VIEWS` lists.
 
+pub mod asyncapi;
 pub mod authorize;
 pub mod catalog;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod contracts;
 pub mod demo;
 pub mod http;
 pub mod import;
+pub mod integration;
 pub mod limits;
 pub mod live;
 pub mod metrics;

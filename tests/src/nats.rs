@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -46,7 +46,8 @@ impl Broker {
         Self::with_config("")
     }
 
-    /// Starts one with settings of its own. Address, port and storage are the harness', whatever they say.
+    /// Starts one with settings of its own. Address and port are the harness', whatever they say; so
+    /// is `jetstream`, which they leave out.
     pub fn with_config(settings: &str) -> Self {
         let broker = Self::spawn(free_port(), settings);
         broker.wait_until_ready();
@@ -56,10 +57,10 @@ impl Broker {
     fn spawn(port: u16, settings: &str) -> Self {
         let monitor = free_port();
         let folder = tempfile::Builder::new().prefix("cnc-nats-").tempdir().expect("a temporary folder").keep();
-        std::fs::write(folder.join("config"), settings).expect("the folder can be written");
+        configure(&folder, settings);
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("nats.sh"), "nats"]).arg(program()).arg(&folder);
-        command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-m", &monitor.to_string()]);
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", &monitor.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
         let answers = BufReader::new(child.stdout.take().expect("piped"));
         Self { port, monitor, folder, shell: Mutex::new(Shell { child, answers }) }
@@ -132,7 +133,7 @@ impl Broker {
     /// Gives it other settings while it runs, as an operator who edits its file and has it read again.
     pub fn reload(&self, settings: &str) {
         let before = self.log().matches("Reloaded server configuration").count();
-        std::fs::write(self.folder.join("config"), settings).expect("the folder can be written");
+        configure(&self.folder, settings);
         self.order("reload");
         self.wait_for("read its settings again", || {
             self.log().matches("Reloaded server configuration").count() > before
@@ -226,6 +227,13 @@ impl Brokers {
         killed.iter().for_each(|nth| self.nodes[*nth].order("start"));
         killed.iter().for_each(|nth| self.nodes[*nth].wait_until_ready());
     }
+}
+
+/// Writes the settings. Storage stands among them: a server that was told of it otherwise forgets it when it reads them
+/// again.
+fn configure(folder: &Path, settings: &str) {
+    let settings = format!("{settings}\njetstream {{ store_dir: \"{}\" }}\n", folder.join("data").display());
+    std::fs::write(folder.join("config"), settings).expect("the folder can be written");
 }
 
 /// Whether the server says that it and its streams are ready.

@@ -4,7 +4,7 @@ program=$1 dir=$2
 shift 2
 trap '' INT
 start() {
-    "$program" -c "$dir/config" -sd "$dir/data" "$@" >>"$dir/log" 2>&1 </dev/null &
+    "$program" -c "$dir/config" "$@" >>"$dir/log" 2>&1 </dev/null &
     server=$!
 }
 stop() {

@@ -15,7 +15,12 @@ pub const HASH_HEADER: &str = "Cnc-Hash";
 
 /// Where an entry is published: `cnc.events.<company>.<stream>.<event>`.
 pub fn of_entry(entry: &Entry) -> String {
-    format!("cnc.events.{}.{}.{}", entry.company, entry.stream, entry.event)
+    of_entry_named(&entry.company.to_string(), &entry.stream, &entry.event)
+}
+
+/// The same, by names.
+pub fn of_entry_named(company: &str, stream: &str, event: &str) -> String {
+    format!("cnc.events.{company}.{stream}.{event}")
 }
 
 /// All entries of a company.
@@ -25,6 +30,11 @@ pub fn entries_of(company: CompanyId) -> String {
 
 /// Where changes of a view are published: `cnc.views.<company>.<view>`.
 pub fn of_changes(company: CompanyId, view: &str) -> String {
+    of_changes_named(&company.to_string(), view)
+}
+
+/// The same, by names.
+pub fn of_changes_named(company: &str, view: &str) -> String {
     format!("cnc.views.{company}.{view}")
 }
 

@@ -10,6 +10,7 @@ mod company;
 mod demo;
 mod folds;
 mod import_gps;
+mod integration;
 mod output;
 mod schemas;
 mod serve;
@@ -82,6 +83,8 @@ enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Folds(folds::Folds),
+    #[command(subcommand)]
+    Integration(integration::Integration),
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -127,6 +130,7 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Import(Import::Gps(command)) => import_gps::run(command, config, out).await,
         Command::Audit(command) => audit::run(command, config, out).await,
         Command::Folds(command) => folds::run(command, config, out).await,
+        Command::Integration(command) => integration::run(command, config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }

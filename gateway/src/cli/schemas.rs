@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::{Failure, Out};
 use crate::contracts;
 
-/// Write the contracts: JSON Schema of every command, event and view, and openapi.json
+/// Write the contracts: JSON Schema of every command, event and view, openapi.json and asyncapi.json
 ///
 /// They are generated from the program and kept beside its source, so that a change of a contract is seen in a review.
 #[derive(Debug, clap::Args)]

@@ -43,6 +43,11 @@ impl Operator {
         Self { ledger: Some(runtime.block_on(cluster().database())), ..Self::new() }
     }
 
+    /// With an empty folder and this Postgres database.
+    pub fn on(ledger: &str) -> Self {
+        Self { ledger: Some(ledger.to_owned()), ..Self::new() }
+    }
+
     /// With a copy of another one's folder.
     pub fn copy(&self) -> Self {
         let copy = Self { ledger: self.ledger.clone(), ..Self::new() };

@@ -3,6 +3,7 @@
 mod broker;
 mod faults;
 mod feed;
+mod integrations;
 mod relay;
 mod relay_faults;
 mod roles;

@@ -1,0 +1,295 @@
+//! A partner's rights end at its own consumer, under the configuration that we ship.
+
+use std::process::{Child, Command, Stdio};
+
+use async_nats::{Client, ConnectOptions, Event, jetstream};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Ledger as _, subject},
+};
+use cnc_gateway::integration::Integration;
+use cnc_tests::nats::Broker;
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+
+use super::relay::{Ground, Working, options, until};
+use crate::{
+    cli::Operator,
+    ledger::{company, deed, truck},
+};
+
+const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
+const BELOW: &str = "# Integrations: what `cnc integration add` prints goes below this line.";
+
+/// What is shipped, with passwords, and with the users of partners.
+fn settings(users: &str) -> String {
+    // The harness has a place of its own for what is stored.
+    let (before, rest) = SHIPPED.split_once("jetstream {").expect("is there");
+    let mut settings = before.to_owned() + rest.split_once("\n}\n").expect("ends").1;
+    for role in ["RELAY", "FOLDS", "GATEWAY", "OPERATOR"] {
+        settings = settings.replace(&format!("$CNC_NATS_{role}_PASSWORD"), "secret");
+    }
+    assert!(settings.contains(BELOW));
+    settings.replace(BELOW, users)
+}
+
+/// Two companies whose entries are in the stream of a broker as we ship it, and a partner of each.
+struct Partners {
+    ground: Ground,
+    relay: Working,
+    operator: Operator,
+    users: String,
+}
+
+impl Partners {
+    async fn new() -> Self {
+        let ground = Ground::on(Broker::with_config(&settings(""))).await;
+        ground.found(2).await;
+        let relay = Working::start(ground.ledger.clone(), jetstream::new(user(&ground, "relay").await), options());
+        for number in 1..=2 {
+            ground.fill(company(number), 1, 20).await;
+        }
+        until("all to be published", async || relay.published() == 42).await;
+        let operator = Operator::on(&ground.url);
+        let users = String::new();
+        let mut partners = Self { ground, relay, operator, users };
+        for number in 1..=2 {
+            partners.add(number);
+        }
+        partners.ground.broker.reload(&settings(&partners.users));
+        partners
+    }
+
+    /// Adds the partner of a company, as an operator does.
+    fn add(&mut self, number: u128) {
+        let (company, seed) = (company(number).to_string(), self.seed(number));
+        let arguments = [
+            "integration",
+            "add",
+            "--company",
+            &company,
+            "--name",
+            "erp",
+            "--nats",
+            &self.nats(),
+            "--seed-file",
+            &seed,
+        ];
+        let added = self.operator.json(&arguments);
+        self.users += added["user"].as_str().expect("a user");
+        self.users += "\n";
+        assert!(!self.users.contains(std::fs::read_to_string(&seed).expect("written").trim()));
+    }
+
+    fn nats(&self) -> String {
+        self.ground.broker.url().replace("nats://", "nats://operator:secret@")
+    }
+
+    fn seed(&self, number: u128) -> String {
+        self.operator.data().join(format!("{number}.nk")).to_str().expect("a plain path").to_owned()
+    }
+
+    /// The client of a company's partner, and what the broker refuses it.
+    async fn client(&self, number: u128) -> (Client, mpsc::UnboundedReceiver<String>) {
+        let (refused, refusals) = mpsc::unbounded_channel();
+        let seed = std::fs::read_to_string(self.seed(number)).expect("written");
+        let options = ConnectOptions::with_nkey(seed.trim().to_owned())
+            .custom_inbox_prefix(partner(number).inbox())
+            .event_callback(move |event| {
+                if let Event::ServerError(error) = event {
+                    // Nobody listens any more at the end of a test.
+                    let _ = refused.send(error.to_string());
+                }
+                async {}
+            });
+        (options.connect(self.ground.broker.url()).await.expect("is let in"), refusals)
+    }
+
+    /// Starts the example, which copies company 1's ledger to a file.
+    fn example(&self, file: &str) -> Child {
+        let mut example = Command::new(env!("CARGO_BIN_EXE_integration_consumer"));
+        example.args([self.ground.broker.url(), self.seed(1), company(1).to_string(), "erp".into(), file.into()]);
+        example.stderr(Stdio::null()).spawn().expect("starts")
+    }
+}
+
+fn partner(number: u128) -> Integration {
+    Integration::new(company(number), "erp").expect("is a name")
+}
+
+async fn user(ground: &Ground, name: &str) -> Client {
+    let options = ConnectOptions::with_user_and_password(name.into(), "secret".into());
+    let options = options.custom_inbox_prefix("_INBOX_cnc");
+    options.connect(ground.broker.url()).await.expect("is let in")
+}
+
+fn next_of(number: u128) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.CNC.{}", partner(number).durable())
+}
+
+/// Waits until the broker has refused something that names this.
+async fn refusal(refusals: &mut mpsc::UnboundedReceiver<String>, what: &str) {
+    until(what, async || {
+        let refused = refusals.recv().await.expect("the client lives").to_lowercase();
+        refused.contains("permissions violation") && refused.contains(&format!("\"{}\"", what.to_lowercase()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_fetches_and_acknowledges_its_own() {
+    let partners = Partners::new().await;
+    let (client, _) = partners.client(1).await;
+    let inbox = client.new_inbox();
+    let mut messages = client.subscribe(inbox.clone()).await.expect("subscribed");
+    client.publish_with_reply(next_of(1), inbox, "21".into()).await.expect("sent");
+    let lines = partners.ground.lines(company(1)).await;
+    for line in lines {
+        let message = messages.next().await.expect("a message");
+        assert_eq!(message.payload, line);
+        client.publish(message.reply.expect("can be answered"), "+ACK".into()).await.expect("sent");
+    }
+    // Nothing waits for it any more; all waits for the other.
+    until("all to be acknowledged", async || {
+        let listed = partners.operator.ok(&["integration", "list", "--json", "--nats", &partners.nats()]);
+        let of = |number: u128| {
+            let mut listed = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+            let found = listed.find(|listed| listed["company"] == company(number).to_string()).expect("is listed");
+            (found["waiting"].as_u64(), found["unanswered"].as_u64())
+        };
+        of(2) == (Some(21), Some(0)) && of(1) == (Some(0), Some(0))
+    })
+    .await;
+    partners.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_is_refused_everything_else() {
+    let partners = Partners::new().await;
+    let (client, mut refusals) = partners.client(1).await;
+    let (own, other) = (partner(1).durable(), partner(2).durable());
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.expect("subscribed");
+    let forged = |of: CompanyId| format!("cnc.events.{of}.truck.cleaned");
+    for publishing in [
+        next_of(2),
+        format!("$JS.ACK.CNC.{other}.1.1.1.1.0"),
+        forged(company(1)),
+        forged(company(2)),
+        subject::of_changes(company(1), "alerts"),
+        "$JS.API.INFO".into(),
+        "$JS.API.STREAM.MSG.GET.CNC".into(),
+        "$JS.API.DIRECT.GET.CNC".into(),
+        format!("$JS.API.DIRECT.GET.CNC.{}", forged(company(1))),
+        "$JS.API.STREAM.INFO.CNC".into(),
+        "$JS.API.STREAM.LIST".into(),
+        "$JS.API.STREAM.DELETE.CNC".into(),
+        "$JS.API.STREAM.PURGE.CNC".into(),
+        "$JS.API.STREAM.UPDATE.CNC".into(),
+        "$JS.API.STREAM.CREATE.MINE".into(),
+        "$JS.API.CONSUMER.CREATE.CNC".into(),
+        format!("$JS.API.CONSUMER.CREATE.CNC.{own}"),
+        format!("$JS.API.CONSUMER.DURABLE.CREATE.CNC.{own}"),
+        format!("$JS.API.CONSUMER.INFO.CNC.{own}"),
+        format!("$JS.API.CONSUMER.DELETE.CNC.{own}"),
+        format!("$JS.API.CONSUMER.INFO.CNC.{other}"),
+        format!("$JS.API.CONSUMER.DELETE.CNC.{other}"),
+        "$JS.API.CONSUMER.LIST.CNC".into(),
+        format!("{}.x", partner(2).inbox()),
+        "_INBOX_cnc.x".into(),
+    ] {
+        client.publish_with_reply(publishing.clone(), inbox.clone(), "{}".into()).await.expect("sent");
+        refusal(&mut refusals, &publishing).await;
+    }
+    for listening in [
+        subject::ALL_ENTRIES.to_owned(),
+        subject::entries_of(company(1)),
+        subject::ALL_CHANGES.into(),
+        format!("{}.>", partner(2).inbox()),
+        "_INBOX_cnc.>".into(),
+        "$JS.>".into(),
+        ">".into(),
+    ] {
+        let subscription = client.subscribe(listening.clone()).await.expect("sent");
+        refusal(&mut refusals, &listening).await;
+        drop(subscription);
+    }
+    // Nothing of all that was answered, and nothing is changed.
+    client.publish_with_reply(next_of(1), inbox, "1".into()).await.expect("sent");
+    let first = answers.next().await.expect("a message");
+    assert_eq!(first.payload, partners.ground.lines(company(1)).await[0]);
+    let relay = jetstream::new(user(&partners.ground, "relay").await);
+    let stream = relay.get_stream(subject::STREAM).await.expect("is there");
+    assert_eq!((stream.cached_info().state.messages, stream.cached_info().state.consumer_count), (42, 2));
+    partners.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_let_in_without_a_key_and_a_removed_partner_has_nothing() {
+    let partners = Partners::new().await;
+    assert!(async_nats::connect(partners.ground.broker.url()).await.is_err());
+    let company = company(1).to_string();
+    let remove = ["integration", "remove", "--company", &company, "--name", "erp", "--nats", &partners.nats()];
+    assert!(partners.operator.ok(&remove).contains("removed"));
+    assert_eq!(partners.operator.run(&remove).status, 3);
+    partners.ground.broker.reload(&settings(""));
+    let seed = std::fs::read_to_string(partners.seed(1)).expect("written");
+    let options = ConnectOptions::with_nkey(seed.trim().to_owned());
+    assert!(options.connect(partners.ground.broker.url()).await.is_err());
+    partners.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_is_killed() {
+    let partners = Partners::new().await;
+    let file = partners.operator.data().join("copy.ndjson");
+    let file = file.to_str().expect("a plain path").to_owned();
+    let copied = || std::fs::read_to_string(&file).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    for round in 2..=4 {
+        let mut example = partners.example(&file);
+        let mut append = deed(company(1), truck(round), 0, &vec!["cleaned"; 50]);
+        append.now = cnc_tests::mover::now();
+        partners.ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+        let before = copied().len();
+        until("it to copy some", async || copied().len() > before).await;
+        example.kill().expect("killed");
+        example.wait().expect("ended");
+        // A repeat of what it has: an older message with another id.
+        let relay = user(&partners.ground, "relay").await;
+        let first = partners.ground.lines(company(1)).await.swap_remove(0);
+        let subject = format!("cnc.events.{}.company.founded", company(1));
+        jetstream::new(relay).publish(subject, first.into()).await.expect("sent").await.expect("stored");
+    }
+    let mut example = partners.example(&file);
+    let lines = partners.ground.lines(company(1)).await;
+    until("all to be copied", async || copied().len() == lines.len()).await;
+    assert_eq!(copied(), lines);
+    // A forged line: it stops.
+    let forged = lines
+        .last()
+        .expect("some")
+        .replace(&format!("\"position\":{}", lines.len()), &format!("\"position\":{}", lines.len() + 1));
+    let relay = jetstream::new(user(&partners.ground, "relay").await);
+    let subject = format!("cnc.events.{}.truck.cleaned", company(1));
+    relay.publish(subject, forged.into()).await.expect("sent").await.expect("stored");
+    until("it to stop", async || example.try_wait().expect("a child").is_some()).await;
+    assert_eq!(copied(), lines);
+    partners.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_asked_for_elsewhere_do_not_become_another_companys() {
+    let partners = Partners::new().await;
+    let (client, _) = partners.client(1).await;
+    let elsewhere = format!("cnc.events.{}.truck.cleaned", company(2));
+    client.publish_with_reply(next_of(1), elsewhere, "1".into()).await.expect("sent");
+    // The broker answers in order: when this has come, that is done.
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.expect("subscribed");
+    client.publish_with_reply(next_of(1), inbox, "1".into()).await.expect("sent");
+    answers.next().await.expect("a message");
+    let relay = jetstream::new(user(&partners.ground, "relay").await);
+    let count = relay.get_stream(subject::STREAM).await.expect("is there").cached_info().state.messages;
+    assert_eq!(count, 42);
+    partners.relay.stop().await;
+}
