@@ -8,7 +8,7 @@ use cnc_domain::ledger::Fault;
 use crate::roles::Roles;
 
 /// Answers come in here, and not among those of other clients: rights of a process can end at this prefix, or at `_INBOX`.
-const INBOX: &str = "_INBOX.cnc";
+pub(crate) const INBOX: &str = "_INBOX.cnc";
 /// How long to wait before the first attempts to connect again, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
@@ -58,9 +58,18 @@ pub(crate) async fn connect(access: &NatsAccess, roles: &Roles) -> Result<Client
             .credentials_file(file)
             .await
             .map_err(|error| Fault::broken(DOING, format!("{}: {error}", file.display())))?,
-        None => options,
+        None => sign_in(options, &addresses),
     };
     options.connect(addresses).await.map_err(|error| Fault::broken(DOING, error))
+}
+
+/// Takes user and password from the first address that has them: the client itself passes over them.
+pub(crate) fn sign_in(options: ConnectOptions, addresses: &[ServerAddr]) -> ConnectOptions {
+    let named = addresses.iter().find_map(|address| Some((address.username()?, address.password()?)));
+    match named {
+        Some((user, password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+        None => options,
+    }
 }
 
 fn log(event: &Event) {

@@ -14,11 +14,9 @@ use serde_json::json;
 use super::output::{Failure, Out, note};
 use crate::{
     integration::Integration as Partner,
+    nats,
     run::{Config, Rooms},
 };
-
-/// Where answers to our own processes come in: the rights of their users end at it.
-const OWN_INBOX: &str = "_INBOX_cnc";
 
 /// Let partners read a company's entries from NATS, each with rights of its own
 #[derive(Debug, clap::Subcommand)]
@@ -78,11 +76,8 @@ impl Broker {
     async fn connect(&self) -> Result<Context, Failure> {
         let wrong = |_| Failure::Usage("--nats takes nats://USER:PASSWORD@HOST:PORT".into());
         let address: ServerAddr = self.nats.parse().map_err(wrong)?;
-        let mut options = ConnectOptions::new().custom_inbox_prefix(OWN_INBOX);
-        if let (Some(user), Some(password)) = (address.username(), address.password()) {
-            options = options.user_and_password(user.to_owned(), password.to_owned());
-        }
-        let client = options.connect(address).await;
+        let options = ConnectOptions::new().custom_inbox_prefix(nats::INBOX);
+        let client = nats::sign_in(options, std::slice::from_ref(&address)).connect(address).await;
         client.map(jetstream::new).map_err(|error| Failure::fault(format!("the broker does not let us in: {error}")))
     }
 }

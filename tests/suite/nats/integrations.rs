@@ -119,7 +119,7 @@ fn partner(number: u128) -> Integration {
 
 async fn user(ground: &Ground, name: &str) -> Client {
     let options = ConnectOptions::with_user_and_password(name.into(), "secret".into());
-    let options = options.custom_inbox_prefix("_INBOX_cnc");
+    let options = options.custom_inbox_prefix("_INBOX.cnc");
     options.connect(ground.broker.url()).await.expect("is let in")
 }
 
@@ -196,7 +196,7 @@ async fn a_partner_is_refused_everything_else() {
         format!("$JS.API.CONSUMER.DELETE.CNC.{other}"),
         "$JS.API.CONSUMER.LIST.CNC".into(),
         format!("{}.x", partner(2).inbox()),
-        "_INBOX_cnc.x".into(),
+        "_INBOX.cnc.x".into(),
     ] {
         client.publish_with_reply(publishing.clone(), inbox.clone(), "{}".into()).await.expect("sent");
         refusal(&mut refusals, &publishing).await;
@@ -206,7 +206,7 @@ async fn a_partner_is_refused_everything_else() {
         subject::entries_of(company(1)),
         subject::ALL_CHANGES.into(),
         format!("{}.>", partner(2).inbox()),
-        "_INBOX_cnc.>".into(),
+        "_INBOX.cnc.>".into(),
         "$JS.>".into(),
         ">".into(),
     ] {
