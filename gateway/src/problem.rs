@@ -160,6 +160,11 @@ impl Problem {
         Self::hidden(fault.doing, &fault.cause, fault.passing)
     }
 
+    /// 500 or 503: a part that the process needs does not work.
+    pub fn not_ready(part: &'static str, fault: &Fault) -> Self {
+        Self::fault(fault).with("parts", json!({ part: "away" }))
+    }
+
     /// 500: a panic or something else that should not be.
     pub fn broken(doing: &'static str, cause: impl Display) -> Self {
         Self::hidden(doing, &cause, false)

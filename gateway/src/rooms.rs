@@ -1,6 +1,9 @@
 //! The rooms of an installation, opened: what a server works with, and every command beside it.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cnc_commands::{
     Host, HostOptions, Keyring, MasterKey,
@@ -13,7 +16,10 @@ use cnc_domain::{
 };
 use cnc_projections::{Engine, EngineFolds, Store};
 
-use crate::{run::Config, tokens::Tokens};
+use crate::{
+    run::Config,
+    tokens::{self, Tokens},
+};
 
 /// The rooms of one installation, opened but doing nothing by themselves: what a command beside a server needs.
 #[derive(Clone)]
@@ -48,9 +54,9 @@ impl Rooms {
     /// Opens what `config` names; an empty data folder or database is set up first.
     pub async fn open(config: &Config) -> Result<Self, Fault> {
         make_private(&config.data)?;
-        let key_file = config.master_key_file.clone().unwrap_or_else(|| config.data.join("master.key"));
-        let master = MasterKey::load_or_create(&key_file)?;
-        let tokens = Tokens::load_or_create(&config.data)?;
+        let key_file = |named: &Option<PathBuf>, usual| named.clone().unwrap_or_else(|| config.data.join(usual));
+        let master = MasterKey::load_or_create(&key_file(&config.master_key_file, "master.key"))?;
+        let tokens = Tokens::load_or_create(&key_file(&config.token_key_file, tokens::KEY_FILE))?;
         let (back_end, keyring, store) = match &config.ledger {
             None => (
                 BackEnd::Sqlite(Arc::new(SqliteLedger::open(&config.data)?)),

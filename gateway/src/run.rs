@@ -34,6 +34,8 @@ pub struct Config {
     pub ledger: Option<String>,
     /// Where the master key lies; in the data folder where nothing is said.
     pub master_key_file: Option<PathBuf>,
+    /// Where the key that signs tokens lies; in the data folder where nothing is said.
+    pub token_key_file: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// What a caller may ask for at most.
@@ -50,6 +52,7 @@ impl Default for Config {
             data: "./cnc-data".into(),
             ledger: None,
             master_key_file: None,
+            token_key_file: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             limits: Limits::default(),
             roles: None,

@@ -1,25 +1,26 @@
 //! Tokens: JWTs signed with Ed25519 by a key of this installation, which is made on the first start and never leaves
 //! its file.
 
-use std::{collections::BTreeSet, fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use cnc_commands::keyring::key_file;
 use cnc_domain::{
     kernel::{CompanyId, LocationId, Timestamp, UserId},
     ledger::Fault,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Who issues and takes these tokens.
 pub const ISSUER: &str = "cnc";
 /// The key's file in the data folder.
 pub const KEY_FILE: &str = "token.key";
+const READING: &str = "reading the token key";
 /// A token longer than this is not looked at.
 const LENGTH_MAX: usize = 8 * 1024;
 
@@ -75,19 +76,18 @@ struct Keys {
 }
 
 impl Tokens {
-    /// The key in the data folder, made first where there is none.
-    pub fn load_or_create(data_dir: &Path) -> Result<Self, Fault> {
-        let path = data_dir.join(KEY_FILE);
-        if !path.exists() {
-            create(data_dir, &path)?;
-        }
-        let text = fs::read_to_string(&path).map_err(|cause| Fault::broken("reading the token key", cause))?;
-        let key = BASE64.decode(text.trim()).map_err(|cause| Fault::broken("reading the token key", cause))?;
+    /// The key in this file, made first where there is none.
+    pub fn load_or_create(path: &Path) -> Result<Self, Fault> {
+        let text = key_file::load_or_create(READING, path, || {
+            let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+            Ok(BASE64.encode(key.map_err(|cause| Fault::broken("making the token key", cause))?))
+        })?;
+        let key = BASE64.decode(text.trim()).map_err(|cause| Fault::broken(READING, cause))?;
         Self::from_pkcs8(&key)
     }
 
     fn from_pkcs8(key: &[u8]) -> Result<Self, Fault> {
-        let pair = Ed25519KeyPair::from_pkcs8(key).map_err(|cause| Fault::broken("reading the token key", cause))?;
+        let pair = Ed25519KeyPair::from_pkcs8(key).map_err(|cause| Fault::broken(READING, cause))?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
@@ -116,31 +116,8 @@ impl Tokens {
     }
 }
 
-/// Makes the key's file whole or not at all; of several processes that start at once, one wins.
-fn create(data_dir: &Path, path: &Path) -> Result<(), Fault> {
-    let fault = |cause: &dyn std::fmt::Display| Fault::broken("making the token key", cause);
-    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|cause| fault(&cause))?;
-    fs::create_dir_all(data_dir).map_err(|cause| fault(&cause))?;
-    let draft = data_dir.join(format!(".{KEY_FILE}.{}", Uuid::now_v7()));
-    let written = write_private(&draft, &BASE64.encode(key.as_ref()));
-    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let removed = fs::remove_file(&draft);
-    linked.and(removed).map_err(|cause| fault(&cause))
-}
-
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -187,12 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_made_once_and_is_private() {
-        let dir = std::env::temp_dir().join(format!("cnc-tokens-{}", Uuid::now_v7()));
-        let token = Tokens::load_or_create(&dir).expect("makes a key").issue(&claims()).expect("signs");
-        assert!(Tokens::load_or_create(&dir).expect("reads it").check(&token, NOW).is_some());
-        let mode = fs::metadata(dir.join(KEY_FILE)).expect("is there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        fs::remove_dir_all(dir).expect("removes");
+    fn the_key_is_made_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(KEY_FILE);
+        let token = Tokens::load_or_create(&path).expect("makes a key").issue(&claims()).expect("signs");
+        assert!(Tokens::load_or_create(&path).expect("reads it").check(&token, NOW).is_some());
     }
 }

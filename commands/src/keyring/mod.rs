@@ -2,6 +2,7 @@
 //! so that destroying a subject's key erases the person everywhere and leaves every hash valid.
 
 mod crypto;
+pub mod key_file;
 mod master;
 mod open;
 mod postgres;
@@ -232,6 +233,3 @@ impl Sealing {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

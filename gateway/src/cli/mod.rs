@@ -9,6 +9,7 @@ mod audit;
 mod company;
 mod demo;
 mod folds;
+mod health;
 mod import_gps;
 mod integration;
 mod output;
@@ -36,7 +37,7 @@ Start here:
 
 Exit status:
   0  done, or verified
-  1  verified, and something is wrong: a broken ledger, a view that differs, a stale file
+  1  it looked, and something is wrong: a broken ledger, a view that differs, a stale file, a server that is not ready
   2  the command line is wrong
   3  it names something that does not exist
   4  the system failed: a database that is away, a disk that is full";
@@ -63,6 +64,9 @@ struct Common {
     /// Where the master key lies, instead of master.key in the data folder
     #[arg(long, env = "CNC_MASTER_KEY_FILE", value_name = "FILE", global = true)]
     master_key_file: Option<PathBuf>,
+    /// Where the key that signs tokens lies, instead of token.key in the data folder
+    #[arg(long, env = "CNC_TOKEN_KEY_FILE", value_name = "FILE", global = true)]
+    token_key_file: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, or a filter such as warn,cnc_commands=debug
     #[arg(long, env = "CNC_LOG", value_name = "FILTER", global = true)]
     log: Option<String>,
@@ -74,6 +78,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Health(health::Health),
     Demo(demo::Demo),
     #[command(subcommand)]
     Company(company::Company),
@@ -101,6 +106,7 @@ impl Common {
             data: self.data.clone(),
             ledger: self.ledger.clone(),
             master_key_file: self.master_key_file.clone(),
+            token_key_file: self.token_key_file.clone(),
             ..Config::default()
         }
     }
@@ -125,6 +131,7 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
     let config = cli.common.config();
     match &cli.command {
         Command::Serve(command) => serve::run(command, config, out).await,
+        Command::Health(command) => health::run(command, out),
         Command::Demo(command) => demo::run(command, config, out).await,
         Command::Company(command) => company::run(command, config, out).await,
         Command::Import(Import::Gps(command)) => import_gps::run(command, config, out).await,

@@ -2,7 +2,9 @@
 
 mod audit;
 mod folds;
+mod health;
 mod import;
+mod keys;
 mod kill;
 mod secrets;
 
@@ -111,25 +113,32 @@ impl Operator {
         let mut log = child.stderr.take().expect("is piped");
         // Somebody must read the log, or the server waits for room in the pipe.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        Server(child)
+        let said: Value = serde_json::from_str(&line).expect("JSON");
+        let address =
+            said["listening"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address").into();
+        Server { child, address }
     }
 }
 
 /// A server, killed where nobody stops it.
-pub struct Server(Child);
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: String,
+}
 
 impl Server {
     /// Kills it as the kernel would when memory runs out.
     pub fn kill(mut self) {
-        self.0.kill().expect("can be killed");
-        self.0.wait().expect("ends");
+        self.child.kill().expect("can be killed");
+        self.child.wait().expect("ends");
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
