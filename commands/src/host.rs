@@ -2,14 +2,14 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher as _, RandomState},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use cnc_domain::{
     cloud_control::Standing,
-    kernel::{Actor, CompanyId, Message, Rejection, Timestamp},
+    kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
     ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger},
 };
 use serde_json::value::RawValue;
@@ -276,7 +276,7 @@ impl Inner {
                 Err(AppendError::Conflict { stream, id, .. }) => {
                     drop(turn.take());
                     turn = Some(self.line(&stream, id).lock().await);
-                    tokio::time::sleep(back_off(conflicts)).await;
+                    tokio::time::sleep(back_off(conflicts, (job.request.command_id, (self.clock)().micros()))).await;
                     conflicts += 1;
                 }
                 Err(AppendError::NoCompany) if founds(&job.served, &job.request) => {}
@@ -401,15 +401,16 @@ impl Inner {
     }
 }
 
-/// How long to wait after so many conflicts before: nothing at first, then by chance up to 2 ms, 4 ms, 8 ms and so on.
-fn back_off(conflicts: u32) -> Duration {
+/// How long to wait after so many conflicts before: nothing at first, then up to 2 ms, 4 ms, 8 ms and so on. Which command
+/// this is, and when, is chance enough to part two processes.
+fn back_off(conflicts: u32, chance: (CommandId, i64)) -> Duration {
     let most = Duration::from_millis(1 << conflicts.min(16)).min(BACK_OFF_MAX);
     if conflicts == 0 {
         return Duration::ZERO;
     }
-    // Keyed anew each time, a hash of nothing is chance enough to part two processes.
-    let chance = RandomState::new().hash_one(()) % 1_000;
-    most.mul_f64(f64::from(u32::try_from(chance).unwrap_or_default()) / 1_000.0)
+    let mut hasher = DefaultHasher::new();
+    chance.hash(&mut hasher);
+    most.mul_f64(f64::from(u32::try_from(hasher.finish() % 1_000).unwrap_or_default()) / 1_000.0)
 }
 
 /// Whether this is the founding of a company: the one command that needs none.

@@ -33,6 +33,7 @@ pub async fn carry_out(outbox: Arc<dyn Outbox>, host: Host, mut stop: watch::Rec
             continue;
         }
         tokio::select! {
+            biased;
             () = outbox.filled() => {}
             () = tokio::time::sleep(pause) => {}
             gone = stop.changed() => if gone.is_err() { return },

@@ -8,4 +8,5 @@ mod host;
 mod keyring;
 mod ledger;
 mod nats;
+mod simulation;
 mod tidy;

@@ -2,10 +2,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cnc_domain::{cloud_control::Standing, kernel::CompanyId, ledger::Fault};
+use tokio::time::Instant;
 
 use super::Inner;
 use crate::cache::Recent;

@@ -4,6 +4,8 @@
 mod crypto;
 pub mod key_file;
 mod master;
+#[cfg(feature = "simulation")]
+mod memory;
 mod open;
 mod postgres;
 mod sqlite;
@@ -31,6 +33,8 @@ use self::{
 use crate::cache::Recent;
 
 pub use master::MasterKey;
+#[cfg(feature = "simulation")]
+pub use memory::MemoryKeys;
 
 /// How long a key that another process has destroyed may still be in use here.
 const KEPT: Duration = Duration::from_mins(1);

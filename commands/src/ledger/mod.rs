@@ -3,7 +3,10 @@
 
 mod audit;
 mod known;
+#[cfg(feature = "simulation")]
+pub mod memory;
 pub(crate) mod postgres;
+mod recording;
 mod sqlite;
 mod stamp;
 

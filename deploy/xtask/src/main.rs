@@ -4,6 +4,7 @@
 mod bench;
 mod faults;
 mod golden;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -20,12 +21,15 @@ enum Chore {
     Faults(faults::Options),
     /// Adds golden entries for versions of events that have none. Those that stand are never changed.
     Golden,
+    /// Runs the product's own code in simulated time, with faults that follow from a seed.
+    Simulate(simulate::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Chore::parse() {
         Chore::Bench(which) => bench::run(&which).map_err(|cause| cause.to_string()),
         Chore::Faults(options) => faults::run(&options).map_err(|cause| cause.to_string()),
+        Chore::Simulate(options) => simulate::run(&options),
         Chore::Golden => golden::run().map_err(|cause| cause.to_string()),
     };
     match done {

@@ -5,6 +5,7 @@ mod entry;
 mod port;
 pub mod subject;
 mod verify;
+mod weather;
 
 pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
 pub use port::{
@@ -12,3 +13,4 @@ pub use port::{
     Replied,
 };
 pub use verify::{Break, Verifier, Wrong, verify};
+pub use weather::Weather;

@@ -10,7 +10,7 @@ use super::{
     reader::Reader,
     worker::{Prepared, Worker},
 };
-use crate::store::{FoldId, Plan, now};
+use crate::store::{FoldId, Plan};
 use std::sync::Arc;
 
 /// A scratch build on its way.
@@ -22,7 +22,10 @@ pub(super) struct Beside {
 impl Beside {
     pub async fn start(inner: &Inner, plan: &Arc<Plan>, company: CompanyId) -> Result<Self, Fault> {
         let opened = inner.storage().beside(plan, company).await?;
-        Ok(Self { worker: Worker::new(plan.clone(), opened), reader: Reader::new(inner.feed.clone(), company) })
+        Ok(Self {
+            worker: Worker::new(plan.clone(), opened, inner.store.clock().clone()),
+            reader: Reader::new(inner.feed.clone(), company),
+        })
     }
 
     pub fn id(&self) -> &FoldId {
@@ -45,7 +48,7 @@ impl Beside {
                 };
                 let text = write.changes.iter().flat_map(|(_, changes)| changes);
                 let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
-                let commit = inner.storage().commit(write.plan.trigger, now(), vec![write]).await?;
+                let commit = inner.storage().commit(write.plan.trigger, inner.now(), vec![write]).await?;
                 self.worker.settle(to, commit.first().and_then(Option::as_ref), text);
                 if self.worker.stale {
                     return Ok(Some("its build was dropped by somebody else".into()));

@@ -1,11 +1,12 @@
 //! All folds of one company, in step where they stand at the same position.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use cnc_domain::{
     kernel::{self, CompanyId},
     ledger::{Fault, Position},
 };
+use tokio::time::Instant;
 
 use super::{
     Inner,
@@ -13,7 +14,7 @@ use super::{
     resting::Rest,
     worker::{Prepared, Worker},
 };
-use crate::store::{Plan, Standing, Write, Written, now};
+use crate::store::{Plan, Standing, Write, Written};
 
 /// After this long a company lets others have its turn.
 const TURN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -111,7 +112,7 @@ impl CompanyFolds {
     async fn open(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Position, tick: bool) -> Result<(), Fault> {
         for plan in plans.iter().skip(self.workers.len()) {
             let opened = inner.storage().open(plan, self.company).await?;
-            let worker = Worker::new(plan.clone(), opened);
+            let worker = Worker::new(plan.clone(), opened, inner.store.clock().clone());
             if worker.is_live() && !plan.trigger {
                 inner.board.start(self.company, plan.fold, worker.at);
             }
@@ -168,7 +169,7 @@ impl CompanyFolds {
             let pending: Vec<Pending> =
                 writes.iter().map(|(worker, write)| self.pending(inner, *worker, write)).collect();
             let mine = writes.into_iter().map(|(_, write)| write).collect();
-            let result = inner.storage().commit(trigger, now(), mine).await;
+            let result = inner.storage().commit(trigger, inner.now(), mine).await;
             let commit = match result {
                 Ok(commit) => commit,
                 Err(fault) => {
@@ -246,7 +247,7 @@ impl CompanyFolds {
 async fn stop(inner: &Inner, worker: &mut Worker, position: Position, reason: &str) -> Result<(), Fault> {
     let id = worker.row.id.clone();
     tracing::error!(company = %id.company, fold = id.fold, version = id.version, position, reason, "a fold has stopped");
-    let poisoned = inner.storage().poison(worker.plan.trigger, &id, position, reason, now()).await?;
+    let poisoned = inner.storage().poison(worker.plan.trigger, &id, position, reason, inner.now()).await?;
     worker.stopped(poisoned);
     Ok(())
 }

@@ -27,12 +27,14 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
                 tracing::warn!(%fault, "the positions of views cannot be read");
             }
             tokio::select! {
+                biased;
                 now = inner.feed.changed(seen), if !told => seen = now,
                 () = tokio::time::sleep(IDLE) => {}
             }
         }
     };
     tokio::select! {
+        biased;
         _ = stop.wait_for(|stop| *stop) => {}
         () = following => {}
     }

@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub(crate) use board::Batch;
@@ -28,7 +28,10 @@ use cnc_domain::{
     ledger::{Fault, Feed, Position},
 };
 pub use status::{AsOf, AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
     Change, Store, VIEWS,
@@ -171,6 +174,10 @@ impl Engine {
 impl Inner {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.store.storage()
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.store.clock())()
     }
 
     fn is_told(&self) -> bool {

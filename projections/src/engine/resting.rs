@@ -1,9 +1,10 @@
 //! Standing back where another process folds the same: who lost a row looks at it again soon after there is news, goes on
 //! resting where it has moved, and takes over where it has not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cnc_domain::ledger::Position;
+use tokio::time::Instant;
 
 /// How long the other process is given at first. Shorter than anybody notices, longer than a small batch takes.
 const FIRST: Duration = Duration::from_millis(5);

@@ -3,9 +3,9 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cnc_domain::{
@@ -15,13 +15,14 @@ use cnc_domain::{
 use tokio::{
     sync::{Semaphore, watch},
     task::{Id, JoinError, JoinSet},
+    time::Instant,
 };
 
 use super::{
     Inner,
     company::{CompanyFolds, Turn},
 };
-use crate::store::{Plan, now};
+use crate::store::Plan;
 
 /// How many companies are folded at once.
 const AT_ONCE: usize = 8;
@@ -54,7 +55,7 @@ type Ended = (CompanyId, Option<CompanyFolds>, Result<Turn, Fault>);
 struct Rounds {
     inner: Arc<Inner>,
     plans: Arc<Vec<Arc<Plan>>>,
-    slots: HashMap<CompanyId, Slot>,
+    slots: BTreeMap<CompanyId, Slot>,
     tasks: JoinSet<Ended>,
     /// When to look at companies that another process folds.
     looks: BinaryHeap<Reverse<(Instant, CompanyId)>>,
@@ -66,11 +67,12 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     let folding = async {
         let plans = prepared(&inner).await;
         let permits = Arc::new(Semaphore::new(AT_ONCE));
-        let (slots, tasks, looks) = (HashMap::new(), JoinSet::new(), BinaryHeap::new());
+        let (slots, tasks, looks) = (BTreeMap::new(), JoinSet::new(), BinaryHeap::new());
         Rounds { inner, plans: Arc::new(plans), slots, tasks, looks, permits }.go().await;
     };
     // A turn that is cut off has either written its batch or not; both are as if the process had ended here.
     tokio::select! {
+        biased;
         _ = stop.wait_for(|stop| *stop) => {}
         () = folding => {}
     }
@@ -95,17 +97,19 @@ impl Rounds {
         loop {
             let mut ticked = false;
             let look = self.looks.peek().map(|Reverse((at, _))| *at);
+            // In this order, what comes seldom first, so that nothing waits for long and a simulated run can be repeated.
             tokio::select! {
-                now = self.inner.feed.changed(seen) => { seen = now; }
+                biased;
                 _ = tick.tick() => ticked = true,
                 Some(ended) = self.tasks.join_next_with_id() => {
                     self.ended(ended);
                     continue;
                 }
-                () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now).into()), if look.is_some() => {
+                () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {
                     self.look_at_rested();
                     continue;
                 }
+                now = self.inner.feed.changed(seen) => { seen = now; }
             }
             if let Err(fault) = self.look(ticked).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
@@ -120,7 +124,7 @@ impl Rounds {
 
     /// Compares heads with positions, and gives a turn to who is behind.
     async fn look(&mut self, tick: bool) -> Result<(), Fault> {
-        self.inner.beat.store(now().micros(), Ordering::Relaxed);
+        self.inner.beat.store(self.inner.now().micros(), Ordering::Relaxed);
         for (company, head) in self.inner.feed.heads().await? {
             self.slots.entry(company).or_default().head = head.position;
         }
@@ -206,7 +210,7 @@ impl Rounds {
             self.slots.values_mut().filter_map(|slot| slot.folds.as_mut()).for_each(CompanyFolds::forget);
         }
         if ticks.is_multiple_of(TICKS_A_SWEEP) {
-            let forgotten = self.inner.storage().forget_removals(now().minus(REMOVALS_KEPT)).await;
+            let forgotten = self.inner.storage().forget_removals(self.inner.now().minus(REMOVALS_KEPT)).await;
             if let Err(fault) = forgotten {
                 tracing::warn!(%fault, "old removals are still remembered");
             }

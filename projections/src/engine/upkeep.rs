@@ -10,7 +10,7 @@ use cnc_domain::{
 use super::{Engine, FoldStatus, Inner, Poison, Pruned, Rebuilt, Skipped, beside::Beside};
 use crate::{
     VIEWS,
-    store::{FoldRow, Plan, Poisoned, Standing, now},
+    store::{FoldRow, Plan, Poisoned, Standing},
 };
 
 /// How often a rebuild tries to draw level with a fold that moves on.
@@ -73,7 +73,7 @@ impl Engine {
             else {
                 continue;
             };
-            if self.inner.storage().skip(trigger, &row.id, position, by, now()).await? {
+            if self.inner.storage().skip(trigger, &row.id, position, by, self.inner.now()).await? {
                 tracing::warn!(%company, fold, position, by, reason, "an entry is skipped");
                 return Ok(Some(Skipped { fold: fold.to_owned(), position, reason }));
             }
@@ -86,7 +86,7 @@ impl Engine {
     pub async fn prune(&self) -> Result<Pruned, Fault> {
         let storage = self.inner.storage();
         let known = self.inner.known();
-        let abandoned = now().minus(ABANDONED_AFTER);
+        let abandoned = self.inner.now().minus(ABANDONED_AFTER);
         let mut pruned = Pruned::default();
         for (trigger, row) in storage.rows(None).await? {
             let (is_known, is_fresh) =

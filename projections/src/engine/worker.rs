@@ -12,7 +12,7 @@ use cnc_domain::{
 };
 
 use super::{reader::Chunk, resting::Rest};
-use crate::store::{FoldRow, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written, now};
+use crate::store::{Clock, FoldRow, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written};
 
 /// Loaded documents are forgotten past this much text.
 const TEXT_MAX: usize = 16 << 20;
@@ -30,6 +30,7 @@ const IN_PLACE: usize = 64;
 /// A fold's build, and what it has loaded.
 pub(super) struct Worker {
     pub plan: Arc<Plan>,
+    clock: Clock,
     pub row: FoldRow,
     /// Folded up to here; written is `row.position`.
     pub at: Position,
@@ -68,12 +69,13 @@ enum Pass {
 }
 
 impl Worker {
-    pub fn new(plan: Arc<Plan>, opened: Opened) -> Self {
+    pub fn new(plan: Arc<Plan>, opened: Opened, clock: Clock) -> Self {
         let Opened { row, skipped } = opened;
         let at = row.position;
         let (fold, complete) = (None, at == 0);
         Self {
             plan,
+            clock,
             row,
             at,
             skipped,
@@ -111,7 +113,7 @@ impl Worker {
     pub fn is_stopped(&self) -> bool {
         self.row.poisoned.as_ref().is_some_and(|poisoned| {
             // Up to the entry that stopped it, it goes on.
-            self.at + 1 >= poisoned.position && poisoned.retry_at > now()
+            self.at + 1 >= poisoned.position && poisoned.retry_at > (self.clock)()
         })
     }
 

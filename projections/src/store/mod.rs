@@ -2,6 +2,8 @@
 
 mod plan;
 mod postgres;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod sqlite;
 mod storage;
 
@@ -12,7 +14,7 @@ use std::{
 };
 
 use cnc_domain::{
-    kernel::{CompanyId, FoldKind, LocationId},
+    kernel::{CompanyId, FoldKind, LocationId, Timestamp},
     ledger::{Fault, Outbox, Position},
 };
 
@@ -28,7 +30,11 @@ pub(crate) use storage::{
 pub struct Store {
     storage: Arc<dyn Storage>,
     plans: Arc<RwLock<HashMap<&'static str, Arc<Plan>>>>,
+    clock: Clock,
 }
+
+/// Tells the time.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl Store {
     /// Opens the store of a data folder: `views.db` for views, `ledger.db` for what triggers keep and send.
@@ -100,12 +106,17 @@ impl Store {
         &self.storage
     }
 
+    /// By which it is told when to try again what failed.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     fn plan(&self, fold: &str) -> Option<Arc<Plan>> {
         self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(fold).cloned()
     }
 
     async fn over(storage: Arc<dyn Storage>) -> Result<Self, Fault> {
-        let store = Self { storage, plans: Arc::default() };
+        let store = Self { storage, plans: Arc::default(), clock: Arc::new(now) };
         store.admit(&VIEWS.iter().map(|view| view.kind).collect::<Vec<_>>()).await?;
         Ok(store)
     }

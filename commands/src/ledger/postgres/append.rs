@@ -1,32 +1,27 @@
-//! Appending in one transaction of Postgres: in one round trip however large the batch is, where nobody else writes to
-//! the same companies, otherwise in five.
+//! The statements of an append in Postgres: one round trip however large the batch is, where nobody else writes to the
+//! same companies, otherwise five.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Hash, Head},
+    ledger::{Answered, Fault, Hash, Head},
 };
-use sqlx::{Error, PgExecutor, PgPool, Postgres, Row, Transaction, postgres::PgRow};
+use sqlx::{Error, PgExecutor, PgPool, Postgres, Row, Transaction, pool::PoolConnection, postgres::PgRow};
 
 use super::{
     super::{
         integer,
         known::Known,
         number,
+        recording::{Database, Failed},
         stamp::{Batch, Found, Stamped, Tip, key_id},
     },
     fault::{fault, is_lost},
 };
 
-type Outcomes = Vec<Result<Appended, AppendError>>;
 type Tx = Transaction<'static, Postgres>;
-
-/// How long it is tried to learn whether a commit came through whose connection was lost.
-const ASK_FOR: Duration = Duration::from_secs(10);
 
 /// The connections that write, and what this process remembers.
 #[derive(Clone)]
@@ -35,83 +30,48 @@ pub(super) struct Writers {
     pub known: Arc<Mutex<Known>>,
 }
 
-impl Writers {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+#[async_trait]
+impl Database for Writers {
+    type Connection = PoolConnection<Postgres>;
+    type Transaction = Tx;
+
+    fn known(&self) -> &Mutex<Known> {
+        &self.known
+    }
+
+    async fn connect(&self) -> Result<Self::Connection, Fault> {
+        self.pool.acquire().await.map_err(fault("append"))
+    }
+
+    async fn write_at_once(&self, mut connection: Self::Connection, stamped: &Stamped<'_>) -> Result<(), Failed> {
+        write(&mut *connection, stamped).await.map_err(failed)
+    }
+
+    async fn begin(&self) -> Result<Tx, Fault> {
+        self.pool.begin().await.map_err(fault("append"))
+    }
+
+    async fn find(&self, tx: &mut Tx, batch: &Batch<'_>) -> Result<Found, Fault> {
+        find(tx, batch).await.map_err(fault("append"))
+    }
+
+    async fn write(&self, tx: &mut Tx, stamped: &Stamped<'_>) -> Result<(), Fault> {
+        write(&mut **tx, stamped).await.map_err(fault("append"))
+    }
+
+    async fn commit(&self, tx: Tx) -> Result<(), Failed> {
+        tx.commit().await.map_err(failed)
+    }
+
+    async fn is_recorded(&self, batch: &Batch<'_>, stamped: &Stamped<'_>) -> Result<bool, Failed> {
+        ask(&self.pool, batch, stamped).await.map_err(failed)
     }
 }
 
-/// Appends a batch; where it fails for a reason that will not pass, each append alone.
-pub(super) async fn append(writers: &Writers, batch: &[Append]) -> Result<Outcomes, Fault> {
-    match together(writers, batch).await {
-        Err(fault) if !fault.passing && batch.len() > 1 => {
-            let mut outcomes = Outcomes::with_capacity(batch.len());
-            for append in batch {
-                outcomes.push(match together(writers, std::slice::from_ref(append)).await {
-                    Ok(mut alone) => alone.remove(0),
-                    Err(fault) => Err(fault.into()),
-                });
-            }
-            Ok(outcomes)
-        }
-        Err(fault) if !fault.passing => Ok(vec![Err(fault.into())]),
-        outcomes => outcomes,
-    }
-}
-
-async fn together(writers: &Writers, appends: &[Append]) -> Result<Outcomes, Fault> {
-    let batch = Batch::new(appends);
-    let guess = writers.known().guess(&batch);
-    if let Some(guess) = guess
-        && let Some(outcomes) = at_once(writers, &batch, guess).await?
-    {
-        return Ok(outcomes);
-    }
-    under_lock(writers, &batch).await
-}
-
-/// Appends in one statement that is a transaction of its own, on the guess that heads stand where this process left
-/// them. Nothing where they do not, or a key was used before, or the guess cannot tell.
-async fn at_once(writers: &Writers, batch: &Batch<'_>, guess: Found) -> Result<Option<Outcomes>, Fault> {
-    let stamped = batch.stamp(guess);
-    // Only a head that moves is compared, and only what is found under lock is refused.
-    if stamped.moved.len() < batch.companies.len() || stamped.refuses() {
-        return Ok(None);
-    }
-    let mut connection = writers.pool.acquire().await.map_err(fault("append"))?;
-    match write(&mut *connection, &stamped).await {
-        Ok(()) => {}
-        Err(lost) if is_lost(&lost) => {
-            drop(connection);
-            writers.known().unlearn(&batch.companies);
-            came_through(&writers.pool, batch, &stamped, lost).await?;
-        }
-        Err(wrong) => {
-            tracing::debug!(%wrong, "an append is tried again under lock");
-            writers.known().unlearn(&batch.companies);
-            return Ok(None);
-        }
-    }
-    writers.known().learn(&stamped);
-    Ok(Some(stamped.outcomes))
-}
-
-/// Appends on what is found while the heads are locked.
-async fn under_lock(writers: &Writers, batch: &Batch<'_>) -> Result<Outcomes, Fault> {
-    let mut tx = writers.pool.begin().await.map_err(fault("append"))?;
-    let found = find(&mut tx, batch).await.map_err(fault("append"))?;
-    let stamped = batch.stamp(found);
-    // Dropping the transaction rolls it back.
-    if !stamped.is_empty() {
-        write(&mut *tx, &stamped).await.map_err(fault("append"))?;
-        match tx.commit().await {
-            Ok(()) => {}
-            Err(lost) if is_lost(&lost) => came_through(&writers.pool, batch, &stamped, lost).await?,
-            Err(error) => return Err(fault("append")(error)),
-        }
-    }
-    writers.known().learn(&stamped);
-    Ok(stamped.outcomes)
+fn failed(error: Error) -> Failed {
+    let is_lost = is_lost(&error);
+    let fault = fault("append")(error);
+    if is_lost { Failed::Lost(fault) } else { Failed::Refused(fault) }
 }
 
 /// Locks the heads and looks up what the batch stands on. Two statements: only one that begins after the locks are held
@@ -232,21 +192,7 @@ pub(super) fn key_text(company: CompanyId, actor: &str, key: &str) -> String {
     uuid::Uuid::from_bytes(key_id(company, actor, key)).to_string()
 }
 
-/// Learns whether a transaction was committed whose connection was lost meanwhile; where it was not, that is the fault.
-async fn came_through(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>, lost: Error) -> Result<(), Fault> {
-    let started = Instant::now();
-    loop {
-        match ask(pool, batch, stamped).await {
-            Err(lost) if is_lost(&lost) && started.elapsed() < ASK_FOR => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Ok(true) => return Ok(()),
-            Ok(false) => return Err(fault("append")(lost)),
-            Err(error) => return Err(fault("learn whether an append was recorded")(error)),
-        }
-    }
-}
-
+/// Whether this was recorded.
 async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     // The server may still be at it. This waits for whoever holds the heads or is about to make them; it is rolled back.

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use self::append::Writers;
 pub(crate) use self::fault::fault;
-use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead};
+use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, recording};
 
 /// Several batches may be on their way at once, of different companies.
 const WRITERS: u32 = 4;
@@ -136,7 +136,7 @@ impl Feed for PostgresLedger {
 #[async_trait]
 impl Ledger for PostgresLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
-        let outcomes = append::append(&self.writers, &batch).await?;
+        let outcomes = recording::append(&self.writers, &batch).await?;
         if outcomes.iter().flatten().any(|appended| appended.answer.recorded > 0) {
             self.changes.send_modify(|count| *count += 1);
         }

@@ -15,9 +15,14 @@ const READERS_KEPT: usize = 8;
 const BUSY: Duration = Duration::from_secs(20);
 
 #[derive(Clone)]
-pub(super) struct Db(Arc<Inner>);
+pub(super) enum Db {
+    File(Arc<File>),
+    /// One that many simulated processes share: its work is done in place, so that a run can be repeated.
+    #[cfg(feature = "simulation")]
+    Memory(Arc<Mutex<Connection>>, Arc<dyn cnc_domain::ledger::Weather>),
+}
 
-struct Inner {
+pub(super) struct File {
     path: PathBuf,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
@@ -30,7 +35,7 @@ impl Db {
             let writer = connect(&path, false)?;
             writer.pragma_update(None, "journal_mode", "WAL")?;
             writer.pragma_update(None, "synchronous", synchronous)?;
-            Ok(Self(Arc::new(Inner { path, writer: Mutex::new(writer), readers: Mutex::default() })))
+            Ok(Self::File(Arc::new(File { path, writer: Mutex::new(writer), readers: Mutex::default() })))
         };
         aside("opening the store", open).await
     }
@@ -41,7 +46,11 @@ impl Db {
         doing: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        let inner = self.0.clone();
+        let inner = match self {
+            Self::File(file) => file.clone(),
+            #[cfg(feature = "simulation")]
+            Self::Memory(connection, weather) => return in_memory(connection, weather, doing, work).await,
+        };
         let work = move || {
             let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -58,7 +67,11 @@ impl Db {
         doing: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        let inner = self.0.clone();
+        let inner = match self {
+            Self::File(file) => file.clone(),
+            #[cfg(feature = "simulation")]
+            Self::Memory(connection, weather) => return in_memory(connection, weather, doing, work).await,
+        };
         let work = move || {
             let kept = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut reader = kept.map_or_else(|| connect(&inner.path, true), Ok)?;
@@ -74,6 +87,26 @@ impl Db {
         };
         aside(doing, work).await
     }
+}
+
+#[cfg(feature = "simulation")]
+async fn in_memory<T>(
+    connection: &Mutex<Connection>,
+    weather: &Arc<dyn cnc_domain::ledger::Weather>,
+    doing: &'static str,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
+) -> Result<T, Fault> {
+    weather.before(doing).await?;
+    let transact = || {
+        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&tx)?;
+        tx.commit()?;
+        Ok(result)
+    };
+    let result = transact().map_err(|error| fault(doing, &error))?;
+    weather.after(doing).await?;
+    Ok(result)
 }
 
 fn connect(path: &std::path::Path, only_reads: bool) -> rusqlite::Result<Connection> {

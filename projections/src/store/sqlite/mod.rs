@@ -41,6 +41,18 @@ impl Sqlite {
         Ok(Self { views, ledger, filled: Notify::new() })
     }
 
+    /// Over databases in memory, as one process sees them.
+    #[cfg(feature = "simulation")]
+    pub fn in_memory(
+        views: &Arc<std::sync::Mutex<rusqlite::Connection>>,
+        ledger: &Arc<std::sync::Mutex<rusqlite::Connection>>,
+        weather: &Arc<dyn cnc_domain::ledger::Weather>,
+    ) -> Self {
+        let db =
+            |connection: &Arc<std::sync::Mutex<rusqlite::Connection>>| Db::Memory(connection.clone(), weather.clone());
+        Self { views: db(views), ledger: db(ledger), filled: Notify::new() }
+    }
+
     fn db(&self, trigger: bool) -> &Db {
         if trigger { &self.ledger } else { &self.views }
     }

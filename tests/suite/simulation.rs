@@ -1,0 +1,33 @@
+//! A short set of simulated runs. `cargo xtask simulate` runs thousands.
+
+use cnc_tests::simulation::{Run, Scenario, run};
+
+const COMMANDS: u64 = 24;
+
+fn simulate(seed: u64, told: bool) -> Run {
+    run(Scenario { seed, commands: COMMANDS, told }).expect("a run starts")
+}
+
+#[test]
+fn the_system_keeps_its_promises_through_simulated_storms() {
+    let (mut deaths, mut steps) = (0, 0);
+    for seed in 1..=12 {
+        let run = simulate(seed, false);
+        let again = format!("cargo xtask simulate --seed {seed} --count 1 --steps {COMMANDS} --trace");
+        assert_eq!(run.broken, None, "seed {seed}; again: {again}");
+        deaths += run.deaths;
+        steps += run.steps;
+    }
+    assert!(deaths > 20 && steps > 10_000, "there was hardly a storm: {deaths} deaths in {steps} steps");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [3, 4] {
+        let (one, other) = (simulate(seed, true), simulate(seed, true));
+        let parted = one.trace.iter().zip(&other.trace).position(|(one, other)| one != other);
+        assert_eq!(parted, None, "seed {seed} parts at {:?}", parted.map(|at| (&one.trace[at], &other.trace[at])));
+        assert_eq!((one.hash, one.steps, one.took), (other.hash, other.steps, other.took));
+    }
+    assert_ne!(simulate(5, false).hash, simulate(6, false).hash);
+}
