@@ -224,8 +224,12 @@ impl Brokers {
 
     /// Starts those again that were killed, and waits until they are ready: of three, two must be there for that.
     pub fn start_all_again(&self, killed: &[usize]) {
-        killed.iter().for_each(|nth| self.nodes[*nth].order("start"));
-        killed.iter().for_each(|nth| self.nodes[*nth].wait_until_ready());
+        for nth in killed {
+            self.nodes[*nth].order("start");
+        }
+        for nth in killed {
+            self.nodes[*nth].wait_until_ready();
+        }
     }
 }
 

@@ -172,7 +172,9 @@ async fn strike_nats(fault: Fault, world: &World, random: &mut Random, pause: Du
         },
         Nats::Three(brokers) => {
             let nodes = if fault == Fault::KillAllNodes { vec![0, 1, 2] } else { vec![*random.one_of(&[0, 1, 2])] };
-            nodes.iter().for_each(|node| brokers.kill(*node));
+            for node in &nodes {
+                brokers.kill(*node);
+            }
             tokio::time::sleep(pause).await;
             brokers.start_all_again(&nodes);
         }
@@ -181,9 +183,13 @@ async fn strike_nats(fault: Fault, world: &World, random: &mut Random, pause: Du
 
 async fn hold<'a>(wires: impl IntoIterator<Item = &'a crate::wire::Wire>, mode: Mode, pause: Duration) {
     let wires: Vec<_> = wires.into_iter().collect();
-    wires.iter().for_each(|wire| wire.set(mode));
+    for wire in &wires {
+        wire.set(mode);
+    }
     tokio::time::sleep(pause).await;
-    wires.iter().for_each(|wire| wire.set(Mode::Open));
+    for wire in &wires {
+        wire.set(Mode::Open);
+    }
 }
 
 /// The one that holds the lease is frozen; its lease runs out by the database's clock, which is waited for.
@@ -204,7 +210,7 @@ async fn freeze(world: &World, random: &mut Random) {
     let parts: Vec<&Part> = world.parts().collect();
     let frozen = random.one_of(&parts);
     frozen.freeze();
-    world.go_on_for(random.between(20, 200)).await;
+    world.go_on_for(random.between(20, 80)).await;
     frozen.thaw();
 }
 

@@ -89,7 +89,7 @@ impl World {
         };
         let (gateways, folds, relays, workers) =
             (start("gateway", 2), start("folds", 2), start("relay", 2), start("workers", 2));
-        let client = Client::builder().timeout(Duration::from_secs(10)).build().expect("is a client");
+        let client = Client::builder().timeout(Duration::from_secs(2)).build().expect("is a client");
         let (journeys, written) = (Vec::new(), Arc::default());
         let mut world = Self {
             split,

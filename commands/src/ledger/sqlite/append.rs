@@ -90,14 +90,14 @@ fn find(tx: &Transaction<'_>, batch: &Batch<'_>, known: &Known, keys: Keys) -> r
         tx.prepare_cached("SELECT max(sequence) FROM events WHERE company = ?1 AND stream = ?2 AND id = ?3")?;
     for (company, stream, id) in &batch.streams {
         let known = known.sequence(found.tips.get(company), (*company, stream, *id));
-        found.sequences.push(match known {
-            Some(sequence) => sequence,
-            None => {
-                let (company, id) = (company.uuid(), id.as_bytes());
-                let sequence = sequences.query_row(params![company.as_bytes(), stream, id], |row| row.get(0));
-                number(sequence.map(Option::unwrap_or_default)?)
-            }
-        });
+        let sequence = if let Some(known) = known {
+            known
+        } else {
+            let (company, id) = (company.uuid(), id.as_bytes());
+            let sequence = sequences.query_row(params![company.as_bytes(), stream, id], |row| row.get(0));
+            number(sequence.map(Option::unwrap_or_default)?)
+        };
+        found.sequences.push(sequence);
     }
     for (company, actor, key) in &batch.keys {
         let answer = if keys == Keys::New { None } else { answered(tx, *company, actor, key)? };
