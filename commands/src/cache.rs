@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+/// A bounded map of what was used lately.
 pub struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
@@ -16,6 +17,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
         Self { young: HashMap::new(), old: HashMap::new(), limit: (limit / 2).max(1) }
     }
 
+    /// The value, which counts as used now.
     pub fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
@@ -25,6 +27,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
         Some(value)
     }
 
+    /// Keeps a value; others may be forgotten for it.
     pub fn put(&mut self, key: K, value: V) {
         self.young.insert(key, value);
         if self.young.len() >= self.limit {
@@ -32,6 +35,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
         }
     }
 
+    /// Forgets a value.
     pub fn remove(&mut self, key: &K) {
         self.young.remove(key);
         self.old.remove(key);

@@ -161,15 +161,9 @@ impl Host {
         let served = self.0.admit(&request)?;
         self.0.known(&served, &request).await?;
         let idempotency = self.0.idempotency(&request).await?;
-        if let Some(answer) = self.0.answered(request.company, idempotency.as_ref()).await? {
-            return Ok(answer);
-        }
-        let form = &served.commands.get(&request.command.name).ok_or(HostError::UnknownCommand)?.form;
-        let walked = form.walk(request.command.fields.get(), &self.0.serving.kinds).map_err(HostError::Form)?;
-        let sealed = walked.seal(&self.0.keyring, request.company, request.id).await?;
-        let fields = RawValue::from_string(sealed).map_err(|cause| Fault::broken("seal a command", cause))?;
-        let command = Arc::new(Message { name: request.command.name.clone(), fields });
-        self.0.run(&Job { served, request, command, idempotency }).await
+        let (company, key) = (request.company, idempotency.clone());
+        let done = self.0.seal_and_run(served, request, idempotency).await;
+        self.0.or_as_before(company, key, done).await
     }
 
     /// Decides a command whose fields are in the recorded form already, as triggers and deadlines give them.
@@ -177,11 +171,10 @@ impl Host {
         let served = self.0.admit(&request)?;
         self.0.known(&served, &request).await?;
         let idempotency = self.0.idempotency(&request).await?;
-        if let Some(answer) = self.0.answered(request.company, idempotency.as_ref()).await? {
-            return Ok(answer);
-        }
+        let (company, key) = (request.company, idempotency.clone());
         let command = Arc::new(request.command.clone());
-        self.0.run(&Job { served, request, command, idempotency }).await
+        let done = self.0.run(&Job { served, request, command, idempotency }).await;
+        self.0.or_as_before(company, key, done).await
     }
 
     /// An aggregate's state, now or in the past, with its personal fields sealed. `None` where it has (or had) no
@@ -203,13 +196,24 @@ impl Host {
                 inner.shelf.past(company, served, id, position).await?
             }
         };
-        Ok((kept.sequence > 0).then(|| Shown {
-            state: served.rules.show(&kept.state),
-            sequence: kept.sequence,
-            position: kept.position,
-            location: served.rules.location(&kept.state),
-        }))
+        Ok(shown(served, &kept))
     }
+
+    /// An aggregate's state as it was at most a second ago; what this process has recorded itself is in it at once.
+    pub async fn state_lately(&self, company: CompanyId, stream: &str, id: Uuid) -> Result<Option<Shown>, HostError> {
+        let served = self.0.serving.stream(stream).ok_or(HostError::UnknownStream)?;
+        let kept = self.0.shelf.lately(company, served, id).await?;
+        Ok(shown(served, &kept))
+    }
+}
+
+fn shown(served: &Served, kept: &Kept) -> Option<Shown> {
+    (kept.sequence > 0).then(|| Shown {
+        state: served.rules.show(&kept.state),
+        sequence: kept.sequence,
+        position: kept.position,
+        location: served.rules.location(&kept.state),
+    })
 }
 
 impl Inner {
@@ -245,6 +249,34 @@ impl Inner {
             key: key.clone(),
             fingerprint: self.keyring.fingerprint(request.company, &parts).await?,
         }))
+    }
+
+    async fn seal_and_run(
+        &self,
+        served: Arc<Served>,
+        request: Request,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, HostError> {
+        let form = &served.commands.get(&request.command.name).ok_or(HostError::UnknownCommand)?.form;
+        let walked = form.walk(request.command.fields.get(), &self.serving.kinds).map_err(HostError::Form)?;
+        let sealed = walked.seal(&self.keyring, request.company, request.id).await?;
+        let fields = RawValue::from_string(sealed).map_err(|cause| Fault::broken("seal a command", cause))?;
+        let command = Arc::new(Message { name: request.command.name.clone(), fields });
+        self.run(&Job { served, request, command, idempotency }).await
+    }
+
+    /// What came of a command; where nothing was recorded of it, what was answered under its key before. (Where something
+    /// is to be recorded, the append finds a key that was used: so a new one costs no look-up.)
+    async fn or_as_before(
+        &self,
+        company: CompanyId,
+        key: Option<Idempotency>,
+        done: Result<Answer, HostError>,
+    ) -> Result<Answer, HostError> {
+        match done {
+            Ok(_) | Err(HostError::Fault(_) | HostError::KeyReused) => done,
+            Err(refused) => self.answered(company, key.as_ref()).await?.ok_or(refused),
+        }
     }
 
     /// What was answered under the request's key, where it was used before.

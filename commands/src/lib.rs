@@ -2,7 +2,7 @@
 //! act on outboxes.
 
 pub mod appender;
-mod cache;
+pub mod cache;
 mod catalog;
 pub mod door;
 pub mod host;

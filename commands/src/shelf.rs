@@ -1,17 +1,23 @@
 //! States of aggregates: folded from a stream's entries, and kept while they are in use.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use cnc_domain::{
     kernel::{CompanyId, Recorded, State},
     ledger::{Entry, Fault, Ledger, Position, Sequence},
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{cache::Recent, catalog::Served};
 
 /// How many entries are read at once.
 const PAGE: usize = 1_000;
+/// How long another process' change may go unseen where that was asked for.
+const LATELY: Duration = Duration::from_secs(1);
 /// A page that is smaller than this was not cut because of its size.
 const PAGE_BYTES: usize = 256 << 10;
 
@@ -30,11 +36,13 @@ pub struct Kept {
 pub struct Shelf {
     ledger: Arc<dyn Ledger>,
     kept: Mutex<Recent<Key, Kept>>,
+    /// When the ledger was last asked for a state, and how far it was.
+    asked: Mutex<Recent<Key, (Instant, Sequence)>>,
 }
 
 impl Shelf {
     pub fn new(ledger: Arc<dyn Ledger>, limit: usize) -> Self {
-        Self { ledger, kept: Mutex::new(Recent::new(limit)) }
+        Self { ledger, kept: Mutex::new(Recent::new(limit)), asked: Mutex::new(Recent::new(limit)) }
     }
 
     pub fn ledger(&self) -> &Arc<dyn Ledger> {
@@ -64,6 +72,24 @@ impl Shelf {
                 Ok((now, true))
             }
         }
+    }
+
+    /// The state of an aggregate as it was at most [`LATELY`] ago, or as this process has left it since.
+    pub async fn lately(&self, company: CompanyId, served: &Served, id: Uuid) -> Result<Kept, Fault> {
+        let key = (company, served.stream, id);
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
+        if let Some((_, sequence)) = asked.filter(|(at, _)| at.elapsed() < LATELY) {
+            match self.kept().get(&key) {
+                Some(kept) => return Ok(kept),
+                None if sequence == 0 => return Ok(Kept { state: served.rules.blank(), sequence: 0, position: 0 }),
+                // It is kept no longer.
+                None => {}
+            }
+        }
+        let now = Instant::now();
+        let (kept, _) = self.load(company, served, id, true).await?;
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).put(key, (now, kept.sequence));
+        Ok(kept)
     }
 
     /// The state of an aggregate as it stood after `position`.

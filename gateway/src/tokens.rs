@@ -1,14 +1,18 @@
 //! Tokens: JWTs signed with Ed25519 by a key of this installation, which is made on the first start and never leaves
 //! its file.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use cnc_commands::keyring::key_file;
+use cnc_commands::{cache::Recent, keyring::key_file};
 use cnc_domain::{
     kernel::{CompanyId, LocationId, Timestamp, UserId},
     ledger::Fault,
@@ -23,6 +27,8 @@ pub const KEY_FILE: &str = "token.key";
 const READING: &str = "reading the token key";
 /// A token longer than this is not looked at.
 const LENGTH_MAX: usize = 8 * 1024;
+/// How many tokens are remembered whose signature is good.
+const GOOD_MAX: usize = 10_000;
 
 /// What a token says of its bearer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +79,8 @@ struct Keys {
     signing: EncodingKey,
     checking: DecodingKey,
     validation: Validation,
+    /// Tokens whose signature was found good, by their whole text: a browser sends the same one again and again.
+    good: Mutex<Recent<String, Claims>>,
 }
 
 impl Tokens {
@@ -97,6 +105,7 @@ impl Tokens {
             signing: EncodingKey::from_ed_der(key),
             checking: DecodingKey::from_ed_der(pair.public_key().as_ref()),
             validation,
+            good: Mutex::new(Recent::new(GOOD_MAX)),
         })))
     }
 
@@ -111,7 +120,16 @@ impl Tokens {
         if token.len() > LENGTH_MAX {
             return None;
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?.claims;
+        let good = || self.0.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = good().get(&token.to_owned());
+        let claims = match known {
+            Some(claims) => claims,
+            None => {
+                let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?;
+                good().put(token.to_owned(), decoded.claims.clone());
+                decoded.claims
+            }
+        };
         (now < claims.expires()).then_some(claims)
     }
 }

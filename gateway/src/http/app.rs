@@ -81,9 +81,9 @@ impl App {
         Ok(authorize(&who, action, standing.as_deref(), location, self.now())?)
     }
 
-    /// What the company's ledger says of a user now.
+    /// What the company's ledger says of a user: at once what was recorded here, after at most a second what was elsewhere.
     async fn account(&self, company: CompanyId, user: UserId) -> Result<Account, Problem> {
-        match self.host.state(company, "user", user.uuid(), None).await {
+        match self.host.state_lately(company, "user", user.uuid()).await {
             Ok(Some(shown)) => Ok(Account::of(&shown.state)),
             Ok(None) | Err(HostError::NotFound | HostError::NoCompany) => Ok(Account::Unlisted),
             Err(other) => Err(other.into()),

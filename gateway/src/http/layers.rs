@@ -42,7 +42,12 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
     // A method that HTTP does not know would let a caller make up labels.
     let verb = if matches!(method.as_str(), "GET" | "HEAD" | "POST" | "OPTIONS") { method.as_str() } else { "other" };
     app.metrics.request(&route, verb, status, took);
-    tracing::info!(request = %id, route, method = verb, status, took_ms = took.as_millis(), "answered");
+    // What went well is counted above; a line for each would say no more than that.
+    if status < 400 {
+        tracing::debug!(request = %id, route, method = verb, status, took_ms = took.as_millis(), "answered");
+    } else {
+        tracing::info!(request = %id, route, method = verb, status, took_ms = took.as_millis(), "answered");
+    }
     response.headers_mut().extend(HeaderValue::from_str(&id.to_string()).ok().map(|id| (REQUEST_ID, id)));
     response
 }

@@ -34,6 +34,8 @@ type Tx = Transaction<'static, Db>;
 
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// Whether there is a role to read as.
+    reader: bool,
     filled: Notify,
 }
 
@@ -64,7 +66,8 @@ impl Postgres {
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
         let pool = pool.connect_with(options).await.map_err(fault("opening the store"))?;
         schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
-        Ok(Self { pool, filled: Notify::new() })
+        let reader = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
+        Ok(Self { pool, reader, filled: Notify::new() })
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Tx, Fault> {
@@ -73,10 +76,8 @@ impl Postgres {
 
     /// One snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
     async fn reading(&self, doing: &'static str, company: CompanyId, scope: Scope<'_>) -> Result<Tx, Fault> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let mut tx = self.pool.begin_with(begin).await.map_err(fault(doing))?;
-        schema::become_reader(&mut tx, company, scope).await.map_err(fault(doing))?;
-        Ok(tx)
+        let begin = schema::begin_reading(self.reader, company, scope);
+        self.pool.begin_with(begin).await.map_err(fault(doing))
     }
 }
 

@@ -168,20 +168,22 @@ fn secure(table: &str, by_location: bool) -> String {
     )
 }
 
-/// Reads from here on as `cnc_read`, where that role is, and only this company and these locations.
-pub(super) async fn become_reader(tx: &mut Tx, company: CompanyId, scope: Option<&BTreeSet<LocationId>>) -> Result<()> {
+/// Whether who connects may read as `cnc_read`.
+pub(super) async fn has_reader(pool: &PgPool) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid, 'MEMBER'))";
+    sqlx::query_scalar(sql).fetch_one(pool).await
+}
+
+/// Begins a snapshot that is read as `cnc_read`, where that role is, and of only this company and these locations. One
+/// text, since it is sent before every read; it is made of ids alone.
+pub(super) fn begin_reading(reader: bool, company: CompanyId, scope: Option<&BTreeSet<LocationId>>) -> String {
     let locations = scope
         .map_or_else(|| "*".to_owned(), |scope| scope.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
-    sqlx::query(
-        "SELECT set_config('cnc.company', $1, true), set_config('cnc.locations', $2, true),
-            CASE WHEN EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid, 'MEMBER'))
-                THEN set_config('role', 'cnc_read', true) END",
+    let role = if reader { "SET LOCAL ROLE cnc_read;" } else { "" };
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {role}
+         SET LOCAL cnc.company = '{company}'; SET LOCAL cnc.locations = '{locations}'"
     )
-    .bind(company.to_string())
-    .bind(locations)
-    .execute(&mut **tx)
-    .await
-    .map(drop)
 }
 
 /// The expression of a member, as indexes and queries must both write it.
