@@ -295,7 +295,7 @@ impl Inner {
         let mut turn = None;
         let mut conflicts = 0;
         for _ in 0..ATTEMPTS {
-            let (finished, rejection) = match self.attempt(job, fresh).await? {
+            let (finished, rejection) = match self.here(job, self.attempt(job, fresh).await).await? {
                 Attempt::Stale => {
                     fresh = true;
                     continue;
@@ -312,6 +312,7 @@ impl Inner {
                     conflicts += 1;
                 }
                 Err(AppendError::NoCompany) if founds(&job.served, &job.request) => {}
+                Err(AppendError::Departed) => return Err(HostError::Departed),
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
                 Err(AppendError::Repeated(answered)) => {
                     let same = job.idempotency.as_ref().is_some_and(|key| key.fingerprint == answered.fingerprint);
@@ -322,6 +323,18 @@ impl Inner {
             fresh = true;
         }
         Err(HostError::Busy)
+    }
+
+    /// What was refused without being recorded may rest on a ledger that goes on elsewhere: then that is the answer.
+    async fn here(&self, job: &Job, attempt: Result<Attempt, HostError>) -> Result<Attempt, HostError> {
+        match attempt {
+            Err(HostError::NotFound | HostError::SequenceMismatch { .. })
+                if self.shelf.ledger().departed(job.request.company).await? =>
+            {
+                Err(HostError::Departed)
+            }
+            attempt => attempt,
+        }
     }
 
     fn line(&self, stream: &str, id: Uuid) -> &tokio::sync::Mutex<()> {

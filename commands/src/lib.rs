@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod relay;
 mod request;
 mod shelf;
+pub mod transfer;
 mod unit;
 pub mod workers;
 

@@ -91,6 +91,9 @@ pub enum HostError {
         /// Where it stands.
         sequence: Sequence,
     },
+    /// The company has moved to another database: it is commanded there.
+    #[error("the company has moved to another database")]
+    Departed,
     /// Others were faster every time that it was tried.
     #[error("too many at once want to change the same")]
     Busy,

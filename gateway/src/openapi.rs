@@ -88,7 +88,7 @@ fn give(stream: &Stream, command: &MessageContract) -> Value {
         ],
         "requestBody": { "required": !no_content_needed(&command.schema),
             "content": { "application/json": { "schema": command.schema } } },
-        "responses": problems(&["400", "401", "403", "404", "409", "412", "413", "415", "422", "503"], "200", done),
+        "responses": problems(&["400", "401", "403", "404", "409", "412", "413", "415", "421", "422", "503"], "200", done),
         "x-refusals": refusals,
     });
     if !description.is_empty() {

@@ -132,6 +132,11 @@ impl Problem {
         Self::new("sequence_mismatch", why).with("sequence", sequence).header(header::ETAG, &format!("\"{sequence}\""))
     }
 
+    /// 421: the company has moved to another database.
+    pub fn departed() -> Self {
+        Self::new("company_moved", "the company has moved to another installation; nothing was recorded here")
+    }
+
     /// 422: an idempotency key under which something else was sent before.
     pub fn key_reused() -> Self {
         let why = "this Idempotency-Key was used for another command; every command needs its own";
@@ -212,6 +217,7 @@ impl From<HostError> for Problem {
             HostError::Form(errors) => Self::form(&errors),
             HostError::KeyReused => Self::key_reused(),
             HostError::SequenceMismatch { sequence } => Self::sequence_mismatch(sequence),
+            HostError::Departed => Self::departed(),
             HostError::Busy => Self::busy("others changed the same at the same time; nothing was recorded"),
             HostError::Fault(fault) => Self::fault(&fault),
         }

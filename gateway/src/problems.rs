@@ -57,6 +57,13 @@ pub static KINDS: &[Kind] = &[
         "Too much is asked for at once. Nothing was done: try again after `Retry-After` seconds.",
     ),
     kind(
+        "company_moved",
+        StatusCode::MISDIRECTED_REQUEST,
+        "The company has moved",
+        "The company has moved to another installation, and nothing was recorded here. Give the command there, under the \
+         same `Idempotency-Key`: what was answered before the move is answered again.",
+    ),
+    kind(
         "company_not_in_business",
         StatusCode::FORBIDDEN,
         FORBIDDEN,

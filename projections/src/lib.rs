@@ -17,7 +17,7 @@ pub use engine::{
 };
 pub use feed::{FeedOptions, JetStreamFeed, hear_changes, tell_changes};
 pub use query::{LIMIT_MAX, Page, Query, QueryError, Row};
-pub use store::Store;
 #[cfg(feature = "simulation")]
 pub use store::simulated;
+pub use store::{Store, carry_triggers, holds_folds};
 pub use view::{VIEWS, View, view};

@@ -117,17 +117,28 @@ pub trait Audit: Ledger {
     }
 }
 
-struct Auditor {
+/// Verifies a ledger as it is stored, entry by entry.
+pub(crate) struct Auditor {
     verifier: Verifier,
     at: Timestamp,
 }
 
 impl Auditor {
-    fn new(expected: Option<Head>) -> Self {
+    pub fn new(expected: Option<Head>) -> Self {
         Self { verifier: Verifier::new(expected), at: Timestamp::default() }
     }
 
-    fn row(&mut self, row: &Stored) -> Result<(), Flaw> {
+    /// How far it is.
+    pub fn position(&self) -> Position {
+        self.verifier.head().position
+    }
+
+    /// Whether a head row is that of the last entry so far.
+    pub fn stands_at(&self, stored: &StoredHead) -> bool {
+        *stored == StoredHead { head: self.verifier.head(), at: self.at }
+    }
+
+    pub fn row(&mut self, row: &Stored) -> Result<(), Flaw> {
         let line = Entry::line(&row.header, &row.payload);
         let position = self.verifier.head().position + 1;
         self.verifier.line(line.as_bytes())?;

@@ -10,6 +10,7 @@ mod recording;
 mod sqlite;
 mod stamp;
 
+pub(crate) use audit::Auditor;
 pub use audit::{Audit, Flaw, Stored, StoredHead};
 use cnc_domain::ledger::Entry;
 pub use postgres::PostgresLedger;

@@ -45,6 +45,8 @@ pub(super) struct Batch<'a> {
 pub(super) struct Found {
     /// The ends of the ledgers that exist.
     pub tips: HashMap<CompanyId, Tip>,
+    /// Those of them that go on in another database, and take nothing here.
+    pub departed: HashSet<CompanyId>,
     /// The last sequences, in the order of [`Batch::streams`].
     pub sequences: Vec<Sequence>,
     /// The answers given under [`Batch::keys`], in their order.
@@ -136,12 +138,13 @@ impl<'a> Batch<'a> {
 
     /// Decides each append in turn, on what was found and on what those before it have done.
     pub fn stamp(&self, found: Found) -> Stamped<'a> {
-        let Found { tips, sequences, answers } = found;
+        let Found { tips, departed, sequences, answers } = found;
         let answers = self.keys.iter().copied().zip(answers).filter_map(|(key, answer)| Some((key, answer?)));
         let mut ledgers = Ledgers {
             tips: tips.into_iter().map(|(company, tip)| (company, (Some(tip), tip))).collect(),
             sequences: self.streams.iter().copied().zip(sequences).collect(),
             answers: answers.collect(),
+            departed,
             rows: Vec::new(),
             remembered: Vec::new(),
         };
@@ -163,6 +166,7 @@ struct Ledgers<'a> {
     tips: HashMap<CompanyId, (Option<Tip>, Tip)>,
     sequences: HashMap<Stream<'a>, Sequence>,
     answers: HashMap<Key<'a>, Answered>,
+    departed: HashSet<CompanyId>,
     rows: Vec<Row<'a>>,
     remembered: Vec<Remembered<'a>>,
 }
@@ -189,6 +193,9 @@ impl<'a> Ledgers<'a> {
     fn admit(&self, append: &'a Append) -> Result<(), AppendError> {
         if let Some(answered) = key_of(append).and_then(|key| self.answers.get(&key)) {
             return Err(AppendError::Repeated(Box::new(answered.clone())));
+        }
+        if self.departed.contains(&append.company) {
+            return Err(AppendError::Departed);
         }
         // A founding needs that there is no such company, all else that there is.
         if append.founds == self.tips.contains_key(&append.company) {

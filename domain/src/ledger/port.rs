@@ -88,6 +88,11 @@ pub trait Ledger: Feed {
     /// What was answered under an idempotency key, if it still is remembered.
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault>;
 
+    /// Whether a company's ledger goes on in another database, so that this one takes nothing of it any more.
+    async fn departed(&self, _company: CompanyId) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
     /// Forgets the answers to people given before `before`. Answers to triggers and deadlines are kept for ever.
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault>;
 }
@@ -192,6 +197,9 @@ pub enum AppendError {
     /// There is no such company (or, for a founding, there already is).
     #[error("no such company")]
     NoCompany,
+    /// The company's ledger goes on in another database; nothing is recorded here any more.
+    #[error("the company has moved to another database")]
+    Departed,
     /// This one could not be recorded.
     #[error(transparent)]
     Fault(#[from] Fault),

@@ -24,9 +24,13 @@ pub enum Company {
     },
     /// List all companies with the positions of their ledgers
     List,
+    Move(super::move_company::Move),
 }
 
 pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Failure> {
+    if let Company::Move(command) = command {
+        return super::move_company::run(command, config, out).await;
+    }
     let rooms = Rooms::open(&config).await?;
     let done = match command {
         Company::Found { name, currency, region } => {
@@ -38,6 +42,7 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
             }
         }
         Company::List => list(&rooms, out).await,
+        Company::Move(_) => Ok(()),
     };
     rooms.close().await;
     done

@@ -2,20 +2,19 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
 };
 
 use cnc_domain::kernel::{CompanyId, LocationId};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::output::{Failure, Out, note};
+use super::{
+    output::{Failure, Out},
+    progress,
+};
 use crate::{
     clock,
     import::{
@@ -26,9 +25,6 @@ use crate::{
     },
     run::{Config, Rooms},
 };
-
-/// How often progress is told where there is no terminal.
-const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Bring in a file of GPS fixes as trucks, drivers and journeys
 ///
@@ -87,7 +83,7 @@ pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure>
         attempt: uuid::Uuid::now_v7(),
         settled: settled.clone(),
     };
-    let telling = tokio::spawn(tell(rows, settled, out.json()));
+    let telling = tokio::spawn(progress::tell("rows", rows, settled, out.json()));
     let imported = import.run(grouped).await;
     telling.abort();
     rooms.close().await;
@@ -155,22 +151,4 @@ fn write_report(path: &Path, bad: &[BadRow]) -> io::Result<()> {
         writeln!(report, "{line},\"{}\"", reason.replace('"', "\"\""))?;
     }
     report.flush()
-}
-
-/// Tells how far it is: a bar on a terminal, otherwise a line now and then.
-async fn tell(rows: u64, settled: Arc<AtomicU64>, quiet: bool) {
-    let bar = (io::stderr().is_terminal() && !quiet).then(|| {
-        let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows, {eta} left");
-        ProgressBar::new(rows).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    });
-    let mut tick = tokio::time::interval(if bar.is_some() { Duration::from_millis(200) } else { TELL_EVERY });
-    tick.tick().await; // the first comes at once
-    loop {
-        tick.tick().await;
-        let done = settled.load(Ordering::Relaxed);
-        match &bar {
-            Some(bar) => bar.set_position(done),
-            None => note(format_args!("{done} of {rows} rows")),
-        }
-    }
 }

@@ -19,6 +19,8 @@ use cnc_domain::{
 };
 
 use crate::{Change, LIMIT_MAX, Page, Query, QueryError, Row, VIEWS};
+pub use postgres::{carry_triggers, holds_folds};
+
 pub(crate) use plan::{Form, Plan, Table};
 pub(crate) use storage::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Poisoned, Standing, Storage, Wanted, Write, Written, now,

@@ -6,6 +6,7 @@ mod health;
 mod import;
 mod keys;
 mod kill;
+mod moving;
 mod secrets;
 
 use std::{

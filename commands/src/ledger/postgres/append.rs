@@ -80,7 +80,7 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
     let mut found = Found::default();
     let companies: Vec<String> = batch.companies.iter().map(ToString::to_string).collect();
     let rows = sqlx::query(
-        "SELECT company::text, position, hash, at FROM cnc.heads WHERE company = ANY ($1::text[]::uuid[])
+        "SELECT company::text, position, hash, at, moved_to IS NOT NULL FROM cnc.heads WHERE company = ANY ($1::text[]::uuid[])
          ORDER BY company FOR UPDATE",
     )
     .bind(companies)
@@ -89,6 +89,9 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
     for row in rows {
         let (company, tip) = read_head(&row)?;
         found.tips.insert(company, tip);
+        if row.try_get(4)? {
+            found.departed.insert(company);
+        }
     }
     look_up(tx, batch, &mut found).await?;
     Ok(found)

@@ -6,7 +6,11 @@ use sqlx::{Executor as _, PgPool, Postgres, Transaction};
 use super::fault::fault;
 
 /// Each version's statements, from 1 on. What was released is never edited; a change is another version.
-const VERSIONS: &[&[&str]] = &[&[include_str!("schema.sql"), include_str!("roles.sql")], &[include_str!("relay.sql")]];
+const VERSIONS: &[&[&str]] = &[
+    &[include_str!("schema.sql"), include_str!("roles.sql")],
+    &[include_str!("relay.sql")],
+    &[include_str!("move.sql")],
+];
 /// Held while migrating, so that of several processes that start at once one does it and the others wait.
 const LOCK: i64 = 0x636e_635f_6c65_6467;
 const OLDEST: i32 = 150_000;

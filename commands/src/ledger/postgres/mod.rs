@@ -20,7 +20,10 @@ use tokio::{sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
 use self::append::Writers;
-pub(crate) use self::fault::fault;
+pub(crate) use self::{
+    fault::fault,
+    read::{stored, stored_head},
+};
 use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, recording};
 
 /// Several batches may be on their way at once, of different companies.
@@ -154,6 +157,10 @@ impl Ledger for PostgresLedger {
         row.map(|row| append::read_answered(&row, 0)).transpose().map_err(fault("read an answer"))
     }
 
+    async fn departed(&self, company: CompanyId) -> Result<bool, Fault> {
+        read::departed(&self.readers, company).await.map_err(fault("read a head"))
+    }
+
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         let sql = "DELETE FROM cnc.commands WHERE ctid = ANY (ARRAY(
                    SELECT ctid FROM cnc.commands WHERE NOT for_ever AND at < $1 LIMIT $2))";
@@ -176,7 +183,6 @@ impl Audit for PostgresLedger {
     }
 
     async fn stored_head(&self, company: CompanyId) -> Result<Option<StoredHead>, Fault> {
-        let tip = read::tip(&self.readers, company).await.map_err(fault("read a head"))?;
-        Ok(tip.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+        stored_head(&self.readers, company).await.map_err(fault("read a head"))
     }
 }

@@ -8,24 +8,34 @@ use cnc_domain::{
     ledger::{Head, Position, Sequence},
 };
 use futures::TryStreamExt;
-use sqlx::{PgPool, Postgres, Row, postgres::PgArguments, query::Query};
+use sqlx::{PgExecutor, PgPool, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::{
-    super::{Page, Stored, integer, limited, number, stamp::Tip},
+    super::{Page, Stored, StoredHead, integer, limited, number, stamp::Tip},
     append::{read_head, subject},
 };
 
 pub(super) async fn heads(pool: &PgPool) -> sqlx::Result<Vec<(CompanyId, Head)>> {
-    let sql = "SELECT company::text, position, hash, at FROM cnc.heads ORDER BY company";
+    let sql = "SELECT company::text, position, hash, at FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
     let rows = sqlx::query(sql).fetch_all(pool).await?;
     rows.iter().map(|row| read_head(row).map(|(company, tip)| (company, tip.head))).collect()
 }
 
-pub(super) async fn tip(pool: &PgPool, company: CompanyId) -> sqlx::Result<Option<Tip>> {
+pub(crate) async fn stored_head(database: impl PgExecutor<'_>, company: CompanyId) -> sqlx::Result<Option<StoredHead>> {
+    Ok(tip(database, company).await?.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+}
+
+pub(super) async fn tip(database: impl PgExecutor<'_>, company: CompanyId) -> sqlx::Result<Option<Tip>> {
     let sql = "SELECT company::text, position, hash, at FROM cnc.heads WHERE company = $1::text::uuid";
-    let row = sqlx::query(sql).bind(company.to_string()).fetch_optional(pool).await?;
+    let row = sqlx::query(sql).bind(company.to_string()).fetch_optional(database).await?;
     row.map(|row| read_head(&row).map(|(_, tip)| tip)).transpose()
+}
+
+/// Whether a company's ledger goes on in another database.
+pub(super) async fn departed(pool: &PgPool, company: CompanyId) -> sqlx::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM cnc.heads WHERE company = $1::text::uuid AND moved_to IS NOT NULL)";
+    sqlx::query_scalar(sql).bind(company.to_string()).fetch_one(pool).await
 }
 
 pub(super) async fn lines(
@@ -88,7 +98,11 @@ pub(super) async fn position_at(pool: &PgPool, company: CompanyId, at: Timestamp
     Ok(number(position))
 }
 
-pub(super) async fn stored(pool: &PgPool, company: CompanyId, after: Position) -> sqlx::Result<Vec<Stored>> {
+pub(crate) async fn stored(
+    database: impl PgExecutor<'_>,
+    company: CompanyId,
+    after: Position,
+) -> sqlx::Result<Vec<Stored>> {
     const AT_ONCE: usize = 1_000;
     let rows = sqlx::query(
         "SELECT position, aggregate_id, sequence, event_type, event_version, at, hash, metadata::text, payload::text
@@ -97,7 +111,7 @@ pub(super) async fn stored(pool: &PgPool, company: CompanyId, after: Position) -
     .bind(company.to_string())
     .bind(integer(after))
     .bind(limited(AT_ONCE))
-    .fetch_all(pool)
+    .fetch_all(database)
     .await?;
     let read = |row: &sqlx::postgres::PgRow| {
         Ok(Stored {

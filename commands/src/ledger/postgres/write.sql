@@ -1,5 +1,5 @@
 -- Everything that a batch writes, in one statement: entries, heads, answers, and the word that there is more. It undoes
--- itself where a head does not stand where the batch was stamped to follow it.
+-- itself where a head does not stand where the batch was stamped to follow it, or has moved to another database.
 WITH recorded AS (
     INSERT INTO cnc.events (company, position, sequence, at, aggregate_id, event_type, event_version, hash,
                             metadata, payload)
@@ -20,6 +20,7 @@ WITH recorded AS (
     UPDATE cnc.heads SET position = h.position, at = h.at, hash = h.hash
     FROM heads_after AS h
     WHERE heads.company = h.company AND heads.position = h.before AND heads.hash = h.hash_before
+        AND heads.moved_to IS NULL
     RETURNING 1
 ), remembered AS (
     INSERT INTO cnc.commands (id, company, at, for_ever, fingerprint, answer)

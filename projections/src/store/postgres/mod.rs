@@ -3,6 +3,7 @@
 //! Who reads, reads as the role `cnc_read`, under forced row security by company and location.
 
 mod builds;
+mod carrying;
 mod outbox;
 mod reading;
 mod schema;
@@ -20,6 +21,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::Notify;
+
+pub use carrying::{carry_triggers, holds_folds};
 
 use super::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,

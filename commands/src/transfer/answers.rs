@@ -1,0 +1,82 @@
+//! What commands were answered with. Their times are those of the deciding processes' clocks and say only roughly what is
+//! new: so rounds go by time, and after the mark, when no more come, every id is compared.
+
+use cnc_domain::{kernel::CompanyId, ledger::Fault};
+use futures::TryStreamExt as _;
+use sqlx::PgConnection;
+
+use super::lost;
+
+/// How many are written at once.
+const AT_ONCE: usize = 2_000;
+/// Answers may be recorded this much later, in microseconds, than others that bear a later time.
+const LATE: i64 = 60_000_000;
+
+/// Id, time, whether it is kept for ever, fingerprint and answer.
+type Answer = (String, i64, bool, Vec<u8>, String);
+
+/// Copies answers since about this time. Returns since when the next round copies.
+pub(super) async fn since(
+    source: &mut PgConnection,
+    target: &mut PgConnection,
+    company: CompanyId,
+    since: i64,
+) -> Result<i64, Fault> {
+    let sql = "SELECT id::text, at, for_ever, fingerprint, answer FROM cnc.commands WHERE company = $1::text::uuid AND at >= $2";
+    let rows = sqlx::query_as::<_, Answer>(sql).bind(company.to_string()).bind(since).fetch(source);
+    let mut pages = std::pin::pin!(rows.try_chunks(AT_ONCE));
+    let mut last = since;
+    while let Some(page) = pages.try_next().await.map_err(|broken| lost(broken.1))? {
+        last = page.iter().map(|answer| answer.1).fold(last, i64::max);
+        write(target, company, &page).await?;
+    }
+    Ok(last.saturating_sub(LATE).max(since))
+}
+
+/// Copies every answer that the target has not.
+pub(super) async fn missing(
+    source: &mut PgConnection,
+    target: &mut PgConnection,
+    company: CompanyId,
+) -> Result<(), Fault> {
+    let mut wanted: Vec<String> = Vec::new();
+    {
+        let rows = sqlx::query_scalar("SELECT id::text FROM cnc.commands WHERE company = $1::text::uuid")
+            .bind(company.to_string());
+        let mut pages = std::pin::pin!(rows.fetch(&mut *source).try_chunks(10 * AT_ONCE));
+        while let Some(page) =
+            pages.try_next().await.map_err(|broken: futures::stream::TryChunksError<String, _>| lost(broken.1))?
+        {
+            let sql = "SELECT i FROM unnest($1::text[]) AS u (i)
+                       WHERE NOT EXISTS (SELECT FROM cnc.commands AS c WHERE c.id = u.i::uuid)";
+            wanted.extend(sqlx::query_scalar::<_, String>(sql).bind(page).fetch_all(&mut *target).await.map_err(lost)?);
+        }
+    }
+    for ids in wanted.chunks(AT_ONCE) {
+        let sql =
+            "SELECT id::text, at, for_ever, fingerprint, answer FROM cnc.commands WHERE id = ANY ($1::text[]::uuid[])";
+        let page: Vec<Answer> = sqlx::query_as(sql).bind(ids).fetch_all(&mut *source).await.map_err(lost)?;
+        write(target, company, &page).await?;
+    }
+    Ok(())
+}
+
+async fn write(target: &mut PgConnection, company: CompanyId, page: &[Answer]) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO cnc.commands (id, company, at, for_ever, fingerprint, answer)
+         SELECT c.id::uuid, $1::text::uuid, c.at, c.for_ever, c.fingerprint, c.answer
+         FROM unnest($2::text[], $3::bigint[], $4::bool[], $5::bytea[], $6::text[])
+              AS c (id, at, for_ever, fingerprint, answer)
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(company.to_string())
+    .bind(page.iter().map(|answer| answer.0.as_str()).collect::<Vec<_>>())
+    .bind(page.iter().map(|answer| answer.1).collect::<Vec<_>>())
+    .bind(page.iter().map(|answer| answer.2).collect::<Vec<_>>())
+    .bind(page.iter().map(|answer| answer.3.as_slice()).collect::<Vec<_>>())
+    .bind(page.iter().map(|answer| answer.4.as_str()).collect::<Vec<_>>())
+    .execute(target)
+    .await
+    .map_err(lost)
+    .map(drop)
+}
