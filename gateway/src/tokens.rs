@@ -122,13 +122,12 @@ impl Tokens {
         }
         let good = || self.0.good.lock().unwrap_or_else(PoisonError::into_inner);
         let known = good().get(&token.to_owned());
-        let claims = match known {
-            Some(claims) => claims,
-            None => {
-                let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?;
-                good().put(token.to_owned(), decoded.claims.clone());
-                decoded.claims
-            }
+        let claims = if let Some(claims) = known {
+            claims
+        } else {
+            let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?;
+            good().put(token.to_owned(), decoded.claims.clone());
+            decoded.claims
         };
         (now < claims.expires()).then_some(claims)
     }

@@ -36,7 +36,7 @@ use uuid::Uuid;
 use weather::{Climate, Life};
 
 /// A run that takes longer, in simulated time, is stuck.
-const RUN_MAX: Duration = Duration::from_secs(6 * 3_600);
+const RUN_MAX: Duration = Duration::from_hours(6);
 /// How many processes there are.
 const PROCESSES: usize = 3;
 /// How many people give commands.

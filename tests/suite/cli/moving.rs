@@ -106,12 +106,11 @@ impl Writer {
         while !self.stop.load(Ordering::Relaxed) {
             // Now and then there is something for a trigger to do.
             let plan = if done.len() % 5 == 4 { plans.next() } else { None };
-            let (path, body) = match plan {
-                Some(plan) => (format!("/v1/truck_journey/{}/plan", Uuid::now_v7()), plan),
-                None => {
-                    let report = json!({ "status": "in_traffic", "note": Uuid::now_v7().to_string() });
-                    (format!("/v1/truck_journey/{journey}/report_status"), report)
-                }
+            let (path, body) = if let Some(plan) = plan {
+                (format!("/v1/truck_journey/{}/plan", Uuid::now_v7()), plan)
+            } else {
+                let report = json!({ "status": "in_traffic", "note": Uuid::now_v7().to_string() });
+                (format!("/v1/truck_journey/{journey}/report_status"), report)
             };
             let key = Uuid::now_v7().to_string();
             let answer = self.give(&path, &body, &key, &mut at).await;
