@@ -1,14 +1,14 @@
 //! Which companies a relay holds, renewed once a second; and how far they were published, recorded a little later.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Feed as _, Position},
+    ledger::{Fault, Feed, Position},
 };
 use futures::{StreamExt as _, stream};
 use tokio::{
@@ -16,8 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{RelayOptions, store::Store};
-use crate::ledger::PostgresLedger;
+use super::{RelayOptions, ports::Book};
 
 /// How often leases are renewed.
 const RENEW: Duration = Duration::from_secs(1);
@@ -41,14 +40,14 @@ pub(super) enum News {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) generation: i64,
-    pub(super) moved: HashMap<CompanyId, Position>,
+    pub(super) moved: BTreeMap<CompanyId, Position>,
     pub(super) acknowledged: u64,
 }
 
 /// Holds companies, and tells what it holds.
 pub(super) struct Leases {
-    pub(super) ledger: PostgresLedger,
-    pub(super) store: Store,
+    pub(super) ledger: Arc<dyn Feed>,
+    pub(super) book: Arc<dyn Book>,
     pub(super) options: RelayOptions,
     pub(super) progress: Arc<Mutex<Progress>>,
     pub(super) begun: Arc<Notify>,
@@ -60,10 +59,11 @@ impl Leases {
         let (mut renew, mut record) = (interval(RENEW), interval(RECORD));
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         record.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = (-1, HashSet::new());
+        let mut known = (-1, BTreeSet::new());
         let mut is_down = false;
         loop {
             let done = tokio::select! {
+                biased;
                 _ = renew.tick() => self.renew(&mut known).await,
                 () = self.begun.notified() => self.renew(&mut known).await,
                 _ = record.tick() => self.record().await,
@@ -84,10 +84,10 @@ impl Leases {
     }
 
     /// `known` is what was told: the generation, and what is held.
-    async fn renew(&self, known: &mut (i64, HashSet<CompanyId>)) -> Result<(), Fault> {
-        let held = self.store.renew(self.options.lease).await?;
+    async fn renew(&self, known: &mut (i64, BTreeSet<CompanyId>)) -> Result<(), Fault> {
+        let held = self.book.renew(self.options.lease).await?;
         if known.0 != held.generation {
-            *known = (held.generation, HashSet::new());
+            *known = (held.generation, BTreeSet::new());
             self.tell(News::Begun(held.generation)).await;
         }
         let lost: Vec<CompanyId> =
@@ -136,7 +136,7 @@ impl Leases {
         }
         let mut moved: Vec<_> = taken.into_iter().collect();
         moved.sort_unstable();
-        let recorded = self.store.record(generation, &moved, acknowledged).await;
+        let recorded = self.book.record(generation, &moved, acknowledged).await;
         if recorded.is_err() {
             let mut progress = self.progress();
             if progress.generation == generation {

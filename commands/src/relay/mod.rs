@@ -8,8 +8,12 @@
 //! Any number of relays share the companies. Each holds its fair share by lease, judged by the database's clock. Two that
 //! both think they hold a company publish it twice, which is as harmless as above.
 
+mod guard;
 mod lease;
+#[cfg(feature = "simulation")]
+pub mod memory;
 mod message;
+mod ports;
 mod pump;
 mod share;
 mod store;
@@ -21,14 +25,17 @@ use std::{
 };
 
 use async_nats::jetstream::Context;
+use cnc_domain::ledger::Feed;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use self::stream::ensure_stream;
 use self::{
+    guard::Guard,
     lease::{Leases, Progress},
+    ports::{Book, Broker},
     pump::Pump,
     store::Store,
-    stream::Guard,
+    stream::JetStream,
 };
 use crate::ledger::PostgresLedger;
 
@@ -64,8 +71,9 @@ pub struct RelayMetrics {
 
 /// Publishes entries to `JetStream`.
 pub struct Relay {
-    ledger: PostgresLedger,
-    context: Context,
+    ledger: Arc<dyn Feed>,
+    book: Arc<dyn Book>,
+    broker: Arc<dyn Broker>,
     options: RelayOptions,
     metrics: Arc<RelayMetrics>,
 }
@@ -73,7 +81,13 @@ pub struct Relay {
 impl Relay {
     /// A relay between this ledger, which must be migrated, and the broker of this context. A process may run several.
     pub fn new(ledger: PostgresLedger, context: Context, options: RelayOptions) -> Self {
-        Self { ledger, context, options, metrics: Arc::default() }
+        let book = Arc::new(Store::new(ledger.pool().clone()));
+        let broker = Arc::new(JetStream::new(context, options.clone()));
+        Self::over(Arc::new(ledger), book, broker, options)
+    }
+
+    fn over(ledger: Arc<dyn Feed>, book: Arc<dyn Book>, broker: Arc<dyn Broker>, options: RelayOptions) -> Self {
+        Self { ledger, book, broker, options, metrics: Arc::default() }
     }
 
     /// What it has done.
@@ -84,30 +98,29 @@ impl Relay {
     /// Works until `stop` says so, through any outage of broker and database. Dropping the future instead is as killing
     /// the process: others take its companies over when its leases have run out.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
-        let store = Store::new(self.ledger.pool().clone());
         let (doubt, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (good, is_good) = watch::channel(None);
         let (news, heard) = mpsc::channel(1_024);
         let guard = Guard {
-            context: self.context.clone(),
-            options: self.options.clone(),
-            store: store.clone(),
+            broker: self.broker.clone(),
+            book: self.book.clone(),
             good,
             doubt: doubt.clone(),
             begun: begun.clone(),
         };
         let leases = Leases {
             ledger: self.ledger.clone(),
-            store: store.clone(),
+            book: self.book.clone(),
             options: self.options.clone(),
             progress: progress.clone(),
             begun,
             news,
         };
-        let (ledger, client) = (self.ledger.clone(), self.context.client());
-        let mut pump = Pump::new(ledger, store.clone(), client, self.metrics.clone(), progress, doubt);
+        let (ledger, book, broker) = (self.ledger.clone(), self.book.clone(), self.broker.clone());
+        let mut pump = Pump::new(ledger, book, broker, self.metrics.clone(), progress, doubt);
         tokio::select! {
+            biased;
             () = pump.run(heard, is_good, stop) => {}
             () = leases.run() => {}
             () = guard.run() => {}
@@ -116,7 +129,7 @@ impl Relay {
         if let Err(fault) = leases.record().await {
             tracing::warn!(%fault, "a relay stops without recording how far it was");
         }
-        if let Err(fault) = store.leave().await {
+        if let Err(fault) = self.book.leave().await {
             tracing::warn!(%fault, "a relay stops and its leases have to run out");
         }
     }

@@ -5,43 +5,29 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_nats::{
-    Client,
-    connection::State,
-    jetstream::{
-        Context,
-        context::{ContextBuilder, PublishError, PublishErrorKind},
-        message::PublishMessage,
-        publish::PublishAck,
-    },
-};
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Feed as _, Position},
+    ledger::{Fault, Feed, Position},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
     RelayMetrics,
     lease::{News, Progress},
     message::Message,
+    ports::{Acknowledged, Behind, Book, Broker, Unpublished},
     share::{ROOM, Share},
-    store::{Behind, Store},
-    stream::connection,
 };
-use crate::ledger::PostgresLedger;
 
 /// How many messages of all companies may be on their way.
-const WINDOW: usize = 512;
-/// How long an acknowledgement is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const WINDOW: usize = 512;
 /// How often it looks by itself.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long, when it stops, it waits for what is on its way.
@@ -52,17 +38,16 @@ struct Landed {
     company: CompanyId,
     life: u64,
     position: Position,
-    outcome: Result<PublishAck, PublishError>,
+    outcome: Acknowledged,
 }
 
 /// What was read, or of which companies nothing could be.
 type Found = Result<(Vec<Behind>, Vec<(CompanyId, Fault)>), Fault>;
 
 pub(super) struct Pump {
-    ledger: PostgresLedger,
-    store: Store,
-    context: Context,
-    client: Client,
+    ledger: Arc<dyn Feed>,
+    book: Arc<dyn Book>,
+    broker: Arc<dyn Broker>,
     metrics: Arc<RelayMetrics>,
     progress: Arc<Mutex<Progress>>,
     doubt: Arc<Notify>,
@@ -78,20 +63,17 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(
-        ledger: PostgresLedger,
-        store: Store,
-        client: Client,
+        ledger: Arc<dyn Feed>,
+        book: Arc<dyn Book>,
+        broker: Arc<dyn Broker>,
         metrics: Arc<RelayMetrics>,
         progress: Arc<Mutex<Progress>>,
         doubt: Arc<Notify>,
     ) -> Self {
-        // Messages that are given up hold their permits until nobody waits for them any more: there are enough of them.
-        let context = ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).max_ack_inflight(64 * WINDOW);
         Self {
             ledger,
-            store,
-            context: context.build(client.clone()),
-            client,
+            book,
+            broker,
             metrics,
             progress,
             doubt,
@@ -119,27 +101,32 @@ impl Pump {
             if reading.is_none() && self.look && self.is_connected(&good) {
                 reading = self.read();
             }
+            // In this order, what comes seldom first, so that nothing waits for long and a simulated run can be repeated.
             tokio::select! {
+                biased;
                 gone = stop.changed() => if gone.is_err() { break },
                 Some(news) = news.recv() => self.hear(news),
-                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
-                found = async { reading.as_mut().expect("is there").await }, if reading.is_some() => {
-                    reading = None;
-                    self.publish(found).await;
-                }
-                count = self.ledger.changed(seen) => (seen, self.look) = (count, true),
                 Ok(()) = good.changed() => self.begin_again(),
                 _ = tick.tick() => {
                     self.look = true;
                     self.measure();
                 }
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
+                found = async { reading.as_mut().expect("is there").await }, if reading.is_some() => {
+                    reading = None;
+                    // Over a connection that was not looked at, messages would hide that others are missing.
+                    if self.is_connected(&good) {
+                        self.publish(found).await;
+                    }
+                }
+                count = self.ledger.changed(seen) => (seen, self.look) = (count, true),
             }
         }
         self.drain().await;
     }
 
     fn is_connected(&self, good: &watch::Receiver<Option<u64>>) -> bool {
-        *good.borrow() == Some(connection(&self.context)) && self.client.connection_state() == State::Connected
+        *good.borrow() == Some(self.broker.connection()) && self.broker.is_connected()
     }
 
     fn hear(&mut self, news: News) {
@@ -185,11 +172,11 @@ impl Pump {
         if asked.is_empty() {
             return None;
         }
-        let (store, ledger) = (self.store.clone(), self.ledger.clone());
+        let (book, ledger) = (self.book.clone(), self.ledger.clone());
         Some(
             async move {
-                match store.behind(&asked, free).await {
-                    Err(fault) if !fault.passing => Ok(one_by_one(&ledger, asked, free).await),
+                match book.behind(&asked, free).await {
+                    Err(fault) if !fault.passing => Ok(one_by_one(&*ledger, asked, free).await),
                     found => found.map(|behind| (behind, Vec::new())),
                 }
             }
@@ -227,18 +214,17 @@ impl Pump {
                 return false;
             }
         };
-        let Message { position, subject, headers, .. } = message;
+        let position = message.position;
         // While it was being read the company may have been given back, or begun again.
         let Some(share) = self.shares.get_mut(&company) else { return false };
         if message.company != company || position != share.sent() + 1 {
             return position <= share.sent();
         }
-        let (life, publish) = (share.life, PublishMessage::build().headers(headers).payload(line.into()));
-        match self.context.send_publish(subject, publish).await {
+        let life = share.life;
+        match self.broker.send(message, line).await {
             Ok(acknowledged) => {
                 share.send();
-                let landing =
-                    async move { Landed { company, life, position, outcome: acknowledged.into_future().await } };
+                let landing = async move { Landed { company, life, position, outcome: acknowledged.await } };
                 self.flights.push(landing.boxed());
                 true
             }
@@ -255,11 +241,14 @@ impl Pump {
             Ok(acknowledged) => {
                 let (count, published) = share.acknowledge(position);
                 self.look |= share.is_behind();
-                if count > 0 {
-                    self.metrics.published.fetch_add(count, Ordering::Relaxed);
+                self.metrics.published.fetch_add(count, Ordering::Relaxed);
+                {
                     let mut progress = self.progress();
-                    progress.moved.insert(company, published);
-                    progress.acknowledged = progress.acknowledged.max(acknowledged.sequence);
+                    // Also of one that waits for those before it: when they come, it is the last that is published.
+                    progress.acknowledged = progress.acknowledged.max(acknowledged);
+                    if count > 0 {
+                        progress.moved.insert(company, published);
+                    }
                 }
                 if std::mem::take(&mut self.is_failing) {
                     tracing::info!("the broker takes messages again");
@@ -270,8 +259,8 @@ impl Pump {
     }
 
     /// A message was not published: perhaps because of what it is, otherwise because of the broker.
-    fn lament(&mut self, company: CompanyId, error: &PublishError) {
-        if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+    fn lament(&mut self, company: CompanyId, error: &Unpublished) {
+        if error.is_too_large {
             return self.fail(company, error);
         }
         self.doubt.notify_one();
@@ -317,7 +306,7 @@ impl Pump {
 
 /// Reads each company alone, after reading them together failed, so that one that cannot be read holds up no other.
 async fn one_by_one(
-    ledger: &PostgresLedger,
+    ledger: &dyn Feed,
     asked: Vec<(CompanyId, Position, usize)>,
     mut free: usize,
 ) -> (Vec<Behind>, Vec<(CompanyId, Fault)>) {

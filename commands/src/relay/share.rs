@@ -1,11 +1,9 @@
 //! One company in a relay's hands: what was sent, and what of it the broker has acknowledged.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use cnc_domain::ledger::Position;
+use tokio::time::Instant;
 
 /// How many messages of one company may be on their way, so that it leaves room for others.
 pub(super) const ROOM: usize = 128;

@@ -1,7 +1,8 @@
 //! What relays keep in the database: who lives, who holds which company, and how far each was published.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
+use async_trait::async_trait;
 use cnc_domain::{
     kernel::CompanyId,
     ledger::{Entry, Fault, Position},
@@ -9,30 +10,8 @@ use cnc_domain::{
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
+use super::ports::{Behind, Book, Held, Shortfall};
 use crate::ledger::{integer, number, postgres::fault};
-
-/// What a relay holds.
-pub(super) struct Held {
-    pub(super) generation: i64,
-    pub(super) companies: HashMap<CompanyId, Option<Position>>,
-}
-
-/// How the broker's stream was found to have less than what relays know to be in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shortfall {
-    /// It is another stream.
-    Lost,
-    /// Its last messages are gone.
-    Behind,
-}
-
-/// Companies that have more to send, and some of it.
-#[derive(Debug)]
-pub(super) struct Behind {
-    pub(super) company: CompanyId,
-    pub(super) head: Position,
-    pub(super) lines: Vec<String>,
-}
 
 /// One relay's view of the tables.
 #[derive(Clone)]
@@ -44,11 +23,6 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(pool: PgPool) -> Self {
         Self { pool, relay: Uuid::now_v7().to_string() }
-    }
-
-    /// Lives on for a while, takes or gives back companies until it has its fair share, and says what it holds.
-    pub(super) async fn renew(&self, lease: Duration) -> Result<Held, Fault> {
-        self.try_renew(lease).await.map_err(fault("renew a relay's leases"))
     }
 
     async fn try_renew(&self, lease: Duration) -> sqlx::Result<Held> {
@@ -77,7 +51,7 @@ impl Store {
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
-        let mut held = Held { generation: 0, companies: HashMap::new() };
+        let mut held = Held { generation: 0, companies: BTreeMap::new() };
         for row in &rows {
             held.generation = row.try_get(0)?;
             if row.try_get::<Option<&str>, _>(1)?.is_some() {
@@ -114,54 +88,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives everything back: what a relay holds that does not live is free.
-    pub(super) async fn leave(&self) -> Result<(), Fault> {
-        let leaving = sqlx::query("DELETE FROM cnc.relays WHERE relay = $1::text::uuid").bind(&self.relay);
-        leaving.execute(&self.pool).await.map(|_| ()).map_err(fault("give a relay's leases back"))
-    }
-
-    /// Records how far companies were published, in one statement; nothing where another generation has begun. Whoever
-    /// holds a company, it is as true as it was said to be.
-    pub(super) async fn record(
-        &self,
-        generation: i64,
-        moved: &[(CompanyId, Position)],
-        acknowledged: u64,
-    ) -> Result<(), Fault> {
-        let recording = sqlx::query(
-            "WITH stream AS (
-                 UPDATE cnc.relay_stream SET acknowledged = greatest(acknowledged, $4), acknowledged_at = now()
-                 WHERE generation = $3 RETURNING generation
-             )
-             UPDATE cnc.relay AS r
-             SET published = greatest(r.published, k.position), published_at = now(),
-                 safe = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark ELSE r.safe END,
-                 mark = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published ELSE r.mark END,
-                 marked_at = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN now() ELSE r.marked_at END
-             FROM unnest($1::text[], $2::bigint[]) AS k (company, position), stream
-             WHERE r.company = k.company::uuid",
-        )
-        .bind(moved.iter().map(|(company, _)| company.to_string()).collect::<Vec<_>>())
-        .bind(moved.iter().map(|(_, position)| integer(*position)).collect::<Vec<_>>())
-        .bind(generation)
-        .bind(integer(acknowledged));
-        recording.execute(&self.pool).await.map(|_| ()).map_err(fault("record what was published"))
-    }
-
-    /// Whether relays know of more than this stream has.
-    pub(super) async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault> {
-        let asking =
-            sqlx::query_scalar("SELECT created = $1 AND acknowledged > $2 FROM cnc.relay_stream").bind(created);
-        asking.bind(integer(last)).fetch_one(&self.pool).await.map_err(fault("look up the stream"))
-    }
-
-    /// Compares the broker's stream with what relays know of it. Where it has less, a new generation begins, in which
-    /// what it may lack is published again.
-    pub(super) async fn compare(&self, created: &str, last: u64) -> Result<Option<Shortfall>, Fault> {
-        self.try_compare(created, last).await.map_err(fault("compare the stream"))
-    }
-
-    async fn try_compare(&self, created: &str, last: u64) -> sqlx::Result<Option<Shortfall>> {
+    async fn try_compare(&self, created: &str, last: u64, is_new: bool) -> sqlx::Result<Option<Shortfall>> {
         let mut tx = self.pool.begin().await?;
         let sql = "SELECT created, acknowledged FROM cnc.relay_stream FOR UPDATE";
         let row = sqlx::query(sql).fetch_one(&mut *tx).await?;
@@ -170,6 +97,8 @@ impl Store {
             Shortfall::Lost
         } else if row.try_get::<i64, _>(1)? > integer(last) {
             Shortfall::Behind
+        } else if is_new {
+            Shortfall::Perhaps
         } else {
             return Ok(None);
         };
@@ -179,6 +108,12 @@ impl Store {
             Shortfall::Behind => {
                 "UPDATE cnc.relay SET published = safe, mark = safe, marked_at = now()
                  WHERE published_at > (SELECT acknowledged_at - interval '10 minutes' FROM cnc.relay_stream)"
+            }
+            Shortfall::Perhaps => {
+                // What is recorded, the stream has; relays begin anew from there.
+                sqlx::query("UPDATE cnc.relay_stream SET generation = generation + 1").execute(&mut *tx).await?;
+                tx.commit().await?;
+                return Ok(Some(shortfall));
             }
         };
         sqlx::query(again).execute(&mut *tx).await?;
@@ -192,16 +127,6 @@ impl Store {
         .await?;
         tx.commit().await?;
         Ok(Some(shortfall))
-    }
-
-    /// Of these companies those that have more after the position that each is at, and up to so many lines of each: the
-    /// heads and the lines of all in one round trip.
-    pub(super) async fn behind(
-        &self,
-        asked: &[(CompanyId, Position, usize)],
-        limit: usize,
-    ) -> Result<Vec<Behind>, Fault> {
-        self.try_behind(asked, limit).await.map_err(fault("read what is to be published"))
     }
 
     async fn try_behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> sqlx::Result<Vec<Behind>> {
@@ -231,6 +156,53 @@ impl Store {
             }
         }
         Ok(behind)
+    }
+}
+
+#[async_trait]
+impl Book for Store {
+    async fn renew(&self, lease: Duration) -> Result<Held, Fault> {
+        self.try_renew(lease).await.map_err(fault("renew a relay's leases"))
+    }
+
+    async fn leave(&self) -> Result<(), Fault> {
+        let leaving = sqlx::query("DELETE FROM cnc.relays WHERE relay = $1::text::uuid").bind(&self.relay);
+        leaving.execute(&self.pool).await.map(|_| ()).map_err(fault("give a relay's leases back"))
+    }
+
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], acknowledged: u64) -> Result<(), Fault> {
+        let recording = sqlx::query(
+            "WITH stream AS (
+                 UPDATE cnc.relay_stream SET acknowledged = greatest(acknowledged, $4), acknowledged_at = now()
+                 WHERE generation = $3 RETURNING generation
+             )
+             UPDATE cnc.relay AS r
+             SET published = greatest(r.published, k.position), published_at = now(),
+                 safe = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark ELSE r.safe END,
+                 mark = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published ELSE r.mark END,
+                 marked_at = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN now() ELSE r.marked_at END
+             FROM unnest($1::text[], $2::bigint[]) AS k (company, position), stream
+             WHERE r.company = k.company::uuid",
+        )
+        .bind(moved.iter().map(|(company, _)| company.to_string()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(_, position)| integer(*position)).collect::<Vec<_>>())
+        .bind(generation)
+        .bind(integer(acknowledged));
+        recording.execute(&self.pool).await.map(|_| ()).map_err(fault("record what was published"))
+    }
+
+    async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault> {
+        let asking =
+            sqlx::query_scalar("SELECT created = $1 AND acknowledged > $2 FROM cnc.relay_stream").bind(created);
+        asking.bind(integer(last)).fetch_one(&self.pool).await.map_err(fault("look up the stream"))
+    }
+
+    async fn compare(&self, created: &str, last: u64, is_new: bool) -> Result<Option<Shortfall>, Fault> {
+        self.try_compare(created, last, is_new).await.map_err(fault("compare the stream"))
+    }
+
+    async fn behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> Result<Vec<Behind>, Fault> {
+        self.try_behind(asked, limit).await.map_err(fault("read what is to be published"))
     }
 }
 

@@ -1,30 +1,31 @@
-//! The broker's stream: made where there is none, and looked after, since a broker may forget what it acknowledged.
+//! The broker's stream: made where there is none, and published to.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{future::IntoFuture as _, sync::atomic::Ordering, time::Duration};
 
-use async_nats::jetstream::{
-    Context,
-    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+use async_nats::{
+    connection::State,
+    jetstream::{
+        Context,
+        context::{ContextBuilder, PublishError, PublishErrorKind},
+        message::PublishMessage,
+        stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+    },
 };
+use async_trait::async_trait;
 use cnc_domain::ledger::{Fault, subject};
-use tokio::sync::{Notify, watch};
+use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{
     RelayOptions,
-    store::{Shortfall, Store},
+    message::Message,
+    ports::{Acknowledged, Broker, Unpublished},
+    pump::WINDOW,
 };
 
 /// For so long the broker drops what it was sent twice. Later repeats are settled by position.
 const DUPLICATES: Duration = Duration::from_mins(2);
-/// How often the stream is looked at.
-const LOOK: Duration = Duration::from_secs(10);
-/// How long to wait after a failure, and before a stream that seems to be behind is believed to be.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How often it is asked whether the client has connected again.
-const ASK: Duration = Duration::from_millis(50);
+/// How long an acknowledgement is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 const DOING: &str = "look after the stream";
 
 /// Makes the stream, or brings its settings up to date: subjects, copies, how long messages are kept. Whatever else an
@@ -57,81 +58,48 @@ fn wanted(config: Config, options: &RelayOptions) -> Config {
     }
 }
 
-/// Looks after the stream: at the start, after each reconnection, when publishing fails, and now and then.
-pub(super) struct Guard {
-    pub(super) context: Context,
-    pub(super) options: RelayOptions,
-    pub(super) store: Store,
-    /// The connection, by number, over which the stream was found to be good.
-    pub(super) good: watch::Sender<Option<u64>>,
-    /// Publishing failed.
-    pub(super) doubt: Arc<Notify>,
-    /// Another generation has begun.
-    pub(super) begun: Arc<Notify>,
+/// A broker's `JetStream`.
+pub(super) struct JetStream {
+    context: Context,
+    /// The same with more patience and more messages on their way.
+    publishing: Context,
+    options: RelayOptions,
 }
 
-impl Guard {
-    pub(super) async fn run(&self) {
-        let mut is_down = false;
-        loop {
-            let connection = connection(&self.context);
-            match self.look().await {
-                Ok(shortfall) => {
-                    if let Some(shortfall) = shortfall {
-                        tracing::warn!(?shortfall, "the stream has less than was published: publishing it again");
-                        self.begun.notify_one();
-                    }
-                    if std::mem::take(&mut is_down) {
-                        tracing::info!("the stream is there again");
-                    }
-                    self.good.send_if_modified(|good| good.replace(connection) != Some(connection));
-                    self.wait(connection).await;
-                }
-                Err(fault) => {
-                    if !std::mem::replace(&mut is_down, true) {
-                        tracing::warn!(%fault, "the stream is out of reach; it is tried again");
-                    }
-                    self.good.send_if_modified(|good| good.take().is_some());
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+impl JetStream {
+    pub(super) fn new(context: Context, options: RelayOptions) -> Self {
+        // Messages that are given up hold their permits until nobody waits for them any more: there are enough of them.
+        let publishing = ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).max_ack_inflight(64 * WINDOW);
+        Self { publishing: publishing.build(context.client()), context, options }
+    }
+}
+
+#[async_trait]
+impl Broker for JetStream {
+    fn connection(&self) -> u64 {
+        self.context.client().statistics().connects.load(Ordering::Relaxed)
     }
 
-    async fn look(&self) -> Result<Option<Shortfall>, Fault> {
-        let (created, last) = self.found().await?;
-        if !self.store.has_less(&created, last).await? {
-            return self.store.compare(&created, last).await;
-        }
-        // A leader that was elected just now may not have told all that it has.
-        tokio::time::sleep(PAUSE).await;
-        let (created, last) = self.found().await?;
-        self.store.compare(&created, last).await
+    fn is_connected(&self) -> bool {
+        self.context.client().connection_state() == State::Connected
     }
 
-    async fn found(&self) -> Result<(String, u64), Fault> {
+    async fn send(&self, message: Message, line: String) -> Result<BoxFuture<'static, Acknowledged>, Unpublished> {
+        let publish = PublishMessage::build().headers(message.headers).payload(line.into());
+        let sent = self.publishing.send_publish(message.subject, publish).await.map_err(unpublished)?;
+        let landing = sent.into_future().map(|landed| landed.map(|landed| landed.sequence).map_err(unpublished));
+        Ok(landing.boxed())
+    }
+
+    async fn stream(&self) -> Result<(String, u64), Fault> {
         let stream = ensure_stream(&self.context, &self.options).await?;
         let info = stream.cached_info();
         Ok((info.created.unix_timestamp_nanos().to_string(), info.state.last_sequence))
     }
-
-    async fn wait(&self, connection_before: u64) {
-        let reconnected = async {
-            while connection(&self.context) == connection_before {
-                tokio::time::sleep(ASK).await;
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = self.doubt.notified() => {}
-            () = reconnected => {}
-        }
-    }
 }
 
-/// The number of the client's connection: each time it connects it is another.
-pub(super) fn connection(context: &Context) -> u64 {
-    context.client().statistics().connects.load(Ordering::Relaxed)
+fn unpublished(error: PublishError) -> Unpublished {
+    Unpublished { is_too_large: error.kind() == PublishErrorKind::MaxPayloadExceeded, cause: error.to_string() }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The product's own code over back ends in memory, under a scheduler and with faults that follow from one seed: the same
 //! seed gives the same run, step by step.
 //!
-//! A run has some companies, people who give commands, and a few processes that share one database server. Each process
-//! runs the real host, appender, fold engine and outbox worker. At every step of a back end, before and after its
+//! A run has some companies, people who give commands, and a few processes that share one database server and one broker. Each process
+//! runs the real host, appender, fold engine, outbox worker and relay. At every step of a back end, before and after its
 //! effect, chance decides how long it takes, whether it fails, and whether the process ends there and starts anew. When
 //! the people are done the storm is over, and all that the system [promises] must hold.
 
@@ -24,7 +24,7 @@ use std::{
 };
 
 use chance::Chance;
-use cnc_commands::{Keyring, MasterKey, keyring::MemoryKeys, ledger::memory::Server};
+use cnc_commands::{Keyring, MasterKey, keyring::MemoryKeys, ledger::memory::Server, relay::memory::Exchange};
 use cnc_domain::{
     kernel::{Actor, CompanyId, Id, Message, Timestamp},
     ledger::{Answer, Fault},
@@ -82,6 +82,7 @@ struct Given {
 struct World {
     server: Server,
     databases: Databases,
+    exchange: Exchange,
     keys: MemoryKeys,
     companies: Vec<CompanyId>,
     climate: Climate,
@@ -140,6 +141,7 @@ impl World {
         Ok(Arc::new_cyclic(|world| Self {
             server: Server::new(Arc::new(ServerTime(world.clone()))),
             databases,
+            exchange: Exchange::default(),
             keys: MemoryKeys::default(),
             companies,
             climate,
@@ -157,8 +159,10 @@ impl World {
     async fn live(self: &Arc<Self>, scenario: Scenario) -> Result<(), String> {
         let mut running = tokio::task::JoinSet::new();
         (0..PROCESSES).for_each(|place| drop(running.spawn(process::keep_running(self.clone(), place))));
+        running.spawn(process::trouble_broker(self.clone()));
         tokio::task::yield_now().await;
         self.found().await?;
+        promises::begun(self).await?;
         self.storms.store(true, Ordering::Relaxed);
         let mut people = tokio::task::JoinSet::new();
         for person in 0..PEOPLE {

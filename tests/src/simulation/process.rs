@@ -1,9 +1,10 @@
-//! A simulated process: host, folds, triggers and outbox worker over the server that all share. When it dies, all its
+//! A simulated process: host, folds, triggers, outbox worker and relay over the server and the broker that all
+//! share. When it dies, all its
 //! memory is gone; after a while it starts anew.
 
 use std::{sync::Arc, time::Duration};
 
-use cnc_commands::{Catalog, Host, HostOptions, Standing, ledger::memory::MemoryLedger, workers};
+use cnc_commands::{Catalog, Host, HostOptions, Standing, ledger::memory::MemoryLedger, relay::RelayOptions, workers};
 use cnc_domain::{
     kernel::{Module, fold},
     ledger::{Fault, Weather as _},
@@ -60,8 +61,30 @@ impl Process {
             async move { engine.run(stopped).await }
         };
         tasks.spawn(folding);
-        tasks.spawn(workers::carry_out(outbox, host.clone(), stopped));
+        tasks.spawn(workers::carry_out(outbox, host.clone(), stopped.clone()));
+        let options = RelayOptions { replicas: 1, keep: Duration::ZERO, lease: Duration::from_secs(5) };
+        let relay = world.exchange.relay(ledger.clone(), life.clone(), options);
+        tasks.spawn(async move { relay.run(stopped).await });
         Ok(Self { host, life, ledger, _stop: stop, _tasks: tasks })
+    }
+}
+
+/// What befalls the broker while there is a storm: its connections break, it loses its last messages, or all of them.
+pub async fn trouble_broker(world: Arc<World>) {
+    loop {
+        let (pause, trouble) =
+            world.draw(|chance, climate| (1 + chance.below(20), chance.below(1_000) < climate.broker));
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        if !trouble || !world.storms() {
+            continue;
+        }
+        let (which, count) = world.draw(|chance, _| (chance.below(8), chance.below(30)));
+        world.trace(|| format!("trouble of the broker: {which} {count}"));
+        match which {
+            0 => world.exchange.wipe(),
+            1..4 => world.exchange.lose_tail(usize::try_from(count).unwrap_or_default()),
+            _ => world.exchange.reconnect(),
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the system promises, looked at when the storm is over.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use cnc_domain::{
-    kernel::{Actor, CompanyId, Timestamp},
+    kernel::{self, Actor, CompanyId, Deadline, Sent, Timestamp, Told, Tried, try_batch},
     ledger::{Entry, Feed as _, Head, verify},
 };
 use cnc_projections::{Engine, Query};
@@ -35,24 +35,34 @@ struct Auditor {
     engine: Engine,
 }
 
+/// Waits until all has begun: a trigger is silent about what was recorded before its first start.
+pub async fn begun(world: &Arc<World>) -> Promise {
+    Auditor::new(world).rest().await
+}
+
 /// Looks at all that was promised.
 pub async fn keep(world: &Arc<World>) -> Promise {
-    let life = Life::new(world, "auditor".into(), true);
-    let store = world.databases.store(life.clone());
-    let engine = Engine::new(Arc::new(world.server.ledger(life.clone())), store.clone(), process::folds());
-    let auditor = Auditor { world: world.clone(), ledger: world.server.ledger(life), store, engine };
+    let auditor = Auditor::new(world);
     auditor.rest().await?;
     auditor.folds().await?;
     for company in &world.companies {
         let entries = auditor.chain(*company).await?;
         auditor.answers(*company, &entries)?;
         triggers(&entries)?;
+        published(world, *company, &entries)?;
         auditor.view(*company, &entries).await?;
     }
     Ok(())
 }
 
 impl Auditor {
+    fn new(world: &Arc<World>) -> Self {
+        let life = Life::new(world, "auditor".into(), true);
+        let store = world.databases.store(life.clone());
+        let engine = Engine::new(Arc::new(world.server.ledger(life.clone())), store.clone(), process::folds());
+        Self { world: world.clone(), ledger: world.server.ledger(life), store, engine }
+    }
+
     /// Waits until every fold has reached its ledger's head and nothing is to be carried out any more.
     async fn rest(&self) -> Promise {
         let mut why = String::new();
@@ -81,6 +91,12 @@ impl Auditor {
             return Ok(Some("a fold has not begun".into()));
         }
         let outbox = self.store.outbox();
+        let published = self.world.exchange.messages();
+        let mut positions: BTreeSet<_> = published.iter().map(|message| (message.company, message.position)).collect();
+        positions.retain(|(company, _)| heads.iter().any(|(there, _)| there == company));
+        if (positions.len() as u64) < heads.iter().map(|(_, head)| head.position).sum() {
+            return Ok(Some(format!("the stream has only {} entries", positions.len())));
+        }
         let waiting = outbox.waiting(Timestamp::from_micros(i64::MAX), 1).await.map_err(told)?;
         let (_, due) = outbox.ring(Timestamp::from_micros(0)).await.map_err(told)?;
         Ok(waiting.first().map(|parcel| format!("{parcel:?}")).or_else(|| due.map(|due| format!("due {due}"))))
@@ -150,6 +166,9 @@ impl Auditor {
                 Event::WentOut { amount } => *sum -= amount,
                 Event::Counted | Event::Locked => {}
             }
+            if *sum < 0 {
+                return Err(format!("position {}: a till holds {sum}, which no rule allows", entry.position));
+            }
         }
         let query = Query { limit: 100, ..Query::default() };
         let page = self.store.query(company, "till_sums", &query).await.map_err(told)?;
@@ -171,32 +190,65 @@ impl Auditor {
     }
 }
 
-/// Each entry that a trigger answers was answered exactly once; after the last deadline, each till was locked.
+/// What the trigger sends of these entries was done exactly once each, and so was, for each till, its last deadline.
 fn triggers(entries: &[Entry]) -> Promise {
-    let mut counted: BTreeMap<_, u32> = BTreeMap::new();
-    let mut given: HashMap<_, u64> = HashMap::new();
-    for entry in entries.iter().filter(|entry| !matches!(entry.actor, Actor::User { .. } | Actor::Tool { .. })) {
-        if let Some(before) = given.insert(entry.command, entry.position) {
+    let mut acted = HashMap::new();
+    let given = |entry: &&Entry| matches!(entry.actor, Actor::Trigger { .. } | Actor::Deadline { .. });
+    for entry in entries.iter().filter(given) {
+        if let Some(before) = acted.insert(entry.command, entry.position) {
             return Err(format!("a trigger's command acted at position {before} and at {}", entry.position));
         }
-        if let (Some(Event::Counted), Some(cause)) = (tills::event(entry), entry.causation) {
-            *counted.entry(cause).or_default() += 1;
+    }
+    let sent = sent(entries)?;
+    let mut last = BTreeMap::new();
+    for deadline in sent.deadlines {
+        match deadline {
+            Deadline::Set(due) => last.insert(due.key, due.parcel),
+            Deadline::Cleared(key) => last.remove(&key),
+        };
+    }
+    match sent.parcels.into_iter().chain(last.into_values()).find(|parcel| !acted.contains_key(&parcel.command)) {
+        Some(parcel) => Err(format!("was sent and never done: {parcel:?}")),
+        None => Ok(()),
+    }
+}
+
+/// What folding the entries at once, in memory, sends.
+fn sent(entries: &[Entry]) -> Promise<Sent> {
+    let told: Vec<Told> = entries.iter().cloned().map(Told::new).collect();
+    let mut fold = kernel::fold::<tills::Counting>().start();
+    loop {
+        match try_batch(&mut *fold, &told) {
+            Tried::Done => return Ok(fold.outbox().map(kernel::Outbox::take).unwrap_or_default()),
+            Tried::Wanted(wanted) => {
+                for (shelf, key) in wanted {
+                    fold.shelves()[shelf].load(key, None).map_err(self::told)?;
+                }
+            }
+            Tried::Unfoldable { cause, .. } => return Err(cause),
         }
     }
-    let came_in = |entry: &&Entry| matches!(tills::event(entry), Some(Event::CameIn { .. }));
-    for entry in entries.iter().filter(came_in) {
-        let times = counted.get(&entry.entry_id()).copied().unwrap_or_default();
-        if times != 1 {
-            return Err(format!("position {} was answered {times} times by the trigger", entry.position));
+}
+
+/// The stream has every entry, verbatim, and, where nothing befell what was on its way, the first of each in order.
+fn published(world: &World, company: CompanyId, entries: &[Entry]) -> Promise {
+    let mut firsts: Vec<u64> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for message in world.exchange.messages().iter().filter(|message| message.company == company) {
+        let entry = Entry::read(&message.line).map_err(told)?;
+        let own = entries.get(usize::try_from(message.position).unwrap_or_default().wrapping_sub(1));
+        if own.is_none_or(|own| own.entry_id() != entry.entry_id() || own.previous != entry.previous) {
+            return Err(format!("the stream has something else at position {}", message.position));
         }
-        let locked = |other: &Entry| {
-            other.id == entry.id
-                && other.position > entry.position
-                && matches!(tills::event(other), Some(Event::Locked))
-        };
-        if !entries.iter().any(locked) {
-            return Err(format!("no deadline ran out after position {}", entry.position));
+        if seen.insert(message.position) {
+            firsts.push(message.position);
         }
+    }
+    if seen.len() != entries.len() {
+        return Err(format!("the stream has {} of {} entries", seen.len(), entries.len()));
+    }
+    if world.climate.spares_messages() && !firsts.is_sorted() {
+        return Err(format!("the stream has entries in the order {firsts:?}"));
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub struct Climate {
     pub deadly: u64,
     /// The clock of the process jumps.
     pub jumps: u64,
+    /// How often, of a thousand looks, the broker has trouble of its own.
+    pub broker: u64,
 }
 
 impl Climate {
@@ -49,7 +51,13 @@ impl Climate {
             lost: chance.one_of(&[0, 5, 30, 100]),
             deadly: chance.one_of(&[0, 2, 5, 15]),
             jumps: chance.one_of(&[0, 0, 3]),
+            broker: chance.one_of(&[0, 100, 500]),
         }
+    }
+
+    /// Whether nothing befalls what is on its way to the broker.
+    pub fn spares_messages(&self) -> bool {
+        self.stuck + self.refused + self.lost + self.deadly + self.broker == 0
     }
 }
 

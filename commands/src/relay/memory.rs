@@ -1,0 +1,294 @@
+//! A broker and the relays' book in memory. Each step is one that a simulation may hold up, refuse, answer in vain, or be
+//! the last of a process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, Feed, Position, Weather},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::time::Instant;
+
+use super::{
+    Relay, RelayOptions,
+    message::Message,
+    ports::{Acknowledged, Behind, Book, Broker, Held, Shortfall, Unpublished},
+};
+
+/// What was published so long before the last acknowledgement is on the broker's disk.
+const SAFE_AFTER: Duration = Duration::from_mins(10);
+
+/// One broker, with one stream, and one book: they outlive the relays.
+#[derive(Clone)]
+pub struct Exchange(Arc<Mutex<State>>);
+
+/// A message in the stream.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Whose entry it is.
+    pub company: CompanyId,
+    /// The entry's position.
+    pub position: Position,
+    /// The entry's line.
+    pub line: String,
+    at: Instant,
+}
+
+struct State {
+    /// Which of the broker's streams this is, and how many messages it ever took.
+    created: u64,
+    last: u64,
+    messages: Vec<Published>,
+    connection: u64,
+    relays: u64,
+    alive: BTreeMap<u64, Instant>,
+    generation: i64,
+    known: (String, u64, Instant),
+    rows: BTreeMap<CompanyId, Row>,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    holder: Option<u64>,
+    published: Option<Position>,
+    published_at: Instant,
+    safe: Option<Position>,
+    mark: Option<Position>,
+    marked_at: Instant,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            created: 1,
+            last: 0,
+            messages: Vec::new(),
+            connection: 1,
+            relays: 0,
+            alive: BTreeMap::new(),
+            generation: 0,
+            known: (String::new(), 0, Instant::now()),
+            rows: BTreeMap::new(),
+        })))
+    }
+}
+
+impl Exchange {
+    /// A relay of one process.
+    pub fn relay(&self, ledger: Arc<dyn Feed>, weather: Arc<dyn Weather>, options: RelayOptions) -> Relay {
+        let mut state = self.state();
+        state.relays += 1;
+        let (exchange, relay) = (self.clone(), state.relays);
+        let seat = Arc::new(Seat { exchange, relay, ledger: ledger.clone(), weather });
+        Relay::over(ledger, seat.clone(), seat, options)
+    }
+
+    /// All messages that the stream holds.
+    pub fn messages(&self) -> Vec<Published> {
+        self.state().messages.clone()
+    }
+
+    /// Every connection breaks and is made anew.
+    pub fn reconnect(&self) {
+        self.state().connection += 1;
+    }
+
+    /// The broker comes back without its last `count` messages, as far as they were not on its disk.
+    pub fn lose_tail(&self, count: usize) {
+        let mut state = self.state();
+        let on_disk = state.messages.iter().filter(|message| message.at.elapsed() > SAFE_AFTER / 2).count();
+        let left = state.messages.len().saturating_sub(count).max(on_disk);
+        state.last -= (state.messages.len() - left) as u64;
+        state.messages.truncate(left);
+        state.connection += 1;
+    }
+
+    /// The broker comes back with another, empty stream.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        (state.created, state.last, state.connection) = (state.created + 1, 0, state.connection + 1);
+        state.messages.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where one relay meets the exchange.
+struct Seat {
+    exchange: Exchange,
+    relay: u64,
+    ledger: Arc<dyn Feed>,
+    weather: Arc<dyn Weather>,
+}
+
+impl Seat {
+    async fn step<T>(&self, doing: &'static str, work: impl FnOnce(&mut State) -> T + Send) -> Result<T, Fault> {
+        self.weather.before(doing).await?;
+        let done = work(&mut self.exchange.state());
+        self.weather.after(doing).await?;
+        Ok(done)
+    }
+}
+
+impl State {
+    /// Takes or gives back companies until this relay has its fair share.
+    fn balance(&mut self, relay: u64) {
+        let now = Instant::now();
+        let alive =
+            |holder: Option<u64>| holder.is_some_and(|holder| self.alive.get(&holder).is_some_and(|at| *at > now));
+        let relays = self.alive.values().filter(|at| **at > now).count().max(1);
+        let fair = self.rows.len().div_ceil(relays);
+        let mine = self.rows.values().filter(|row| row.holder == Some(relay)).count();
+        let free: Vec<_> =
+            self.rows.iter().filter(|(_, row)| !alive(row.holder)).map(|(company, _)| *company).collect();
+        for company in free.into_iter().take(fair.saturating_sub(mine)) {
+            self.rows.entry(company).and_modify(|row| row.holder = Some(relay));
+        }
+        let held = self.rows.values_mut().filter(|row| row.holder == Some(relay));
+        held.take(mine.saturating_sub(fair)).for_each(|row| row.holder = None);
+    }
+
+    fn record(&mut self, moved: &[(CompanyId, Position)], acknowledged: u64) {
+        let now = Instant::now();
+        self.known.1 = self.known.1.max(acknowledged);
+        self.known.2 = now;
+        for (company, position) in moved {
+            let Some(row) = self.rows.get_mut(company) else { continue };
+            if row.marked_at.elapsed() > SAFE_AFTER {
+                (row.safe, row.mark, row.marked_at) = (row.mark, row.published, now);
+            }
+            (row.published, row.published_at) = (row.published.max(Some(*position)), now);
+        }
+    }
+
+    fn compare(&mut self, created: &str, last: u64, is_new: bool) -> Option<Shortfall> {
+        let now = Instant::now();
+        let acknowledged_at = self.known.2;
+        let shortfall = if self.known.0 != created {
+            for row in self.rows.values_mut() {
+                (row.published, row.safe, row.mark, row.marked_at) = (None, None, None, now);
+            }
+            Shortfall::Lost
+        } else if self.known.1 > last {
+            for row in self.rows.values_mut().filter(|row| row.published_at + SAFE_AFTER > acknowledged_at) {
+                (row.published, row.mark, row.marked_at) = (row.safe, row.safe, now);
+            }
+            Shortfall::Behind
+        } else if is_new {
+            self.generation += 1;
+            return Some(Shortfall::Perhaps);
+        } else {
+            return None;
+        };
+        self.generation += 1;
+        self.known = (created.to_owned(), last, now);
+        Some(shortfall)
+    }
+}
+
+#[async_trait]
+impl Book for Seat {
+    async fn renew(&self, lease: Duration) -> Result<Held, Fault> {
+        let heads = self.ledger.heads().await?;
+        let relay = self.relay;
+        let work = move |state: &mut State| {
+            let now = Instant::now();
+            state.alive.insert(relay, now + lease);
+            for (company, _) in heads {
+                let (holder, published, safe, mark) = (None, None, None, None);
+                let row = Row { holder, published, published_at: now, safe, mark, marked_at: now };
+                state.rows.entry(company).or_insert(row);
+            }
+            state.balance(relay);
+            let held = state.rows.iter().filter(|(_, row)| row.holder == Some(relay));
+            let companies = held.map(|(company, row)| (*company, row.published)).collect();
+            Held { generation: state.generation, companies }
+        };
+        self.step("renew a relay's leases", work).await
+    }
+
+    async fn leave(&self) -> Result<(), Fault> {
+        self.step("give a relay's leases back", |state| state.alive.remove(&self.relay)).await.map(|_| ())
+    }
+
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], acknowledged: u64) -> Result<(), Fault> {
+        let work = |state: &mut State| {
+            if state.generation == generation {
+                state.record(moved, acknowledged);
+            }
+        };
+        self.step("record what was published", work).await
+    }
+
+    async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault> {
+        self.step("look up the stream", |state| state.known.0 == created && state.known.1 > last).await
+    }
+
+    async fn compare(&self, created: &str, last: u64, is_new: bool) -> Result<Option<Shortfall>, Fault> {
+        self.step("compare the stream", |state| state.compare(created, last, is_new)).await
+    }
+
+    async fn behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> Result<Vec<Behind>, Fault> {
+        let (mut free, mut behind) = (limit, Vec::new());
+        for (company, after, room) in asked {
+            let Some(head) = self.ledger.head(*company).await?.filter(|head| head.position > *after) else { continue };
+            let lines = self.ledger.read(*company, *after, (*room).min(free)).await?;
+            free -= lines.len();
+            behind.push(Behind { company: *company, head: head.position, lines });
+            if free == 0 {
+                break;
+            }
+        }
+        Ok(behind)
+    }
+}
+
+fn unpublished(fault: Fault) -> Unpublished {
+    Unpublished { cause: fault.cause, is_too_large: false }
+}
+
+#[async_trait]
+impl Broker for Seat {
+    fn connection(&self) -> u64 {
+        self.exchange.state().connection
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    async fn send(&self, message: Message, line: String) -> Result<BoxFuture<'static, Acknowledged>, Unpublished> {
+        self.weather.before("send a message").await.map_err(unpublished)?;
+        // A connection keeps the order of what is sent over it; what has not arrived when it breaks is gone.
+        let connection = self.connection();
+        let arrived = self.weather.before("store a message").await.map_err(unpublished).and_then(|()| {
+            let mut state = self.exchange.state();
+            if state.connection != connection {
+                return Err(Unpublished { cause: "the connection is another".into(), is_too_large: false });
+            }
+            let Message { company, position, .. } = message;
+            state.messages.push(Published { company, position, line, at: Instant::now() });
+            state.last += 1;
+            Ok(state.last)
+        });
+        let weather = self.weather.clone();
+        let landing = async move {
+            let last = arrived?;
+            weather.after("acknowledge a message").await.map_err(unpublished)?;
+            Ok(last)
+        };
+        Ok(landing.boxed())
+    }
+
+    async fn stream(&self) -> Result<(String, u64), Fault> {
+        self.step("look after the stream", |state| (state.created.to_string(), state.last)).await
+    }
+}
