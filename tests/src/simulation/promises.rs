@@ -12,6 +12,8 @@ use cnc_domain::{
 };
 use cnc_projections::{Engine, Query};
 
+use uuid::Uuid;
+
 use super::{
     World, process,
     tills::{self, Event},
@@ -150,6 +152,11 @@ impl Auditor {
             if !stands || at.count() as u64 != answer.sequence {
                 return Err(format!("{} was answered {answer:?}, and stands elsewhere", given.key));
             }
+            let held = sum(entries, given.till.uuid(), answer.position);
+            let refused_at = answer.rejection.as_ref().and_then(|rejection| rejection.facts["sum"].as_i64());
+            if refused_at.is_some_and(|sum| sum != held) {
+                return Err(format!("{} was refused for {refused_at:?}, while the till held {held}", given.key));
+            }
         }
         Ok(())
     }
@@ -188,6 +195,16 @@ impl Auditor {
         }
         Ok(())
     }
+}
+
+/// What a till holds after a position.
+fn sum(entries: &[Entry], till: Uuid, until: u64) -> i64 {
+    let own = entries.iter().filter(|entry| entry.id == till && entry.position <= until).filter_map(tills::event);
+    own.fold(0, |sum, event| match event {
+        Event::CameIn { amount } => sum + amount,
+        Event::WentOut { amount } => sum - amount,
+        Event::Counted | Event::Locked => sum,
+    })
 }
 
 /// What the trigger sends of these entries was done exactly once each, and so was, for each till, its last deadline.
