@@ -5,8 +5,8 @@ use std::{future::IntoFuture as _, sync::atomic::Ordering, time::Duration};
 use async_nats::{
     connection::State,
     jetstream::{
-        Context,
-        context::{ContextBuilder, PublishError, PublishErrorKind},
+        Context, ErrorCode,
+        context::{ContextBuilder, GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
     },
@@ -26,13 +26,18 @@ use super::{
 const DUPLICATES: Duration = Duration::from_mins(2);
 /// How long an acknowledgement is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stream that is missing is left to be gone before another is made.
+const PARTING: Duration = Duration::from_millis(500);
 const DOING: &str = "look after the stream";
 
 /// Makes the stream, or brings its settings up to date: subjects, copies, how long messages are kept. Whatever else an
 /// operator has set is left as it is.
 pub async fn ensure_stream(context: &Context, options: &RelayOptions) -> Result<Stream, Fault> {
-    let stream = context.get_or_create_stream(wanted(Config::default(), options)).await;
-    let stream = stream.map_err(|error| Fault::passing(DOING, error))?;
+    let stream = match context.get_stream(subject::STREAM).await {
+        Ok(stream) => stream,
+        Err(missing) if is_missing(&missing) => make(context, options).await?,
+        Err(error) => return Err(Fault::passing(DOING, error)),
+    };
     let found = &stream.cached_info().config;
     let wanted = wanted(found.clone(), options);
     if *found == wanted {
@@ -40,6 +45,18 @@ pub async fn ensure_stream(context: &Context, options: &RelayOptions) -> Result<
     }
     context.update_stream(wanted).await.map_err(|error| Fault::passing(DOING, error))?;
     context.get_stream(subject::STREAM).await.map_err(|error| Fault::passing(DOING, error))
+}
+
+/// A broker (seen of 2.9.10) says that a stream is gone before its files are: those of one that is made at once go with
+/// them, and it counts messages that it cannot give. So the old one is left a moment to be gone.
+async fn make(context: &Context, options: &RelayOptions) -> Result<Stream, Fault> {
+    tokio::time::sleep(PARTING).await;
+    let made = context.get_or_create_stream(wanted(Config::default(), options)).await;
+    made.map_err(|error| Fault::passing(DOING, error))
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn wanted(config: Config, options: &RelayOptions) -> Config {

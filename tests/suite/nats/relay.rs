@@ -166,7 +166,10 @@ async fn read(jetstream: &Context, filter: String) -> Option<Vec<Stored>> {
         headers: message.headers.iter().flat_map(async_nats::HeaderMap::iter).map(header).collect(),
         body: String::from_utf8(message.payload.to_vec()).expect("is text"),
     };
-    fetch.take(pending).map(|message| message.ok().map(read)).collect::<Vec<_>>().await.into_iter().collect()
+    let found = fetch.take(pending).map(|message| message.ok().map(read)).collect::<Vec<_>>().await;
+    // Whoever asks again and again leaves no thousands of them to the broker.
+    stream.delete_consumer(&consumer.cached_info().name).await.ok()?;
+    found.into_iter().collect()
 }
 
 fn header((name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)) -> (String, String) {
