@@ -74,21 +74,15 @@ impl Fault {
         Self::Any,
     ];
 
-    const EVERYWHERE: [Self; 13] = [
-        Self::KillGateway,
-        Self::KillRelay,
-        Self::KillFolds,
-        Self::KillWorkers,
-        Self::KillNats,
-        Self::KillPostgres,
-        Self::WipeNats,
-        Self::RewindNats,
-        Self::Jumble,
-        Self::CutNats,
-        Self::CutPostgres,
-        Self::Slow,
-        Self::Freeze,
-    ];
+    /// Those that strike a deployment that is like any other.
+    pub fn everywhere() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|fault| fault.fits_everywhere()).collect()
+    }
+
+    /// Whether it needs no disk or cluster of its own and leaves no part behind that others must wait for.
+    fn fits_everywhere(self) -> bool {
+        !self.needs_three() && !matches!(self, Self::DiskFull | Self::TwoRelays | Self::Any)
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -143,7 +137,7 @@ pub(super) async fn strike(fault: Fault, world: &World, random: &mut Random) {
         Fault::Freeze => freeze(world, random).await,
         Fault::DiskFull => fill_disk(world, pause).await,
         Fault::Any => {
-            let fault = *random.one_of(&Fault::EVERYWHERE);
+            let fault = *random.one_of(&Fault::everywhere());
             Box::pin(strike(fault, world, random)).await;
         }
     }
