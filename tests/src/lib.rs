@@ -5,6 +5,7 @@ pub mod faults;
 pub mod mover;
 pub mod nats;
 pub mod postgres;
+pub mod random;
 pub mod simulation;
 pub mod split;
 pub mod system;

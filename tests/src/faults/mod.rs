@@ -16,6 +16,8 @@ pub use strike::Fault;
 pub use verdict::Verdict;
 use world::World;
 
+use crate::random::Random;
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Row {
@@ -47,7 +49,7 @@ pub struct Run<'a> {
 
 /// Lets one fault strike a deployment of its own under load.
 pub async fn run(fault: Fault, how: &Run<'_>) -> Row {
-    let mut random = Random(how.seed);
+    let mut random = Random::new(how.seed);
     let world = World::start(how.program, fault, how.writers).await;
     let load = world.load();
     for _ in 0..how.strikes {
@@ -102,27 +104,5 @@ impl fmt::Display for Row {
             triggers_doubled,
             self.recovered_in.as_secs_f64()
         )
-    }
-}
-
-/// Numbers that follow from a seed (`SplitMix64`).
-pub(crate) struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from `low` up to and without `high`.
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low)
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        let count = all.len() as u64;
-        &all[usize::try_from(self.next() % count).unwrap_or(0)]
     }
 }

@@ -6,7 +6,6 @@
 //! effect, chance decides how long it takes, whether it fails, and whether the process ends there and starts anew. When
 //! the people are done the storm is over, and all that the system [promises] must hold.
 
-mod chance;
 mod people;
 mod process;
 mod promises;
@@ -23,7 +22,6 @@ use std::{
     time::Duration,
 };
 
-use chance::Chance;
 use cnc_commands::{Keyring, MasterKey, keyring::MemoryKeys, ledger::memory::Server, relay::memory::Exchange};
 use cnc_domain::{
     kernel::{Actor, CompanyId, Id, Message, Timestamp},
@@ -34,6 +32,8 @@ use process::Process;
 use tokio::time::Instant;
 use uuid::Uuid;
 use weather::{Climate, Life};
+
+use crate::random::Random;
 
 /// A run that takes longer, in simulated time, is stuck.
 const RUN_MAX: Duration = Duration::from_hours(6);
@@ -88,7 +88,7 @@ struct World {
     climate: Climate,
     storms: AtomicBool,
     begun: Instant,
-    chance: Mutex<Chance>,
+    chance: Mutex<Random>,
     seen: Mutex<Seen>,
     processes: Mutex<Vec<Option<Arc<Process>>>>,
     given: Mutex<Vec<Given>>,
@@ -132,7 +132,7 @@ pub fn run(scenario: Scenario) -> Result<Run, Fault> {
 
 impl World {
     fn new(scenario: Scenario) -> Result<Arc<Self>, Fault> {
-        let mut chance = Chance::new(scenario.seed);
+        let mut chance = Random::new(scenario.seed);
         let climate = Climate::of(&mut chance);
         let companies = (1..=1 + chance.below(2)).map(|number| CompanyId::number(u128::from(number))).collect();
         let databases = Databases::new()?;
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// Lets chance decide.
-    fn draw<T>(&self, by: impl FnOnce(&mut Chance, &Climate) -> T) -> T {
+    fn draw<T>(&self, by: impl FnOnce(&mut Random, &Climate) -> T) -> T {
         by(&mut locked(&self.chance), &self.climate)
     }
 

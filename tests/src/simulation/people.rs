@@ -38,8 +38,7 @@ pub async fn work(world: Arc<World>, person: u64, count: u64) {
                 }
                 _ => Command::Empty,
             };
-            let company =
-                world.companies[usize::try_from(chance.below(world.companies.len() as u64)).unwrap_or_default()];
+            let company = *chance.one_of(&world.companies);
             Wish { company, till: till(chance.below(TILLS)), command, key: format!("{person}-{nth}") }
         });
         let answer = insist(&world, &wish, person).await;
@@ -56,7 +55,7 @@ pub async fn work(world: Arc<World>, person: u64, count: u64) {
                 world.breaks(format!("the key {} was answered {answer:?} and then {again:?}", wish.key));
             }
         }
-        let pause = world.draw(|chance, _| chance.one_of(&[0, 0, 5, 100, 2_000]));
+        let pause = world.draw(|chance, _| *chance.one_of(&[0, 0, 5, 100, 2_000]));
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }

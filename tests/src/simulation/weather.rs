@@ -16,7 +16,8 @@ use cnc_domain::{
 };
 use tokio::sync::Notify;
 
-use super::{Chance, World};
+use super::World;
+use crate::random::Random;
 
 /// How often, of a thousand steps, each thing happens. A seed has a climate of its own, in which some things never happen:
 /// so that rare meetings of the others are not hidden.
@@ -42,16 +43,16 @@ pub struct Climate {
 
 impl Climate {
     /// The climate of a seed.
-    pub fn of(chance: &mut Chance) -> Self {
+    pub fn of(chance: &mut Random) -> Self {
         Self {
-            yields: chance.one_of(&[0, 200, 500]),
-            slow: chance.one_of(&[0, 50, 300]),
-            stuck: chance.one_of(&[0, 0, 5]),
-            refused: chance.one_of(&[0, 5, 30, 100]),
-            lost: chance.one_of(&[0, 5, 30, 100]),
-            deadly: chance.one_of(&[0, 2, 5, 15]),
-            jumps: chance.one_of(&[0, 0, 3]),
-            broker: chance.one_of(&[0, 100, 500]),
+            yields: *chance.one_of(&[0, 200, 500]),
+            slow: *chance.one_of(&[0, 50, 300]),
+            stuck: *chance.one_of(&[0, 0, 5]),
+            refused: *chance.one_of(&[0, 5, 30, 100]),
+            lost: *chance.one_of(&[0, 5, 30, 100]),
+            deadly: *chance.one_of(&[0, 2, 5, 15]),
+            jumps: *chance.one_of(&[0, 0, 3]),
+            broker: *chance.one_of(&[0, 100, 500]),
         }
     }
 
