@@ -137,7 +137,7 @@ fn of_view(paths: &mut Map<String, Value>, view: &Served) {
     let key = json!({ "name": "key", "in": "path", "required": true, "schema": { "type": "string" } });
     paths.insert(format!("/v1/views/{name}/{{key}}"), json!({ "parameters": [key], "get": {
         "operationId": format!("view_{name}_row"), "tags": ["views"], "summary": format!("One row of {name}."),
-        "parameters": [at_least(), as_of()],
+        "parameters": [at_least(), as_of(), no_cache()],
         "responses": problems(&statuses, "200", answer("The row.", &row, &["Cnc-Position"])), "x-restricted": restricted } }));
 }
 
@@ -200,6 +200,11 @@ fn as_of() -> Value {
 fn at_least() -> Value {
     let about = "Waits until the view has reached this position, a bounded time; 503 says how far it is.";
     parameter("at_least", &json!({ "type": "integer", "minimum": 0 }), about)
+}
+
+fn no_cache() -> Value {
+    let about = "The row as the store has it: without this it may have been read up to a second ago.";
+    header("Cache-Control", false, &json!({ "const": "no-cache" }), about)
 }
 
 fn limit() -> Value {

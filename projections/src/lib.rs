@@ -16,7 +16,7 @@ pub use engine::{
     AsOf, AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified,
 };
 pub use feed::{FeedOptions, JetStreamFeed, hear_changes, tell_changes};
-pub use query::{LIMIT_MAX, Page, Query, QueryError, Row};
+pub use query::{Found, LIMIT_MAX, Page, Query, QueryError, Row};
 #[cfg(feature = "simulation")]
 pub use store::simulated;
 pub use store::{Store, carry_triggers, holds_folds};

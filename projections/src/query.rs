@@ -43,6 +43,15 @@ pub struct Row {
     pub restricted: Option<Value>,
 }
 
+/// One row of a view, where there is one, at one position.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The row.
+    pub row: Option<Row>,
+    /// The view's position.
+    pub position: Position,
+}
+
 /// Rows of a view at one position.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -52,6 +61,14 @@ pub struct Page {
     pub next: Option<String>,
     /// The view's position.
     pub position: Position,
+}
+
+impl Row {
+    /// Whether who sees these branches sees it; rows without a branch are everybody's.
+    pub(crate) fn is_within(&self, scope: Option<&BTreeSet<LocationId>>) -> bool {
+        let (Some(scope), Some(location)) = (scope, self.location) else { return true };
+        scope.contains(&location)
+    }
 }
 
 /// Why a query has no answer.

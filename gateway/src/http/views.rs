@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::HeaderName,
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
 use cnc_domain::ledger::Position;
@@ -59,6 +59,7 @@ pub async fn row(
     State(app): State<Arc<App>>,
     Caller(claims): Caller,
     Parted((view, key)): Parted<(String, String)>,
+    headers: HeaderMap,
     mut asked: Asked,
 ) -> Result<Response, Problem> {
     let view = catalog().view(&view).ok_or_else(Problem::not_found)?;
@@ -68,9 +69,13 @@ pub async fn row(
     catch_up(&app, &grant, view, at_least).await?;
     let (position, row, at) = match as_of {
         None => {
-            // The position is read first: the row may be newer than it says, never older.
-            let position = app.store.position(grant.company(), view.name()).await?;
-            (position, app.store.get(grant.company(), view.name(), &key, grant.scope()).await?, app.now())
+            let (company, scope) = (grant.company(), grant.scope());
+            let found = if wants_no_cache(&headers) {
+                app.store.get(company, view.name(), &key, scope).await?
+            } else {
+                app.engine.row(company, view.name(), &key, scope, at_least.unwrap_or(0)).await?
+            };
+            (found.position, found.row, app.now())
         }
         Some(as_of) => {
             let past = Past::of(&app, &grant, as_of).await?;
@@ -83,6 +88,12 @@ pub async fn row(
     body["view"] = view.name().into();
     body["view_position"] = position.into();
     Ok(([(POSITION, position.to_string())], Json(body)).into_response())
+}
+
+/// Whether the caller wants an answer from the store itself.
+fn wants_no_cache(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 /// Takes the declared filters, the sort and the page.

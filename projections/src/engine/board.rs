@@ -13,7 +13,8 @@ use cnc_domain::{
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::{Change, Row};
+use super::fresh::Fresh;
+use crate::{Change, Found, Row};
 
 /// How many batches of changes a watcher may be behind before it loses some.
 const BEHIND_MAX: usize = 1_024;
@@ -47,6 +48,8 @@ struct Known {
     told: Position,
     /// The position is that of the view, not a place for those who wait for it.
     started: bool,
+    /// Rows as they are at the position.
+    fresh: Fresh,
 }
 
 impl Default for Board {
@@ -86,7 +89,26 @@ impl Board {
         if !known.started || *known.position.borrow() < at {
             known.told = known.told.max(at);
             known.started = true;
+            known.fresh.forget();
             known.position.send_replace(at);
+        }
+    }
+
+    /// A row that was read a moment ago, as it is where the view is.
+    pub fn fresh(&self, company: CompanyId, view: &'static str, key: &str) -> Option<Found> {
+        let views = self.lock();
+        let known = views.get(&(company, view)).filter(|known| known.started)?;
+        let row = known.fresh.get(key)?.clone();
+        Some(Found { row: Some(row), position: *known.position.borrow() })
+    }
+
+    /// Keeps what was read from the store, where the view has not moved past it meanwhile.
+    pub fn keep_fresh(&self, company: CompanyId, view: &'static str, found: &Found) {
+        let Some(row) = &found.row else { return };
+        let mut views = self.lock();
+        let known = views.get_mut(&(company, view)).filter(|known| known.started);
+        if let Some(known) = known.filter(|known| *known.position.borrow() <= found.position) {
+            known.fresh.keep(row.clone());
         }
     }
 
@@ -129,6 +151,7 @@ impl Board {
         if !known.started || at < batch.from {
             // Nobody here knows what came between: whoever has seen the view before must ask.
             known.told = batch.from;
+            known.fresh.forget();
         } else if batch.to <= at {
             return;
         }
@@ -156,6 +179,7 @@ impl Board {
     fn put(&self, known: &mut Known, batch: Batch) {
         let Batch { company, view, to, changes, .. } = batch;
         let mut changes = changes.unwrap_or_else(|| vec![unknown(company, view, to)]);
+        known.fresh.hear(&changes, to);
         if !changes.is_empty() {
             for change in &mut changes {
                 change.previous = known.told.min(to);
@@ -191,7 +215,7 @@ impl Board {
 
 impl Known {
     fn at(position: Position) -> Self {
-        Self { position: watch::channel(position).0, told: position, started: false }
+        Self { position: watch::channel(position).0, told: position, started: false, fresh: Fresh::default() }
     }
 }
 
@@ -253,6 +277,48 @@ mod tests {
         assert_eq!(told(&mut changes), [(3, 4), (6, 8)]);
         board.start(COMPANY, "board", 5);
         assert_eq!(board.position(COMPANY, "board"), Some(8));
+    }
+
+    fn found(key: &str, changed_at: Position, position: Position) -> Found {
+        let row = Row { key: key.into(), location: None, position: changed_at, doc: Value::Null, restricted: None };
+        Found { row: Some(row), position }
+    }
+
+    fn at(board: &Board, key: &str) -> Option<(Position, Position)> {
+        board.fresh(COMPANY, "board", key).map(|found| (found.row.map_or(0, |row| row.position), found.position))
+    }
+
+    #[test]
+    fn a_row_that_was_read_is_kept_where_the_view_has_not_passed_it() {
+        let board = Board::default();
+        board.keep_fresh(COMPANY, "board", &found("a", 1, 3));
+        assert_eq!(at(&board, "a"), None, "nobody knows where the view is");
+        board.start(COMPANY, "board", 3);
+        board.keep_fresh(COMPANY, "board", &found("a", 1, 2));
+        assert_eq!(at(&board, "a"), None, "something may have changed it since");
+        board.keep_fresh(COMPANY, "board", &found("a", 1, 3));
+        board.announce(batch(3, 4));
+        assert_eq!((at(&board, "a"), at(&board, "at 4")), (Some((1, 4)), None));
+        board.announce(Batch { changes: None, ..batch(4, 5) });
+        assert_eq!(at(&board, "a"), None, "nobody knows what changed");
+    }
+
+    #[test]
+    fn a_row_that_is_kept_takes_changes_but_none_from_before_it_was_read() {
+        let board = Board::default();
+        board.start(COMPANY, "board", 3);
+        let change = |key: &str, to, row: Option<Row>| {
+            let change = Change { key: key.into(), row, ..unknown(COMPANY, "board", to) };
+            board.announce(Batch { changes: Some(vec![change]), ..batch(to - 1, to) });
+        };
+        board.keep_fresh(COMPANY, "board", &found("a", 5, 6));
+        change("a", 4, found("a", 4, 4).row);
+        assert_eq!(at(&board, "a"), Some((5, 4)));
+        change("a", 5, found("a", 5, 5).row);
+        change("a", 6, found("a", 6, 6).row);
+        assert_eq!(at(&board, "a"), Some((6, 6)));
+        change("a", 7, None);
+        assert_eq!(at(&board, "a"), None);
     }
 
     #[test]

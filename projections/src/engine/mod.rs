@@ -5,6 +5,7 @@ mod beside;
 mod board;
 mod company;
 mod following;
+mod fresh;
 mod reader;
 mod resting;
 mod running;
@@ -14,6 +15,7 @@ mod verifying;
 mod worker;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -24,7 +26,7 @@ use std::{
 pub(crate) use board::Batch;
 use board::Board;
 use cnc_domain::{
-    kernel::{CompanyId, FoldKind, Timestamp},
+    kernel::{CompanyId, FoldKind, LocationId, Timestamp},
     ledger::{Fault, Feed, Position},
 };
 pub use status::{AsOf, AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
@@ -34,7 +36,7 @@ use tokio::{
 };
 
 use crate::{
-    Change, Store, VIEWS,
+    Change, Found, Store, VIEWS,
     store::{Plan, Storage},
 };
 
@@ -133,8 +135,7 @@ impl Engine {
         position: Position,
         timeout: Duration,
     ) -> Result<Position, Position> {
-        let kinds = VIEWS.iter().map(|view| view.kind).chain(self.inner.folds.views.iter().copied());
-        let Some(view) = kinds.map(FoldKind::name).find(|name| *name == view) else { return Err(0) };
+        let Some(view) = self.inner.view(view) else { return Err(0) };
         // A view never goes back, so what is known here holds.
         if let Some(at) = self.inner.board.position(company, view).filter(|at| *at >= position) {
             return Ok(at);
@@ -153,6 +154,28 @@ impl Engine {
                 return Ok(at);
             }
         }
+    }
+
+    /// A row of a view under `key`, where there is one and `scope` may see it. What was read a moment ago is not read again:
+    /// it is as new as what this process was told of the view, at most a second older than the store, and not from before
+    /// `at_least`, which the view must have reached (see [`Engine::wait_for`]).
+    pub async fn row(
+        &self,
+        company: CompanyId,
+        view: &str,
+        key: &str,
+        scope: Option<&BTreeSet<LocationId>>,
+        at_least: Position,
+    ) -> Result<Found, Fault> {
+        let Some(view) = self.inner.view(view) else { return Ok(Found::default()) };
+        let fresh = self.inner.board.fresh(company, view, key);
+        if let Some(mut found) = fresh.filter(|found| found.position >= at_least) {
+            found.row = found.row.filter(|row| row.is_within(scope));
+            return Ok(found);
+        }
+        let found = self.inner.store.get(company, view, key, scope).await?;
+        self.inner.board.keep_fresh(company, view, &found);
+        Ok(found)
     }
 
     /// When its loop last looked at the ledgers' heads; `None` before it has started.
@@ -178,6 +201,12 @@ impl Inner {
 
     fn now(&self) -> Timestamp {
         (self.store.clock())()
+    }
+
+    /// The view of this name.
+    fn view(&self, name: &str) -> Option<&'static str> {
+        let kinds = VIEWS.iter().map(|view| view.kind).chain(self.folds.views.iter().copied());
+        kinds.map(FoldKind::name).find(|known| *known == name)
     }
 
     fn is_told(&self) -> bool {

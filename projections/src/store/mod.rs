@@ -18,7 +18,7 @@ use cnc_domain::{
     ledger::{Fault, Outbox, Position},
 };
 
-use crate::{Change, LIMIT_MAX, Page, Query, QueryError, Row, VIEWS};
+use crate::{Change, Found, LIMIT_MAX, Page, Query, QueryError, VIEWS};
 pub use postgres::{carry_triggers, holds_folds};
 
 pub(crate) use plan::{Form, Plan, Table};
@@ -56,8 +56,8 @@ impl Store {
         view: &str,
         key: &str,
         scope: Option<&BTreeSet<LocationId>>,
-    ) -> Result<Option<Row>, Fault> {
-        let Some(plan) = self.plan(view) else { return Ok(None) };
+    ) -> Result<Found, Fault> {
+        let Some(plan) = self.plan(view) else { return Ok(Found::default()) };
         self.storage.get(&plan, company, key, scope).await
     }
 

@@ -9,7 +9,7 @@ use cnc_domain::{
 };
 
 use super::Plan;
-use crate::{Change, Page, Query, QueryError, Row};
+use crate::{Change, Found, Page, Query, QueryError};
 
 /// One build of a fold's documents for one company. A fold may have several side by side; one is live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -275,13 +275,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault>;
 
     /// See [`Store::get`](super::Store::get).
-    async fn get(
-        &self,
-        plan: &Arc<Plan>,
-        company: CompanyId,
-        key: &str,
-        scope: Scope<'_>,
-    ) -> Result<Option<Row>, Fault>;
+    async fn get(&self, plan: &Arc<Plan>, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found, Fault>;
 
     /// See [`Store::query`](super::Store::query).
     async fn query(&self, plan: &Arc<Plan>, company: CompanyId, query: &Query) -> Result<Page, QueryError>;

@@ -152,7 +152,7 @@ impl Running {
     }
 
     pub async fn total(&self, company: CompanyId, number: u128) -> Option<i64> {
-        let row = self.store.get(company, "sums", &till(number).to_string(), None).await.expect("reads");
+        let row = self.store.get(company, "sums", &till(number).to_string(), None).await.expect("reads").row;
         row.and_then(|row| row.doc["total"].as_i64())
     }
 

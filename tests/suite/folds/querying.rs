@@ -17,6 +17,8 @@ on_both!(
     pages_by_cursor_give_every_row_once_in_order,
     a_cursor_of_another_query_is_refused,
     who_is_bound_to_a_branch_sees_that_branch_of_that_company,
+    a_row_read_again_has_what_the_view_has_reached,
+    a_row_read_again_is_of_the_store_after_a_moment,
     restricted_members_stand_apart,
     watchers_learn_of_every_change_and_of_what_was_before_it,
     removals_are_forgotten_after_a_day,
@@ -96,14 +98,47 @@ async fn who_is_bound_to_a_branch_sees_that_branch_of_that_company(place: Place)
     assert_eq!(page.rows.len(), 25);
     assert!(page.rows.iter().all(|row| row.location == Some(SOUTH)));
     let north = till(0).to_string();
-    assert!(running.store.get(ACME, "sums", &north, scope.as_ref()).await.expect("reads").is_none());
-    assert!(running.store.get(ACME, "sums", &north, None).await.expect("reads").is_some());
-    assert!(running.store.get(ZETA, "sums", &north, None).await.expect("reads").is_none());
+    assert!(running.store.get(ACME, "sums", &north, scope.as_ref()).await.expect("reads").row.is_none());
+    assert!(running.store.get(ACME, "sums", &north, None).await.expect("reads").row.is_some());
+    assert!(running.store.get(ZETA, "sums", &north, None).await.expect("reads").row.is_none());
+}
+
+async fn a_row_read_again_has_what_the_view_has_reached(place: Place) {
+    let (feed, running) = filled(&place).await;
+    let (key, south) = (till(0).to_string(), BTreeSet::from([SOUTH]));
+    let read = async |scope, at_least| running.engine.row(ACME, "sums", &key, scope, at_least).await.expect("reads");
+    let mut watching = None;
+    for at in 51..=80 {
+        // Half of them while somebody is told what changed.
+        if at == 65 {
+            watching = Some(running.engine.changes());
+        }
+        let before = read(None, at - 1).await.row.expect("is there").doc["total"].as_i64().expect("a number");
+        assert!(read(Some(&south), 0).await.row.is_none(), "it is of another branch");
+        feed.tell(ACME, till(0), Event::PutIn { amount: 1, location: Some(NORTH), tag: "cash".into() });
+        running.reached(ACME, "sums", at).await;
+        let found = read(None, at).await;
+        assert!(found.position >= at);
+        assert_eq!(found.row.expect("is there").doc["total"], before + 1);
+    }
+    drop(watching);
+    feed.tell(ACME, till(0), Event::TakenAway);
+    running.reached(ACME, "sums", 81).await;
+    assert!(read(None, 81).await.row.is_none());
+}
+
+async fn a_row_read_again_is_of_the_store_after_a_moment(place: Place) {
+    let (_feed, running) = filled(&place).await;
+    let key = till(0).to_string();
+    let total = async || running.engine.row(ACME, "sums", &key, None, 0).await.expect("reads").row.expect("is there");
+    assert_eq!(total().await.doc["total"], 0);
+    place.spoil(&key).await;
+    running.until("what nobody told to be seen", async |_| total().await.doc["total"] == 999).await;
 }
 
 async fn restricted_members_stand_apart(place: Place) {
     let (_feed, running) = filled(&place).await;
-    let row = running.store.get(ACME, "sums", &till(20).to_string(), None).await.expect("reads").expect("is there");
+    let row = running.store.get(ACME, "sums", &till(20).to_string(), None).await.expect("reads").row.expect("is there");
     assert_eq!((row.doc.get("last"), row.restricted), (None, Some(serde_json::json!({ "last": 100 }))));
 }
 

@@ -13,7 +13,7 @@ use cnc_domain::{
     ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
 };
 use sqlx::{
-    PgPool,
+    Connection as _, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::{sync::watch, task::AbortHandle};
@@ -29,6 +29,8 @@ use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, recording};
 /// Several batches may be on their way at once, of different companies.
 const WRITERS: u32 = 4;
 const READERS: u32 = 8;
+/// A connection that was idle for longer is asked whether it still lives before it is used.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// How long a connection is waited for before the database counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,9 +63,8 @@ impl PostgresLedger {
             ("plan_cache_mode", "force_generic_plan"),
             ("idle_in_transaction_session_timeout", "10s"),
         ]);
-        let readers = PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE);
-        let readers = readers.connect_with(options.clone()).await.map_err(fault(doing))?;
-        let pool = PgPoolOptions::new().max_connections(WRITERS).acquire_timeout(PATIENCE).connect_lazy_with(options);
+        let readers = connections(READERS).connect_with(options.clone()).await.map_err(fault(doing))?;
+        let pool = connections(WRITERS).connect_lazy_with(options);
         let writers = Writers { pool, known: Arc::default() };
         let changes = watch::Sender::new(1);
         let listening = tokio::spawn(listen(readers.clone(), changes.clone())).abort_handle();
@@ -79,6 +80,19 @@ impl PostgresLedger {
     pub async fn migrate(&self) -> Result<(), Fault> {
         migrate::migrate(&self.readers).await
     }
+}
+
+/// A pool that asks a connection whether it still lives only where it was idle for a while: each question is a round trip.
+fn connections(count: u32) -> PgPoolOptions {
+    let pool = PgPoolOptions::new().max_connections(count).acquire_timeout(PATIENCE).test_before_acquire(false);
+    pool.before_acquire(|connection, stands| {
+        Box::pin(async move {
+            if stands.idle_for > ASKED_AFTER {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    })
 }
 
 /// Counts what the database notifies of. What is missed while there is no connection is looked for when there is one

@@ -44,12 +44,12 @@ pub struct Options {
     /// Entries of the long ledger, which is 100 times the short one.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
-    /// Of the ledger's benchmark, measure only these parts, separated by commas; all where nothing is said.
+    /// Measure only these parts, separated by commas; all of the benchmark where nothing is said.
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<Part>,
 }
 
-/// A part of the ledger's benchmark.
+/// A part of a benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Verifying beside plain SHA-256.
@@ -62,6 +62,12 @@ enum Part {
     Postgres,
     /// Both back ends as a ledger grows a hundred times.
     Growth,
+    /// From a command to the browsers that see it.
+    Latency,
+    /// Reads through the gateway beside pgbench and a bare handler.
+    Reads,
+    /// What a long history costs the split system.
+    History,
 }
 
 impl Options {

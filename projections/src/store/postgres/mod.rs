@@ -17,7 +17,7 @@ use cnc_domain::{
     ledger::{Fault, Position},
 };
 use sqlx::{
-    PgPool, Postgres as Db, Transaction,
+    Connection as _, PgPool, Postgres as Db, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::Notify;
@@ -28,10 +28,12 @@ use super::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
     storage::{Documents, Loaded, Scope, Standing, now},
 };
-use crate::{Change, Page, Query, QueryError, Row};
+use crate::{Change, Found, Page, Query, QueryError};
 
 const CONNECTIONS: u32 = 16;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A connection that was idle for longer is asked whether it still lives before it is used. It is a round trip.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
 
 type Tx = Transaction<'static, Db>;
 
@@ -67,6 +69,14 @@ impl Postgres {
         let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
         let options = options.application_name("cnc").options([("idle_in_transaction_session_timeout", "10s")]);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, stands| {
+            Box::pin(async move {
+                if stands.idle_for > ASKED_AFTER {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
         let pool = pool.connect_with(options).await.map_err(fault("opening the store"))?;
         schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
         let reader = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
@@ -198,13 +208,7 @@ impl Storage for Postgres {
         reading::standing(&self.pool, company, folds).await.map_err(fault("reading positions"))
     }
 
-    async fn get(
-        &self,
-        plan: &Arc<Plan>,
-        company: CompanyId,
-        key: &str,
-        scope: Scope<'_>,
-    ) -> Result<Option<Row>, Fault> {
+    async fn get(&self, plan: &Arc<Plan>, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found, Fault> {
         let mut tx = self.reading("reading a document", company, scope).await?;
         reading::get(&mut tx, plan, company, key, scope).await.map_err(fault("reading a document"))
     }

@@ -19,7 +19,7 @@ use super::{
     builds::{self, int},
     schema,
 };
-use crate::{Change, Page, Query, QueryError, Row};
+use crate::{Change, Found, Page, Query, QueryError, Row};
 
 const COLUMNS: &str = "key, location::text, position, doc::text, restricted::text";
 
@@ -101,17 +101,27 @@ fn within(query: &mut QueryBuilder<'_, Db>, scope: Scope<'_>) {
     }
 }
 
-pub(super) async fn get(
-    tx: &mut Tx,
-    plan: &Plan,
-    company: CompanyId,
-    key: &str,
-    scope: Scope<'_>,
-) -> Result<Option<Row>> {
-    let Some(live) = live(tx, plan, company).await? else { return Ok(None) };
+pub(super) async fn get(tx: &mut Tx, plan: &Plan, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found> {
+    // At once with where the view stands, as long as the version that is live is ours.
+    let mut query = QueryBuilder::new(format!(
+        "SELECT d.key, d.location::text, d.position, d.doc::text, d.restricted::text, f.position, f.version
+         FROM cnc_views.folds AS f LEFT JOIN {} AS d ON d.company = f.company AND d.build = f.build AND d.key = ",
+        table(plan, 0, plan.version)
+    ));
+    query.push_bind(key);
+    within(&mut query, scope);
+    query.push(" WHERE f.standing = 'live' AND f.company = ").push_bind(company.to_string());
+    query.push("::uuid AND f.fold = ").push_bind(plan.fold);
+    let Some(found) = query.build().fetch_optional(&mut **tx).await? else { return Ok(Found::default()) };
+    if found.try_get::<i64, _>(6)? == i64::from(plan.version) {
+        let there = found.try_get::<Option<&str>, _>(0)?.is_some();
+        return Ok(Found { row: there.then(|| row(&found)).transpose()?, position: position(&found, 5)? });
+    }
+    let Some(live) = live(tx, plan, company).await? else { return Ok(Found::default()) };
     let mut query = select(COLUMNS, plan, &live, scope);
-    query.push(" AND key = ").push_bind(key.to_owned());
-    query.build().fetch_optional(&mut **tx).await?.as_ref().map(row).transpose()
+    query.push(" AND key = ").push_bind(key);
+    let found = query.build().fetch_optional(&mut **tx).await?;
+    Ok(Found { row: found.as_ref().map(row).transpose()?, position: live.position })
 }
 
 /// A query with its members looked up and its values read.

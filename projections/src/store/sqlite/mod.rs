@@ -21,7 +21,7 @@ use super::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
     storage::{Documents, Loaded, Scope},
 };
-use crate::{Change, Page, Query, QueryError, Row};
+use crate::{Change, Found, Page, Query, QueryError};
 
 pub(crate) struct Sqlite {
     views: Db,
@@ -169,13 +169,7 @@ impl Storage for Sqlite {
         self.views.read("reading positions", move |tx| reading::standing(tx, company, &folds)).await
     }
 
-    async fn get(
-        &self,
-        plan: &Arc<Plan>,
-        company: CompanyId,
-        key: &str,
-        scope: Scope<'_>,
-    ) -> Result<Option<Row>, Fault> {
+    async fn get(&self, plan: &Arc<Plan>, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found, Fault> {
         let (mine, key, scope) = (plan.clone(), key.to_owned(), reading::scope(scope));
         let work = move |tx: &rusqlite::Transaction<'_>| reading::get(tx, &mine, company, &key, &scope);
         self.db(plan.trigger).read("reading a document", work).await

@@ -20,7 +20,7 @@ use super::{
     },
     builds,
 };
-use crate::{Change, Page, Query, QueryError, Row};
+use crate::{Change, Found, Page, Query, QueryError, Row};
 
 const COLUMNS: &str = "key, location, position, doc, restricted";
 const IN_SCOPE: &str = "(location IS NULL OR location IN (SELECT value FROM json_each(?)))";
@@ -91,14 +91,8 @@ fn live(tx: &Transaction<'_>, plan: &Plan, company: CompanyId) -> Result<Option<
     builds::find(tx, "standing = 'live'", params![company.to_string(), plan.fold])
 }
 
-pub(super) fn get(
-    tx: &Transaction<'_>,
-    plan: &Plan,
-    company: CompanyId,
-    key: &str,
-    scope: &Scope,
-) -> Result<Option<Row>> {
-    let Some(live) = live(tx, plan, company)? else { return Ok(None) };
+pub(super) fn get(tx: &Transaction<'_>, plan: &Plan, company: CompanyId, key: &str, scope: &Scope) -> Result<Found> {
+    let Some(live) = live(tx, plan, company)? else { return Ok(Found::default()) };
     let table = plan.table(0, live.id.version);
     let mut values = vec![Sql::Text(company.to_string()), Sql::Integer(live.id.build), Sql::Text(key.to_owned())];
     values.extend(scope.clone().map(Sql::Text));
@@ -106,7 +100,7 @@ pub(super) fn get(
     let text = format!("SELECT {COLUMNS} FROM \"{table}\" WHERE company = ? AND build = ? AND key = ? {scoped}");
     let mut select = tx.prepare_cached(&text)?;
     let mut rows = select.query(params_from_iter(values))?;
-    rows.next()?.map(row).transpose()
+    Ok(Found { row: rows.next()?.map(row).transpose()?, position: live.position })
 }
 
 /// A query with its members looked up and its values read.

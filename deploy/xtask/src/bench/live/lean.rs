@@ -22,9 +22,11 @@ impl Lean {
         Ok(Self { host, stream: BufReader::new(stream) })
     }
 
-    /// Reads a path.
-    pub async fn get(&mut self, path: &str, token: &str) -> Outcome<Vec<u8>> {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n", self.host);
+    /// Reads a path; `from_store` has the gateway ask the database even for what it has in memory.
+    pub async fn get(&mut self, path: &str, token: &str, from_store: bool) -> Outcome<Vec<u8>> {
+        let cache = if from_store { "cache-control: no-cache\r\n" } else { "" };
+        let host = &self.host;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n{cache}\r\n");
         self.exchange(&request).await
     }
 

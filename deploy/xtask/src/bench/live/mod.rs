@@ -7,15 +7,21 @@ mod reads;
 mod socket;
 mod world;
 
-use super::{Options, Outcome, report::Report};
+use super::{Options, Outcome, Part, report::Report};
 
 /// Runs all of it, on one Postgres, one broker and three processes.
 pub async fn run(options: &Options) -> Outcome {
     let world = world::World::start().await?;
     let mut report = Report::default();
-    latency::measure(&world, options, &mut report).await?;
-    reads::measure(&world, options, &mut report).await?;
-    history::measure(&world, options, &mut report).await?;
+    if options.wants(Part::Latency) {
+        latency::measure(&world, options, &mut report).await?;
+    }
+    if options.wants(Part::Reads) {
+        reads::measure(&world, options, &mut report).await?;
+    }
+    if options.wants(Part::History) {
+        history::measure(&world, options, &mut report).await?;
+    }
     drop(world.postgres);
     report.finish(options.json.as_deref())
 }

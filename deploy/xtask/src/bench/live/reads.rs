@@ -18,38 +18,33 @@ use super::{
 /// How many clients read at once.
 const CLIENTS: usize = 16;
 
-/// Measures both, each beside its limit.
+/// Measures each beside its limit.
 pub async fn measure(world: &World, options: &Options, report: &mut Report) -> Outcome {
     let journey = world.journeys[0];
-    let (mut documents, mut selects, mut states, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let state = format!("/v1/truck_journey/{journey}");
-    let body = Lean::connect(&world.gateway.url("")).await?.get(&state, &world.token).await?;
+    let (document, state) = (format!("/v1/views/dispatch_board/{journey}"), format!("/v1/truck_journey/{journey}"));
+    let gateway = world.gateway.url("");
+    let body = Lean::connect(&gateway).await?.get(&document, &world.token, false).await?;
     let handler = bare_handler(body).await?;
+    let (mut stored, mut selects) = (Vec::new(), Vec::new());
+    let (mut documents, mut states, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.turns {
-        let document = format!("/v1/views/dispatch_board/{journey}");
-        documents.push(reads_per_second(&world.gateway.url(""), &document, &world.token, options).await?);
+        stored.push(reads_per_second(&gateway, &document, &world.token, true, options).await?);
         selects.push(selects_per_second(world, options).await?);
-        states.push(reads_per_second(&world.gateway.url(""), &state, &world.token, options).await?);
-        bare.push(reads_per_second(&handler, "/", &world.token, options).await?);
+        documents.push(reads_per_second(&gateway, &document, &world.token, false, options).await?);
+        bare.push(reads_per_second(&handler, "/", &world.token, false, options).await?);
+        states.push(reads_per_second(&gateway, &state, &world.token, false, options).await?);
     }
-    report.add(
-        "reads/s of one document through the gateway",
-        load::median(documents),
-        "pgbench with the same select, prepared",
-        load::median(selects),
-        Some(Target::AtLeast(0.25)),
-    );
-    report.add(
-        "reads/s of one journey's state, from memory",
-        load::median(states),
-        "a bare axum handler that answers with the same bytes",
-        load::median(bare),
-        Some(Target::AtLeast(0.4)),
-    );
+    let (pgbench, handler) =
+        ("pgbench with the same select, prepared", "a bare axum handler with the document's bytes");
+    let (selects, bare) = (load::median(selects), load::median(bare));
+    let (quarter, most) = (Some(Target::AtLeast(0.25)), Some(Target::AtLeast(0.4)));
+    report.add("reads/s of one document from the store", load::median(stored), pgbench, selects, quarter);
+    report.add("reads/s of one document from memory", load::median(documents), handler, bare, most);
+    report.add("reads/s of one journey's state, folded from its stream", load::median(states), handler, bare, None);
     Ok(())
 }
 
-async fn reads_per_second(url: &str, path: &str, token: &str, options: &Options) -> Outcome<f64> {
+async fn reads_per_second(url: &str, path: &str, token: &str, from_store: bool, options: &Options) -> Outcome<f64> {
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(Arc::new(Mutex::new(Lean::connect(url).await?)));
@@ -57,7 +52,10 @@ async fn reads_per_second(url: &str, path: &str, token: &str, options: &Options)
     let (path, token) = (path.to_owned(), token.to_owned());
     load::per_second(CLIENTS, options.cell(), move |client, _| {
         let (client, path, token) = (clients[client].clone(), path.clone(), token.clone());
-        async move { client.lock().await.get(&path, &token).await.map(|_| ()).map_err(|error| error.to_string()) }
+        async move {
+            let read = client.lock().await.get(&path, &token, from_store).await;
+            read.map(|_| ()).map_err(|error| error.to_string())
+        }
     })
     .await
 }
