@@ -2,6 +2,7 @@
 
 pub mod debian;
 pub mod faults;
+pub mod fixtures;
 pub mod mover;
 pub mod nats;
 pub mod postgres;

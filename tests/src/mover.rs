@@ -1,12 +1,15 @@
 //! A small mover with two branches, served by a system of its own, and a client that speaks to it as its people do.
 
 use cnc_commands::Request;
-use cnc_domain::kernel::{Actor, CompanyId, Id, LocationId, Message, Timestamp};
+use cnc_domain::kernel::{Actor, CompanyId, Id, LocationId, Message};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
-use crate::system::{PATIENCE, Running};
+use crate::{
+    fixtures,
+    system::{PATIENCE, Running},
+};
 
 /// An address that is planted in every journey, to be found nowhere in clear.
 pub const ADDRESS: &str = "17 Planted Lane, Halifax";
@@ -89,21 +92,18 @@ impl Mover {
     async fn equip(&self, nth: usize) {
         let admin = self.token("admin");
         let (branch, truck, journey) = (self.branches[nth], self.trucks[nth], self.journeys[nth]);
-        let opening = json!({ "name": format!("Branch {nth}"), "province": "CA-NS", "timezone": "America/Halifax",
-            "yard": { "lat_e7": 446_000_000, "lon_e7": -635_000_000 } });
+        let opening = fixtures::branch(&format!("Branch {nth}"));
         self.post(&admin, &format!("/v1/location/{branch}/open"), &opening).await.good();
-        let particulars = json!({ "plate": format!("TRK {nth}"), "size_ft": 26, "volume_cuft": 17_000,
-            "home_location": branch, "cost_per_hour": 4_500 });
+        let particulars = fixtures::truck(&format!("TRK {nth}"), branch.uuid());
         self.post(&admin, &format!("/v1/truck/{truck}/commission"), &particulars).await.good();
         self.post(&admin, &format!("/v1/truck_journey/{journey}/plan"), &self.plan(nth)).await.good();
     }
 
     /// A journey of a branch, from an hour from now on.
     pub fn plan(&self, nth: usize) -> Value {
-        let hour = |hours: i64| Timestamp::from_micros(now().micros() + hours * 3_600_000_000);
-        json!({ "truck": self.trucks[nth], "location": self.branches[nth], "recommended_crew": 2,
-            "window": { "start": hour(1), "end": hour(9) },
-            "stops": [{ "kind": "load", "address": ADDRESS }] })
+        let mut plan = fixtures::journey(self.trucks[nth], self.branches[nth].uuid(), 1..9);
+        plan["stops"][0]["address"] = ADDRESS.into();
+        plan
     }
 
     /// A token of somebody in this role, for all branches.
@@ -147,10 +147,4 @@ pub async fn answered(request: RequestBuilder) -> Answered {
     let text = response.text().await.expect("is text");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Answered { status, headers, body }
-}
-
-/// The time now.
-pub fn now() -> Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }

@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use cnc_domain::kernel::{Minutes, Timestamp};
+use cnc_domain::kernel::Timestamp;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use super::world::World;
+use crate::fixtures;
 
 /// How many commands have been acknowledged.
 #[derive(Debug)]
@@ -68,9 +69,7 @@ pub struct Plans {
 impl Plans {
     /// The `nth` plan.
     fn nth(&self, nth: usize) -> Value {
-        let minutes = |count: usize| Minutes(u32::try_from(count).unwrap_or(u32::MAX));
-        json!({ "truck": self.truck, "location": self.branch, "recommended_crew": 0, "stops": [{ "kind": "load" }],
-            "window": { "start": self.first.minus(minutes(2 * nth + 2)), "end": self.first.minus(minutes(2 * nth + 1)) } })
+        fixtures::late_journey(self.truck, self.branch, self.first, nth)
     }
 }
 

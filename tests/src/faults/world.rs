@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use super::{
     load::{Load, Plans, Written},
 };
 use crate::{
-    mover::now,
+    fixtures,
     nats::{Broker, Brokers},
     postgres::Cluster,
     split::{Part, Split},
@@ -117,23 +117,16 @@ impl World {
     /// A branch, and for each writer a truck and a journey.
     async fn set_up(&mut self) {
         let branch = Uuid::now_v7();
-        let opening = json!({ "name": "Yard", "province": "CA-NS", "timezone": "America/Halifax",
-            "yard": { "lat_e7": 446_000_000, "lon_e7": -635_000_000 } });
-        self.must(&format!("/v1/location/{branch}/open"), &opening).await;
-        let particulars = |plate: &str, nth: usize| {
-            json!({ "plate": format!("{plate} {nth}"), "size_ft": 26, "volume_cuft": 17_000,
-                "home_location": branch, "cost_per_hour": 4_500 })
-        };
+        self.must(&format!("/v1/location/{branch}/open"), &fixtures::branch("Yard")).await;
+        let particulars = |plate: &str, nth: usize| fixtures::truck(&format!("{plate} {nth}"), branch);
         for nth in 0..self.writers {
             let (truck, journey) = (Uuid::now_v7(), Uuid::now_v7());
             self.must(&format!("/v1/truck/{truck}/commission"), &particulars("TRK", nth)).await;
-            let at = |hours: i64| cnc_domain::kernel::Timestamp::from_micros(now().micros() + hours * 3_600_000_000);
-            let plan = json!({ "truck": truck, "location": branch, "recommended_crew": 2,
-                "window": { "start": at(2), "end": at(9) }, "stops": [{ "kind": "load" }] });
+            let plan = fixtures::journey(truck, branch, 2..9);
             self.must(&format!("/v1/truck_journey/{journey}/plan"), &plan).await;
             let spare = Uuid::now_v7();
             self.must(&format!("/v1/truck/{spare}/commission"), &particulars("SPARE", nth)).await;
-            self.journeys.push((journey, Plans { branch, truck: spare, first: now() }));
+            self.journeys.push((journey, Plans { branch, truck: spare, first: fixtures::now() }));
         }
     }
 

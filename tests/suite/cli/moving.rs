@@ -12,7 +12,8 @@ use std::{
 
 use cnc_domain::ledger::Entry;
 use cnc_tests::{
-    mover::{Mover, now},
+    fixtures,
+    mover::Mover,
     postgres::cluster,
     system::{PATIENCE, Running, Shape},
 };
@@ -67,12 +68,8 @@ impl Place {
     }
 
     /// A journey whose window has passed, the nth before now: a trigger warns of it at once.
-    fn plan(&self, nth: i64) -> Value {
-        let at = |minutes: i64| {
-            cnc_domain::kernel::Timestamp::from_micros(now().micros() - (2 * nth + minutes) * 60_000_000)
-        };
-        json!({ "truck": self.mover.trucks[1], "location": self.mover.branches[1], "recommended_crew": 0,
-            "window": { "start": at(2), "end": at(1) }, "stops": [{ "kind": "load" }] })
+    fn plan(&self, nth: usize) -> Value {
+        fixtures::late_journey(self.mover.trucks[1], self.mover.branches[1].uuid(), fixtures::now(), nth)
     }
 }
 

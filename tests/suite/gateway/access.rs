@@ -195,7 +195,7 @@ async fn a_locked_user_is_shut_out_at_once(ground: Ground) {
     let user = Uuid::now_v7();
     let invite = json!({ "name": "Ann Example", "email": "ann@example.com", "role": "dispatcher", "locations": null });
     mover.post(&admin, &format!("/v1/user/{user}/invite"), &invite).await.good();
-    let now = cnc_tests::mover::now();
+    let now = cnc_tests::fixtures::now();
     let claims =
         cnc_gateway::tokens::Claims::new(cnc_domain::kernel::Id::new(user), mover.company, "dispatcher", now, 600);
     let theirs = mover.running.system.rooms.tokens.issue(&claims).expect("signs");

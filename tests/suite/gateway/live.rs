@@ -5,7 +5,8 @@ use std::time::Duration;
 use cnc_domain::kernel::Id;
 use cnc_gateway::{limits::Limits, tokens::Claims};
 use cnc_tests::{
-    mover::{ADDRESS, Mover, answered, now},
+    fixtures::now,
+    mover::{ADDRESS, Mover, answered},
     system::{PATIENCE, Running},
 };
 use futures::{SinkExt, StreamExt};

@@ -248,7 +248,7 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
     for round in 2..=4 {
         let mut example = partners.example(&file);
         let mut append = deed(company(1), truck(round), 0, &vec!["cleaned"; 50]);
-        append.now = cnc_tests::mover::now();
+        append.now = cnc_tests::fixtures::now();
         partners.ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
         let before = copied().len();
         until("it to copy some", async || copied().len() > before).await;

@@ -15,7 +15,7 @@ use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Entry, Feed as _, Hash, Ledger as _, Position, subject},
 };
-use cnc_tests::{mover::now, nats::Broker, postgres::cluster};
+use cnc_tests::{fixtures::now, nats::Broker, postgres::cluster};
 use futures::StreamExt as _;
 use tokio::{sync::watch, task::JoinHandle};
 

@@ -5,11 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 use cnc_commands::{appender::Appender, ledger::PostgresLedger};
 use cnc_domain::{kernel::CompanyId, ledger::Ledger};
 use cnc_tests::{
+    fixtures,
     nats::Broker,
     postgres::Cluster,
     split::{Part, Split},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -82,18 +83,11 @@ async fn plan(gateway: &Part, token: &str) -> Outcome<Vec<Uuid>> {
     let mut give =
         async |path: String, body: Value| lean.post(&path, token, &Uuid::now_v7().to_string(), &body.to_string()).await;
     let branch = Uuid::now_v7();
-    let opening = json!({ "name": "Yard", "province": "CA-NS", "timezone": "America/Halifax",
-        "yard": { "lat_e7": 446_000_000, "lon_e7": -635_000_000 } });
-    give(format!("/v1/location/{branch}/open"), opening).await?;
+    give(format!("/v1/location/{branch}/open"), fixtures::branch("Yard")).await?;
     for nth in 0..JOURNEYS {
         let (truck, journey) = (Uuid::now_v7(), Uuid::now_v7());
-        let particulars = json!({ "plate": format!("TRK {nth}"), "size_ft": 26, "volume_cuft": 17_000,
-            "home_location": branch, "cost_per_hour": 4_500 });
-        give(format!("/v1/truck/{truck}/commission"), particulars).await?;
-        let at = |hours: i64| chrono::Utc::now() + chrono::Duration::hours(hours);
-        let plan = json!({ "truck": truck, "location": branch, "recommended_crew": 2,
-            "window": { "start": at(2), "end": at(9) }, "stops": [{ "kind": "load" }] });
-        give(format!("/v1/truck_journey/{journey}/plan"), plan).await?;
+        give(format!("/v1/truck/{truck}/commission"), fixtures::truck(&format!("TRK {nth}"), branch)).await?;
+        give(format!("/v1/truck_journey/{journey}/plan"), fixtures::journey(truck, branch, 2..9)).await?;
         journeys.push(journey);
     }
     Ok(journeys)
