@@ -5,7 +5,7 @@ use cnc_domain::{kernel::CompanyId, ledger::Fault};
 use futures::TryStreamExt as _;
 use sqlx::PgConnection;
 
-use super::lost;
+use super::{lost, pages};
 
 /// How many are written at once.
 const AT_ONCE: usize = 2_000;
@@ -24,9 +24,9 @@ pub(super) async fn since(
 ) -> Result<i64, Fault> {
     let sql = "SELECT id::text, at, for_ever, fingerprint, answer FROM cnc.commands WHERE company = $1::text::uuid AND at >= $2";
     let rows = sqlx::query_as::<_, Answer>(sql).bind(company.to_string()).bind(since).fetch(source);
-    let mut pages = std::pin::pin!(rows.try_chunks(AT_ONCE));
+    let mut pages = std::pin::pin!(pages(rows, AT_ONCE));
     let mut last = since;
-    while let Some(page) = pages.try_next().await.map_err(|broken| lost(broken.1))? {
+    while let Some(page) = pages.try_next().await? {
         last = page.iter().map(|answer| answer.1).fold(last, i64::max);
         write(target, company, &page).await?;
     }
@@ -41,12 +41,10 @@ pub(super) async fn missing(
 ) -> Result<(), Fault> {
     let mut wanted: Vec<String> = Vec::new();
     {
-        let rows = sqlx::query_scalar("SELECT id::text FROM cnc.commands WHERE company = $1::text::uuid")
-            .bind(company.to_string());
-        let mut pages = std::pin::pin!(rows.fetch(&mut *source).try_chunks(10 * AT_ONCE));
-        while let Some(page) =
-            pages.try_next().await.map_err(|broken: futures::stream::TryChunksError<String, _>| lost(broken.1))?
-        {
+        let all = "SELECT id::text FROM cnc.commands WHERE company = $1::text::uuid";
+        let rows = sqlx::query_scalar::<_, String>(all).bind(company.to_string()).fetch(&mut *source);
+        let mut pages = std::pin::pin!(pages(rows, 10 * AT_ONCE));
+        while let Some(page) = pages.try_next().await? {
             let sql = "SELECT i FROM unnest($1::text[]) AS u (i)
                        WHERE NOT EXISTS (SELECT FROM cnc.commands AS c WHERE c.id = u.i::uuid)";
             wanted.extend(sqlx::query_scalar::<_, String>(sql).bind(page).fetch_all(&mut *target).await.map_err(lost)?);

@@ -4,7 +4,7 @@ use cnc_domain::{kernel::CompanyId, ledger::Fault};
 use futures::TryStreamExt as _;
 use sqlx::PgConnection;
 
-use super::{TransferError, lost};
+use super::{TransferError, lost, pages};
 
 const AT_ONCE: usize = 2_000;
 
@@ -78,9 +78,9 @@ async fn only_in(
          WHERE NOT EXISTS (SELECT FROM cnc_keys.{table} WHERE company = $1 AND {key} = u.k)"
     );
     let rows = sqlx::query_scalar::<_, Vec<u8>>(&all).bind(bytes(company)).fetch(here);
-    let mut pages = std::pin::pin!(rows.try_chunks(AT_ONCE));
+    let mut pages = std::pin::pin!(pages(rows, AT_ONCE));
     let mut only = Vec::new();
-    while let Some(page) = pages.try_next().await.map_err(|broken| lost(broken.1))? {
+    while let Some(page) = pages.try_next().await? {
         let asked = sqlx::query_scalar::<_, Vec<u8>>(&missing).bind(bytes(company)).bind(page);
         only.extend(asked.fetch_all(&mut *there).await.map_err(lost)?);
     }

@@ -25,6 +25,7 @@ use cnc_domain::{
     kernel::CompanyId,
     ledger::{Fault, Head},
 };
+use futures::{Stream, TryStreamExt as _};
 use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgConnectOptions};
 use uuid::Uuid;
 
@@ -90,6 +91,14 @@ pub struct Transfer {
 
 fn lost(error: sqlx::Error) -> Fault {
     fault("move a company")(error)
+}
+
+/// The rows of a query, so many at once.
+fn pages<T>(
+    rows: impl Stream<Item = Result<T, sqlx::Error>>,
+    at_once: usize,
+) -> impl Stream<Item = Result<Vec<T>, Fault>> {
+    rows.try_chunks(at_once).map_err(|broken| lost(broken.1))
 }
 
 async fn connect(url: &str) -> Result<PgConnection, Fault> {
