@@ -1,7 +1,14 @@
 //! A bounded map that keeps what was used lately: two generations, of which the older is dropped when the younger is
 //! full. Each look and each insertion costs one or two look-ups, without a list to maintain.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 /// A bounded map of what was used lately.
 pub struct Recent<K, V> {
@@ -39,6 +46,39 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
     pub fn remove(&mut self, key: &K) {
         self.young.remove(key);
         self.old.remove(key);
+    }
+}
+
+/// A bounded map of values that are good for a while.
+pub struct Lately<K, V> {
+    values: Mutex<Recent<K, (V, Instant)>>,
+    good_for: Duration,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Lately<K, V> {
+    /// Holds up to `limit` values, each for so long.
+    pub fn new(limit: usize, good_for: Duration) -> Self {
+        Self { values: Mutex::new(Recent::new(limit)), good_for }
+    }
+
+    /// The value, while it is good.
+    pub fn get(&self, key: &K) -> Option<V> {
+        let (value, since) = self.values().get(key)?;
+        (since.elapsed() < self.good_for).then_some(value)
+    }
+
+    /// Keeps a value that is good from this time on.
+    pub fn put(&self, key: K, value: V, since: Instant) {
+        self.values().put(key, (value, since));
+    }
+
+    /// Forgets a value.
+    pub fn remove(&self, key: &K) {
+        self.values().remove(key);
+    }
+
+    fn values(&self) -> MutexGuard<'_, Recent<K, (V, Instant)>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     appender::Appender,
+    cache::Lately,
     catalog::{Catalog, Served, Serving},
     keyring::Keyring,
     request::{AsOf, HostError, Request, Shown},
@@ -30,7 +31,6 @@ mod standings;
 
 use adopt::Adopted;
 use carry::Task;
-use standings::Standings;
 
 /// How often a command is decided before it is given up because others are faster.
 const ATTEMPTS: usize = 24;
@@ -78,7 +78,7 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     serving: Serving,
     shelf: Shelf,
-    standings: Standings,
+    standings: Lately<CompanyId, Arc<Standing>>,
     adopted: Option<Adopted>,
     appender: Appender,
     keyring: Keyring,
@@ -116,7 +116,7 @@ impl Host {
         Ok(Self(Arc::new(Inner {
             serving,
             shelf: Shelf::new(Arc::clone(&ledger), options.states),
-            standings: Standings::default(),
+            standings: standings::kept(),
             adopted: options.adopt_schemas.then(Adopted::default),
             appender: Appender::start(ledger, options.batch),
             keyring,
@@ -440,7 +440,7 @@ impl Inner {
             let Some((stream, _, position)) = place else { continue };
             self.shelf.keep(company, &seen.served, seen.id, Kept { position: *position, ..seen.now });
             if *stream == standings::STREAM {
-                self.standings.forget(company);
+                self.standings.remove(&company);
             }
         }
     }

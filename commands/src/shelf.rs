@@ -12,7 +12,10 @@ use cnc_domain::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{cache::Recent, catalog::Served};
+use crate::{
+    cache::{Lately, Recent},
+    catalog::Served,
+};
 
 /// How many entries are read at once.
 const PAGE: usize = 1_000;
@@ -36,13 +39,13 @@ pub struct Kept {
 pub struct Shelf {
     ledger: Arc<dyn Ledger>,
     kept: Mutex<Recent<Key, Kept>>,
-    /// When the ledger was last asked for a state, and how far it was.
-    asked: Mutex<Recent<Key, (Instant, Sequence)>>,
+    /// How far each state was when the ledger was last asked for it.
+    asked: Lately<Key, Sequence>,
 }
 
 impl Shelf {
     pub fn new(ledger: Arc<dyn Ledger>, limit: usize) -> Self {
-        Self { ledger, kept: Mutex::new(Recent::new(limit)), asked: Mutex::new(Recent::new(limit)) }
+        Self { ledger, kept: Mutex::new(Recent::new(limit)), asked: Lately::new(limit, LATELY) }
     }
 
     pub fn ledger(&self) -> &Arc<dyn Ledger> {
@@ -77,8 +80,7 @@ impl Shelf {
     /// The state of an aggregate as it was at most [`LATELY`] ago, or as this process has left it since.
     pub async fn lately(&self, company: CompanyId, served: &Served, id: Uuid) -> Result<Kept, Fault> {
         let key = (company, served.stream, id);
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
-        if let Some((_, sequence)) = asked.filter(|(at, _)| at.elapsed() < LATELY) {
+        if let Some(sequence) = self.asked.get(&key) {
             match self.kept().get(&key) {
                 Some(kept) => return Ok(kept),
                 None if sequence == 0 => return Ok(Kept { state: served.rules.blank(), sequence: 0, position: 0 }),
@@ -88,7 +90,7 @@ impl Shelf {
         }
         let now = Instant::now();
         let (kept, _) = self.load(company, served, id, true).await?;
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).put(key, (now, kept.sequence));
+        self.asked.put(key, kept.sequence, now);
         Ok(kept)
     }
 

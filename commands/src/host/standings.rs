@@ -1,15 +1,12 @@
 //! What companies are, kept for a moment: every command needs it and it hardly ever changes.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use cnc_domain::{cloud_control::Standing, kernel::CompanyId, ledger::Fault};
 use tokio::time::Instant;
 
 use super::Inner;
-use crate::cache::Recent;
+use crate::cache::Lately;
 
 /// The stream that says it; its id is the company's.
 pub const STREAM: &str = "company";
@@ -21,35 +18,15 @@ pub const MODULE: &str = "cloud_control";
 /// How long another process' change may go unseen by commands that are accepted.
 const KEPT: Duration = Duration::from_secs(1);
 
-pub struct Standings(Mutex<Recent<CompanyId, (Arc<Standing>, Instant)>>);
-
-impl Default for Standings {
-    fn default() -> Self {
-        Self(Mutex::new(Recent::new(20_000)))
-    }
-}
-
-impl Standings {
-    /// Says that it has changed.
-    pub fn forget(&self, company: CompanyId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&company);
-    }
-
-    fn get(&self, company: CompanyId) -> Option<Arc<Standing>> {
-        let (standing, since) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&company)?;
-        (since.elapsed() < KEPT).then_some(standing)
-    }
-
-    fn put(&self, company: CompanyId, standing: &Arc<Standing>) {
-        let value = (Arc::clone(standing), Instant::now());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(company, value);
-    }
+/// Where standings are kept.
+pub fn kept() -> Lately<CompanyId, Arc<Standing>> {
+    Lately::new(20_000, KEPT)
 }
 
 impl Inner {
     /// A company's standing; read anew where that is asked for.
     pub(super) async fn standing(&self, company: CompanyId, fresh: bool) -> Result<Option<Arc<Standing>>, Fault> {
-        if let Some(standing) = self.standings.get(company).filter(|_| !fresh) {
+        if let Some(standing) = self.standings.get(&company).filter(|_| !fresh) {
             return Ok(Some(standing));
         }
         let Some(served) = self.serving.stream(STREAM) else { return Ok(None) };
@@ -62,7 +39,7 @@ impl Inner {
             return Ok(None);
         }
         let standing = Arc::new((self.serving.standing)(&kept.state));
-        self.standings.put(company, &standing);
+        self.standings.put(company, Arc::clone(&standing), Instant::now());
         Ok(Some(standing))
     }
 }
