@@ -93,11 +93,11 @@ impl fmt::Debug for Host {
 }
 
 /// A request whose personal fields are sealed.
-struct Job {
-    served: Arc<Served>,
-    request: Request,
+struct Job<'a> {
+    served: &'a Arc<Served>,
+    request: &'a Request,
     command: Arc<Message>,
-    idempotency: Option<Idempotency>,
+    idempotency: Option<&'a Idempotency>,
 }
 
 /// What one attempt led to.
@@ -110,8 +110,7 @@ enum Attempt {
 
 impl Host {
     /// Starts a host over a ledger, within a tokio runtime.
-    #[allow(clippy::unused_async, reason = "it may come to read before it serves, and callers should not change then")]
-    pub async fn start(ledger: Arc<dyn Ledger>, keyring: Keyring, options: HostOptions) -> Result<Self, Fault> {
+    pub fn start(ledger: Arc<dyn Ledger>, keyring: Keyring, options: HostOptions) -> Result<Self, Fault> {
         let serving = Serving::new(&options.catalog)?;
         Ok(Self(Arc::new(Inner {
             serving,
@@ -158,23 +157,12 @@ impl Host {
 
     /// Decides a command as it was sent: its form is checked and its personal fields are sealed first.
     pub async fn execute(&self, request: Request) -> Result<Answer, HostError> {
-        let served = self.0.admit(&request)?;
-        self.0.known(&served, &request).await?;
-        let idempotency = self.0.idempotency(&request).await?;
-        let (company, key) = (request.company, idempotency.clone());
-        let done = self.0.seal_and_run(served, request, idempotency).await;
-        self.0.or_as_before(company, key, done).await
+        self.0.execute(&request, false).await
     }
 
     /// Decides a command whose fields are in the recorded form already, as triggers and deadlines give them.
     pub async fn execute_sealed(&self, request: Request) -> Result<Answer, HostError> {
-        let served = self.0.admit(&request)?;
-        self.0.known(&served, &request).await?;
-        let idempotency = self.0.idempotency(&request).await?;
-        let (company, key) = (request.company, idempotency.clone());
-        let command = Arc::new(request.command.clone());
-        let done = self.0.run(&Job { served, request, command, idempotency }).await;
-        self.0.or_as_before(company, key, done).await
+        self.0.execute(&request, true).await
     }
 
     /// An aggregate's state, now or in the past, with its personal fields sealed. `None` where it has (or had) no
@@ -217,10 +205,28 @@ fn shown(served: &Served, kept: &Kept) -> Option<Shown> {
 }
 
 impl Inner {
-    fn admit(&self, request: &Request) -> Result<Arc<Served>, HostError> {
+    /// What came of a command; where nothing was recorded of it, what was answered under its key before. (Where something
+    /// is to be recorded, the append finds a key that was used: so a new one costs no look-up.)
+    async fn execute(&self, request: &Request, sealed: bool) -> Result<Answer, HostError> {
+        let served = self.admit(request)?;
+        self.known(served, request).await?;
+        let idempotency = self.idempotency(request).await?;
+        let idempotency = idempotency.as_ref();
+        let command = if sealed { Ok(request.command.clone()) } else { self.seal(served, request).await };
+        let done = match command {
+            Ok(command) => self.run(&Job { served, request, command: Arc::new(command), idempotency }).await,
+            Err(refused) => Err(refused),
+        };
+        match done {
+            Ok(_) | Err(HostError::Fault(_) | HostError::KeyReused) => done,
+            Err(refused) => self.answered(request.company, idempotency).await?.ok_or(refused),
+        }
+    }
+
+    fn admit(&self, request: &Request) -> Result<&Arc<Served>, HostError> {
         let served = self.serving.stream(&request.stream).ok_or(HostError::UnknownStream)?;
         match served.commands.get(&request.command.name) {
-            Some(command) if !command.internal || request.internal_allowed => Ok(Arc::clone(served)),
+            Some(command) if !command.internal || request.internal_allowed => Ok(served),
             _ => Err(HostError::UnknownCommand),
         }
     }
@@ -251,32 +257,13 @@ impl Inner {
         }))
     }
 
-    async fn seal_and_run(
-        &self,
-        served: Arc<Served>,
-        request: Request,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Answer, HostError> {
+    /// The command in its recorded form: checked, and its personal fields sealed.
+    async fn seal(&self, served: &Served, request: &Request) -> Result<Message, HostError> {
         let form = &served.commands.get(&request.command.name).ok_or(HostError::UnknownCommand)?.form;
         let walked = form.walk(request.command.fields.get(), &self.serving.kinds).map_err(HostError::Form)?;
         let sealed = walked.seal(&self.keyring, request.company, request.id).await?;
         let fields = RawValue::from_string(sealed).map_err(|cause| Fault::broken("seal a command", cause))?;
-        let command = Arc::new(Message { name: request.command.name.clone(), fields });
-        self.run(&Job { served, request, command, idempotency }).await
-    }
-
-    /// What came of a command; where nothing was recorded of it, what was answered under its key before. (Where something
-    /// is to be recorded, the append finds a key that was used: so a new one costs no look-up.)
-    async fn or_as_before(
-        &self,
-        company: CompanyId,
-        key: Option<Idempotency>,
-        done: Result<Answer, HostError>,
-    ) -> Result<Answer, HostError> {
-        match done {
-            Ok(_) | Err(HostError::Fault(_) | HostError::KeyReused) => done,
-            Err(refused) => self.answered(company, key.as_ref()).await?.ok_or(refused),
-        }
+        Ok(Message { name: request.command.name.clone(), fields })
     }
 
     /// What was answered under the request's key, where it was used before.
@@ -289,7 +276,7 @@ impl Inner {
         }
     }
 
-    async fn run(&self, job: &Job) -> Result<Answer, HostError> {
+    async fn run(&self, job: &Job<'_>) -> Result<Answer, HostError> {
         let mut fresh = false;
         // Held while a command that met a conflict tries again, so that it meets none from this process.
         let mut turn = None;
@@ -311,11 +298,11 @@ impl Inner {
                     tokio::time::sleep(back_off(conflicts, (job.request.command_id, (self.clock)().micros()))).await;
                     conflicts += 1;
                 }
-                Err(AppendError::NoCompany) if founds(&job.served, &job.request) => {}
+                Err(AppendError::NoCompany) if founds(job.served, job.request) => {}
                 Err(AppendError::Departed) => return Err(HostError::Departed),
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
                 Err(AppendError::Repeated(answered)) => {
-                    let same = job.idempotency.as_ref().is_some_and(|key| key.fingerprint == answered.fingerprint);
+                    let same = job.idempotency.is_some_and(|key| key.fingerprint == answered.fingerprint);
                     return if same { Ok(answered.answer) } else { Err(HostError::KeyReused) };
                 }
                 Err(AppendError::Fault(fault)) => return Err(fault.into()),
@@ -326,7 +313,7 @@ impl Inner {
     }
 
     /// What was refused without being recorded may rest on a ledger that goes on elsewhere: then that is the answer.
-    async fn here(&self, job: &Job, attempt: Result<Attempt, HostError>) -> Result<Attempt, HostError> {
+    async fn here(&self, job: &Job<'_>, attempt: Result<Attempt, HostError>) -> Result<Attempt, HostError> {
         match attempt {
             Err(HostError::NotFound | HostError::SequenceMismatch { .. })
                 if self.shelf.ledger().departed(job.request.company).await? =>
@@ -343,8 +330,8 @@ impl Inner {
         &self.lines[usize::try_from(folded % LINES as u128).unwrap_or_default()]
     }
 
-    async fn attempt(&self, job: &Job, fresh: bool) -> Result<Attempt, HostError> {
-        let request = &job.request;
+    async fn attempt(&self, job: &Job<'_>, fresh: bool) -> Result<Attempt, HostError> {
+        let request = job.request;
         let origin = Origin {
             company: request.company,
             actor: request.actor.clone(),
@@ -367,9 +354,9 @@ impl Inner {
         }
     }
 
-    async fn decide(&self, job: &Job, unit: &Unit<'_>, standing: Option<Arc<Standing>>) -> Result<(), Stop> {
-        let request = &job.request;
-        let (_, seen) = unit.see(&job.served, request.id).await?;
+    async fn decide(&self, job: &Job<'_>, unit: &Unit<'_>, standing: Option<Arc<Standing>>) -> Result<(), Stop> {
+        let request = job.request;
+        let (_, seen) = unit.see(job.served, request.id).await?;
         let outside = |seen: &crate::unit::Seen| match (&request.scope, seen.served.rules.location(&seen.now.state)) {
             (Some(scope), Some(location)) => seen.now.sequence > 0 && !scope.contains(&location),
             _ => false,
@@ -400,14 +387,14 @@ impl Inner {
     /// Records what was decided; a refusal too, where its answer is to be remembered.
     async fn record(
         &self,
-        job: &Job,
+        job: &Job<'_>,
         mut finished: Finished,
         rejection: Option<Rejection>,
     ) -> Result<Answer, AppendError> {
-        let request = &job.request;
+        let request = job.request;
         let checks = finished.checks();
         let drafts = if rejection.is_some() { Vec::new() } else { std::mem::take(&mut finished.drafts) };
-        let founding = founds(&job.served, request) && checks.first().is_some_and(|check| check.sequence == 0);
+        let founding = founds(job.served, request) && checks.first().is_some_and(|check| check.sequence == 0);
         let sequence = checks.first().map_or(0, |check| check.sequence);
         let answer = Answer { command: request.command_id, position: 0, sequence, recorded: 0, rejection };
         if drafts.is_empty() && (founding || job.idempotency.is_none()) {
@@ -423,7 +410,7 @@ impl Inner {
             now: (self.clock)(),
             checks,
             drafts,
-            idempotency: job.idempotency.clone(),
+            idempotency: job.idempotency.cloned(),
             answer,
         };
         let Appended { head, answer, .. } = self.appender.append(append).await?;
@@ -466,7 +453,7 @@ fn founds(served: &Served, request: &Request) -> bool {
 }
 
 /// Why a company may not act now. What it is itself stays open, so that it can be made to act again.
-fn stands(standing: &Standing, job: &Job) -> Option<Rejection> {
+fn stands(standing: &Standing, job: &Job<'_>) -> Option<Rejection> {
     if job.served.module == standings::MODULE {
         return None;
     }

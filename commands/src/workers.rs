@@ -194,7 +194,7 @@ mod tests {
         let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
         let keyring = Keyring::sqlite(folder, master).await.expect("opens");
         let options = HostOptions { adopt_schemas: false, ..HostOptions::default() };
-        let host = Host::start(ledger, keyring, options).await.expect("starts");
+        let host = Host::start(ledger, keyring, options).expect("starts");
         let founding = Founding {
             name: "Harbour Movers".into(),
             currency: Currency::Cad,

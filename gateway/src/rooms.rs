@@ -74,7 +74,7 @@ impl Rooms {
             }
         };
         let ledger = back_end.ledger();
-        let host = Host::start(ledger.clone(), keyring, HostOptions::default()).await?;
+        let host = Host::start(ledger.clone(), keyring, HostOptions::default())?;
         Ok(Self { ledger, back_end, host, store, tokens })
     }
 

@@ -59,8 +59,8 @@ impl Inner {
                     causation: Some(cause.command_id.uuid()),
                     ..Request::internal(company, STREAM, company.uuid(), message.clone(), actor)
                 };
-                let (served, command) = (Arc::clone(served), Arc::new(message));
-                if let Err(error) = self.run(&Job { served, request, command, idempotency: None }).await {
+                let job = Job { served, request: &request, command: Arc::new(message), idempotency: None };
+                if let Err(error) = self.run(&job).await {
                     tracing::warn!(%error, "a company could not adopt the shape of an event");
                     self.adopted.iter().for_each(|adopted| adopted.forget(cause.company, number));
                 }

@@ -37,7 +37,7 @@ pub fn folds() -> EngineFolds {
 }
 
 impl Process {
-    async fn start(world: &Arc<World>, life: Arc<Life>) -> Result<Self, Fault> {
+    fn start(world: &Arc<World>, life: Arc<Life>) -> Result<Self, Fault> {
         let ledger = Arc::new(world.server.ledger(life.clone()));
         let clock = {
             let life = life.clone();
@@ -50,7 +50,7 @@ impl Process {
             batch: 8,
             adopt_schemas: false,
         };
-        let host = Host::start(ledger.clone(), world.keyring(), options).await?;
+        let host = Host::start(ledger.clone(), world.keyring(), options)?;
         let store = world.databases.store(life.clone());
         let outbox = store.outbox();
         let engine = Engine::new(ledger.clone(), store, folds());
@@ -92,7 +92,7 @@ pub async fn trouble_broker(world: Arc<World>) {
 pub async fn keep_running(world: Arc<World>, place: usize) {
     for generation in 1.. {
         let life = Life::new(&world, format!("{place}.{generation}"), false);
-        match Process::start(&world, life.clone()).await {
+        match Process::start(&world, life.clone()) {
             Ok(process) => {
                 let process = Arc::new(process);
                 world.put(place, Some(process.clone()));

@@ -32,7 +32,7 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
     let mover = Mover::start().await;
     let rooms = &mover.running.system.rooms;
     let ledger = Faulty::over(rooms.ledger.clone());
-    let host = Host::start(ledger.clone(), rooms.host.keyring().clone(), HostOptions::default()).await.expect("starts");
+    let host = Host::start(ledger.clone(), rooms.host.keyring().clone(), HostOptions::default()).expect("starts");
     let engine = mover.running.system.engine.clone();
     let app = App::with_limits(host, rooms.store.clone(), engine, rooms.tokens.clone(), Limits::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");

@@ -41,7 +41,7 @@ async fn host_over(ledger: Arc<dyn Ledger>, ground: &Ground, adopt_schemas: bool
         Ground::Sqlite(folder) => Keyring::sqlite(folder.path(), master).await,
         Ground::Postgres(url) => Keyring::postgres(url, master).await,
     };
-    Host::start(ledger, keyring.expect("opens"), options).await.expect("starts")
+    Host::start(ledger, keyring.expect("opens"), options).expect("starts")
 }
 
 async fn host_on(ground: &Ground) -> Host {
