@@ -99,35 +99,30 @@ impl Broker {
 
     /// Kills it, and starts it again with nothing in its storage.
     pub fn wipe(&self) {
-        for order in ["kill", "wipe", "start"] {
-            self.order(order);
-        }
-        self.wait_until_ready();
+        self.start_again_after("wipe");
     }
 
     /// Keeps a copy of its storage for [`Broker::forget_what_followed`].
     pub fn remember(&self) {
-        for order in ["kill", "remember", "start"] {
-            self.order(order);
-        }
-        self.wait_until_ready();
+        self.start_again_after("remember");
     }
 
     /// Kills it, and starts it again with what it had stored at [`Broker::remember`], as after a power cut before the
     /// rest was on its disk.
     pub fn forget_what_followed(&self) {
-        for order in ["kill", "recall", "start"] {
-            self.order(order);
-        }
-        self.wait_until_ready();
+        self.start_again_after("recall");
     }
 
     /// Kills it, and starts it again with its streams empty and its consumers standing where they stood.
     pub fn lose_messages(&self) {
-        for order in ["kill", "behead", "start"] {
-            self.order(order);
-        }
-        self.wait_until_ready();
+        self.start_again_after("behead");
+    }
+
+    /// Kills it, has this done to its storage, and starts it again.
+    fn start_again_after(&self, order: &str) {
+        self.kill();
+        self.order(order);
+        self.start_again();
     }
 
     /// Gives it other settings while it runs, as an operator who edits its file and has it read again.
