@@ -113,9 +113,12 @@ impl Broker {
         self.start_again_after("recall");
     }
 
-    /// Kills it, and starts it again with its streams empty and its consumers standing where they stood.
+    /// Ends it, so that all is on its disk, and starts it again with its streams empty and its consumers standing where
+    /// they stood.
     pub fn lose_messages(&self) {
-        self.start_again_after("behead");
+        self.order("end");
+        self.order("behead");
+        self.start_again();
     }
 
     /// Kills it, has this done to its storage, and starts it again.

@@ -1,5 +1,5 @@
 # Runs a NATS server for as long as standard input is open, so that it ends with the tests, however they end.
-# Each line of input is an order, answered with a line when it is done. A server is only ever stopped as by kill -9.
+# Each line of input is an order, answered with a line when it is done. A server is stopped as by kill -9, unless it is told to end.
 program=$1 dir=$2
 shift 2
 trap '' INT
@@ -11,11 +11,16 @@ stop() {
     kill -KILL "$server" 2>/dev/null
     wait "$server" 2>/dev/null
 }
+end() {
+    kill -TERM "$server" 2>/dev/null
+    wait "$server" 2>/dev/null
+}
 start "$@"
 while read -r order; do
     case $order in
     start) start "$@" ;;
     kill) stop ;;
+    end) end ;;
     wipe) rm -rf "$dir/data" ;;
     remember) cp -r "$dir/data" "$dir/remembered" ;;
     behead) find "$dir/data" -type f -path '*/msgs/*' -delete ;;

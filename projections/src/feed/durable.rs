@@ -10,8 +10,6 @@ use async_nats::jetstream::{
 };
 use cnc_domain::ledger::{Fault, subject};
 
-/// What is not answered in this time was delivered to a process that ended, and is delivered again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
 /// How many messages may be without an answer. Companies that are behind hold many, and must not hold up the others.
 const UNANSWERED_MAX: i64 = 250_000;
 
@@ -22,7 +20,7 @@ fn fault(cause: impl std::fmt::Display) -> Fault {
 }
 
 /// The durable of this name, fit to be read from. Gives nothing where there is no stream yet.
-pub(super) async fn ready(jetstream: &Context, name: &str) -> Result<Option<PullConsumer>, Fault> {
+pub(super) async fn ready(jetstream: &Context, name: &str, ack_wait: Duration) -> Result<Option<PullConsumer>, Fault> {
     let found = find(jetstream, name).await?;
     // Asked for after the consumer, so that the stream has all that the consumer has seen.
     let stream = match jetstream.get_stream(subject::STREAM).await {
@@ -42,7 +40,7 @@ pub(super) async fn ready(jetstream: &Context, name: &str) -> Result<Option<Pull
             Err(error) => return Err(fault(error)),
         }
     }
-    stream.create_consumer(config(name)).await.map(Some).map_err(fault)
+    stream.create_consumer(config(name, ack_wait)).await.map(Some).map_err(fault)
 }
 
 /// The consumer as it is now, where it still is the same and fit to be read from.
@@ -68,13 +66,13 @@ fn is_stray(consumer: &Info, last: u64) -> bool {
     consumer.delivered.stream_sequence.max(consumer.ack_floor.stream_sequence) > last
 }
 
-fn config(name: &str) -> pull::Config {
+fn config(name: &str, ack_wait: Duration) -> pull::Config {
     pull::Config {
         durable_name: Some(name.into()),
         // What is older stands in the ledger, with which folds are compared at once.
         deliver_policy: DeliverPolicy::New,
         ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
+        ack_wait,
         max_deliver: -1,
         max_ack_pending: UNANSWERED_MAX,
         filter_subject: subject::ALL_ENTRIES.into(),

@@ -51,13 +51,21 @@ pub struct FeedOptions {
     pub patience: Duration,
     /// How often it is looked whether the durables still fit their stream.
     pub look_every: Duration,
+    /// What is not answered after this long was delivered to a process that ended, or its answer was lost with a broker:
+    /// it is delivered again. Longer than `patience`. A durable keeps what it was made with.
+    pub ack_wait: Duration,
 }
 
 impl FeedOptions {
     /// The usual, for these durables.
     pub fn of(durables: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let durables = durables.into_iter().map(Into::into).collect();
-        Self { durables, patience: Duration::from_secs(5), look_every: Duration::from_secs(10) }
+        Self {
+            durables,
+            patience: Duration::from_secs(5),
+            look_every: Duration::from_secs(10),
+            ack_wait: Duration::from_secs(30),
+        }
     }
 }
 
@@ -153,7 +161,7 @@ impl JetStreamFeed {
 
     /// Listens while the durable is the same.
     async fn listen_once(&self, name: &str, known: &mut Option<Info>) -> Result<(), Fault> {
-        let Some(consumer) = durable::ready(&self.jetstream, name).await? else { return Ok(()) };
+        let Some(consumer) = durable::ready(&self.jetstream, name, self.options.ack_wait).await? else { return Ok(()) };
         let info = consumer.cached_info().clone();
         if known.as_ref().is_some_and(|known| known.created != info.created) {
             // What another consumer delivered cannot be answered: its numbers mean other messages now.
@@ -162,17 +170,25 @@ impl JetStreamFeed {
         *known = Some(info.clone());
         let messages = consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT).expires(REQUEST);
         let mut messages = messages.messages().await.map_err(fault)?;
-        let mut look = tokio::time::interval(self.options.look_every);
-        look.reset();
+        let taking = async {
+            while let Some(message) = messages.next().await {
+                self.take(&message.map_err(fault)?);
+            }
+            Ok(())
+        };
+        // Beside it: a broker that has just come back may deliver messages and not answer a question from before.
+        tokio::select! {
+            ended = taking => ended,
+            unfit = self.unfit(name, &info) => unfit,
+        }
+    }
+
+    /// Waits until a durable is another one or does not fit its stream any more.
+    async fn unfit(&self, name: &str, known: &Info) -> Result<(), Fault> {
         loop {
-            tokio::select! {
-                message = messages.next() => match message {
-                    Some(message) => self.take(&message.map_err(fault)?),
-                    None => return Ok(()),
-                },
-                _ = look.tick() => if !durable::is_fit(&self.jetstream, name, &info).await? {
-                    return Ok(());
-                },
+            tokio::time::sleep(self.options.look_every).await;
+            if !durable::is_fit(&self.jetstream, name, known).await? {
+                return Ok(());
             }
         }
     }

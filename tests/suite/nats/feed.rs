@@ -61,9 +61,7 @@ impl World {
         self.jetstream.create_stream(config).await.expect("is made");
     }
 
-    async fn listen(&self, patience: Duration) -> Listening {
-        let look_every = Duration::from_millis(200);
-        let options = FeedOptions { patience, look_every, ..FeedOptions::of(["folds"]) };
+    async fn listen(&self, options: FeedOptions) -> Listening {
         let feed = JetStreamFeed::new(self.ledgers.clone(), self.broker.jetstream().await, options);
         let (stop, stopped) = watch::channel(false);
         let listening = feed.clone();
@@ -130,7 +128,16 @@ impl Listening {
     }
 }
 
-const PATIENT: Duration = Duration::from_mins(1);
+/// Gives nothing back.
+fn patient() -> FeedOptions {
+    let look_every = Duration::from_millis(200);
+    FeedOptions { patience: Duration::from_mins(1), look_every, ..FeedOptions::of(["folds"]) }
+}
+
+/// For a broker that restarts, and may forget what was acknowledged last.
+fn reminded() -> FeedOptions {
+    FeedOptions { ack_wait: Duration::from_secs(1), ..patient() }
+}
 
 /// The lines of both companies in a wild order: some twice, some missing, some changed on their way.
 fn wild(lines: &[String], runner: &mut TestRunner) -> Vec<(String, String, String)> {
@@ -157,7 +164,7 @@ async fn documents_are_the_same_whatever_is_repeated_reordered_changed_or_missin
     let mut runner = TestRunner::deterministic();
     for _ in 0..4 {
         let (world, place) = (World::new().await, Place::sqlite());
-        let listening = world.listen(PATIENT).await;
+        let listening = world.listen(patient()).await;
         let running = Running::start(&listening.feed, &place, folds()).await;
         let mut lasts = [0, 0];
         for round in 0..4 {
@@ -196,7 +203,7 @@ async fn documents_are_the_same_whatever_is_repeated_reordered_changed_or_missin
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_are_read_from_messages_where_they_continue_what_was_read() {
     let (world, place) = (World::new().await, Place::sqlite());
-    let listening = world.listen(PATIENT).await;
+    let listening = world.listen(patient()).await;
     let running = Running::start(&listening.feed, &place, folds()).await;
     let mut last = world.tell(ACME, 1).await;
     running.reached(ACME, "sums", last).await;
@@ -214,7 +221,7 @@ async fn lines_are_read_from_messages_where_they_continue_what_was_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_acknowledged_when_its_entry_is_folded_and_not_before() {
     let world = World::new().await;
-    let listening = world.listen(PATIENT).await;
+    let listening = world.listen(patient()).await;
     for _ in 0..3 {
         world.tell(ACME, 1).await;
     }
@@ -234,7 +241,7 @@ async fn a_message_is_acknowledged_when_its_entry_is_folded_and_not_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_folded_in_time_is_given_to_another_process() {
     let world = World::new().await;
-    let stuck = world.listen(Duration::from_millis(20)).await;
+    let stuck = world.listen(FeedOptions { patience: Duration::from_millis(20), ..patient() }).await;
     world.tell(ACME, 1).await;
     world
         .until("it was given back", async || {
@@ -242,17 +249,17 @@ async fn what_is_not_folded_in_time_is_given_to_another_process() {
         })
         .await;
     stuck.stop().await;
-    let other = world.listen(PATIENT).await;
+    let other = world.listen(patient()).await;
     world.until("another has it", async || other.feed.waiting() == 1).await;
     other.stop().await;
-    let third = world.listen(PATIENT).await;
+    let third = world.listen(patient()).await;
     world.until("who stops gives back at once", async || third.feed.waiting() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn folds_go_on_without_a_broker_and_listen_again_when_it_is_back() {
     let (world, place) = (World::new().await, Place::sqlite());
-    let listening = world.listen(PATIENT).await;
+    let listening = world.listen(reminded()).await;
     let running = Running::start(&listening.feed, &place, folds()).await;
     let last = world.tell(ACME, 1).await;
     running.reached(ACME, "sums", last).await;
@@ -272,7 +279,7 @@ async fn folds_go_on_without_a_broker_and_listen_again_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_that_stands_ahead_of_its_stream_is_made_anew() {
     let (world, place) = (World::new().await, Place::sqlite());
-    let listening = world.listen(PATIENT).await;
+    let listening = world.listen(patient()).await;
     let running = Running::start(&listening.feed, &place, folds()).await;
     let mut last = 0;
     for number in 0..40 {
@@ -281,6 +288,12 @@ async fn a_durable_that_stands_ahead_of_its_stream_is_made_anew() {
     running.reached(ACME, "sums", last).await;
     world.until_all_is_acknowledged().await;
     world.broker.lose_messages();
+    // Nothing is published before, so that the stream does not grow past where the old one stands.
+    world
+        .until("it is made anew", async || {
+            world.durable().await.is_some_and(|durable| durable.delivered.stream_sequence == 0)
+        })
+        .await;
     hears_again(&world, &listening, &running).await;
     running.verified().await;
 }
@@ -301,7 +314,7 @@ async fn hears_again(world: &World, listening: &Listening, running: &Running) {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_compete_fold_each_entry_once_and_take_over_from_one_that_is_killed() {
     let (world, place) = (World::new().await, Place::postgres().await);
-    let (one, other) = (world.listen(PATIENT).await, world.listen(PATIENT).await);
+    let (one, other) = (world.listen(patient()).await, world.listen(patient()).await);
     let first = Running::start(&one.feed, &place, folds()).await;
     let second = Running::start(&other.feed, &place, folds()).await;
     let mut lasts = [0, 0];
@@ -327,7 +340,7 @@ async fn processes_that_compete_fold_each_entry_once_and_take_over_from_one_that
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_stops_a_fold_holds_up_no_acknowledgement() {
     let (world, place) = (World::new().await, Place::sqlite());
-    let listening = world.listen(PATIENT).await;
+    let listening = world.listen(patient()).await;
     let running = Running::start(&listening.feed, &place, folds()).await;
     world.tell(ACME, 1).await;
     let at = world.ledgers.tell(ACME, till(1), Event::Torn);
