@@ -13,10 +13,12 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::nats::free_port;
+use crate::{debian, nats::free_port};
 
 /// Long enough for a busy machine; only what fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// What gives a process a clock of its own.
+const FAKE_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// Where the processes of one installation meet.
 pub struct Split {
@@ -24,6 +26,8 @@ pub struct Split {
     data: TempDir,
     ledger: String,
     nats: String,
+    /// Whether each process has a clock of its own.
+    own_clocks: bool,
 }
 
 /// One process.
@@ -31,6 +35,8 @@ pub struct Part {
     name: String,
     port: u16,
     log: PathBuf,
+    /// The file that says how far its clock is from the machine's, where it has one of its own.
+    clock: Option<PathBuf>,
     command: Vec<String>,
     running: Mutex<Option<Running>>,
 }
@@ -44,7 +50,16 @@ impl Split {
     /// An installation of this `cnc` program with an empty data folder. The addresses are what its processes are given.
     pub fn new(program: &Path, ledger: &str, nats: &str) -> Self {
         let data = tempfile::Builder::new().prefix("cnc-split-").tempdir().expect("a temporary folder");
-        Self { program: program.to_owned(), data, ledger: ledger.to_owned(), nats: nats.to_owned() }
+        let (program, ledger, nats) = (program.to_owned(), ledger.to_owned(), nats.to_owned());
+        Self { program, data, ledger, nats, own_clocks: false }
+    }
+
+    /// The same, with a clock of its own for each process that is started, which [`Part::set_clock`] sets.
+    #[must_use]
+    pub fn with_own_clocks(mut self) -> Self {
+        debian::need("libfaketime", || Path::new(FAKE_CLOCK).exists());
+        self.own_clocks = true;
+        self
     }
 
     /// Starts a process with these roles, separated by commas, and waits until it listens.
@@ -54,10 +69,15 @@ impl Split {
         let listen = format!("127.0.0.1:{port}");
         let [program, data] = [&self.program, self.data.path()].map(text);
         let options = ["--roles", roles, "--listen", &listen, "--ledger", &self.ledger, "--nats", &self.nats];
-        let mut command = vec![program, "serve".into(), "--data".into(), data];
+        let clock = self.own_clocks.then(|| self.data.path().join(format!("{name}.clock")));
+        let mut command = clock.as_deref().map(by_own_clock).unwrap_or_default();
+        command.extend([program, "serve".into(), "--data".into(), data]);
         command.extend(options.map(String::from));
         let log = self.data.path().join(format!("{name}.log"));
-        let part = Part { name: name.into(), port, log, command, running: Mutex::default() };
+        let part = Part { name: name.into(), port, log, clock, command, running: Mutex::default() };
+        if part.clock.is_some() {
+            part.set_clock(0);
+        }
         part.start_again();
         part
     }
@@ -104,9 +124,12 @@ impl Part {
     /// Kills it as `kill -9` does; when this returns it is gone.
     pub fn kill(&self) {
         let running = self.running().take();
-        if let Some(Running { mut shell, .. }) = running {
+        if let Some(Running { mut shell, process }) = running {
             drop(shell.stdin.take());
             shell.wait().expect("the shell ends");
+            if self.clock.is_some() {
+                forget_clock(&process);
+            }
         }
     }
 
@@ -151,6 +174,15 @@ impl Part {
         self.signal("CONT");
     }
 
+    /// Sets its clock so many seconds ahead of the machine's, or behind it. Only time of day moves: what is measured goes on.
+    pub fn set_clock(&self, ahead: i64) {
+        let clock = self.clock.as_ref().expect("it has a clock of its own");
+        // It reads the file whenever it asks for the time: it must never see half of it.
+        let new = clock.with_extension("new");
+        let set = std::fs::write(&new, format!("{ahead:+}s\n")).and_then(|()| std::fs::rename(&new, clock));
+        set.expect("the folder can be written");
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Option<u64> {
         let process = self.running().as_ref()?.process.clone();
@@ -178,5 +210,20 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// What starts a program by the clock that a file sets.
+fn by_own_clock(file: &Path) -> Vec<String> {
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", file.display());
+    let preload = format!("LD_PRELOAD={FAKE_CLOCK}");
+    ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"].map(String::from).into()
+}
+
+/// A process that was killed leaves what it shared with its threads.
+fn forget_clock(process: &str) {
+    for kind in ["sem.faketime_sem", "faketime_shm"] {
+        // There may be none.
+        let _ = std::fs::remove_file(format!("/dev/shm/{kind}_{process}"));
     }
 }

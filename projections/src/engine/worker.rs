@@ -113,7 +113,7 @@ impl Worker {
     pub fn is_stopped(&self) -> bool {
         self.row.poisoned.as_ref().is_some_and(|poisoned| {
             // Up to the entry that stopped it, it goes on.
-            self.at + 1 >= poisoned.position && poisoned.retry_at > (self.clock)()
+            self.at + 1 >= poisoned.position && poisoned.holds((self.clock)())
         })
     }
 

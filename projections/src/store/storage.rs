@@ -84,6 +84,8 @@ pub(crate) struct Poisoned {
 
 /// An entry is tried this often, then it waits for an operator.
 const ATTEMPTS_MAX: u32 = 5;
+/// The longest that it waits by itself.
+const WAITS_MAX: Seconds = Seconds(128);
 
 impl Poisoned {
     /// The `attempts`th failure at `now`: tried again after 2 s, 8 s, 32 s and 128 s.
@@ -94,6 +96,11 @@ impl Poisoned {
             now.plus(Seconds(2 << (2 * (attempts.max(1) - 1))))
         };
         Self { position, reason: reason.chars().take(500).collect(), attempts, retry_at }
+    }
+
+    /// Whether it is not to be tried yet. A time further ahead than any wait was set by a process whose clock was ahead.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.waits() || (now < self.retry_at && self.retry_at <= now.plus(WAITS_MAX))
     }
 
     /// Whether only an operator can let it go on.
@@ -112,9 +119,17 @@ pub(crate) fn now() -> Timestamp {
     chrono::Utc::now().into()
 }
 
+/// The longest that a parcel waits after it failed.
+const PARCEL_WAITS_MAX: u32 = 300;
+
 /// When a parcel that failed `tries` times is tried again: after 1 s, 2 s, 4 s … 5 min.
 pub(crate) fn retry_parcel_at(tries: u32, now: Timestamp) -> Timestamp {
-    now.plus(Seconds((1 << tries.saturating_sub(1).min(9)).min(300)))
+    now.plus(Seconds((1 << tries.saturating_sub(1).min(9)).min(PARCEL_WAITS_MAX)))
+}
+
+/// No parcel waits beyond this: a later time was set by a process whose clock was ahead.
+pub(crate) fn latest_retry(now: Timestamp) -> Timestamp {
+    now.plus(Seconds(PARCEL_WAITS_MAX))
 }
 
 /// A document with its restricted members put back in, as text.
@@ -291,4 +306,21 @@ pub(crate) trait Storage: Outbox + Send + Sync {
 
     /// Forgets removals from before `before`.
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_with_a_clock_ahead_put_off_is_tried_again_by_the_others() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        for attempts in 1..ATTEMPTS_MAX {
+            let poisoned = Poisoned::after(attempts, 7, "odd", now);
+            assert!(poisoned.holds(now) && !poisoned.holds(poisoned.retry_at));
+            let ahead = Poisoned::after(attempts, 7, "odd", now.plus(Seconds(3_600)));
+            assert!(!ahead.holds(now));
+        }
+        assert!(Poisoned::after(ATTEMPTS_MAX, 7, "odd", now).holds(now), "this one waits for an operator");
+    }
 }

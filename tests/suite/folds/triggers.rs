@@ -19,6 +19,7 @@ on_both!(
     a_deadline_rings_once_unless_it_was_cleared,
     a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone,
     nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate,
+    a_clock_that_was_ahead_puts_no_parcel_off_for_the_others,
 );
 
 const FAR: Timestamp = Timestamp::from_micros(i64::MAX);
@@ -104,9 +105,7 @@ async fn a_parcel_that_fails_waits_longer_each_time_and_one_that_is_done_is_gone
     read(&running, ACME, last).await;
     let outbox = running.store.outbox();
     let Parcel { company, command, .. } = parcels(&running).await.remove(0);
-    // Parcels are due from when they were written, by the machine's clock.
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
-    let mut now = Timestamp::from_seconds(since.cast_signed()).plus(Seconds(5));
+    let mut now = time(1);
     for wait in [1, 2, 4] {
         let replied = Replied { company, command, outcome: Err("down".into()) };
         outbox.replied(now, vec![replied]).await.expect("writes");
@@ -129,8 +128,7 @@ async fn nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate(place: Pl
     let last = feed.tell(ACME, till(0), put_in(3));
     read(&running, ACME, last).await;
     let outbox = running.store.outbox();
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
-    let now = Timestamp::from_seconds(since.cast_signed()).plus(Seconds(5));
+    let now = time(1);
     let asked = async |at: Timestamp| {
         let waiting = outbox.waiting(at, 10).await.expect("reads");
         waiting
@@ -147,5 +145,21 @@ async fn nothing_overtakes_a_parcel_that_failed_for_the_same_aggregate(place: Pl
     outbox.replied(now, vec![Replied { company, command, outcome: Err("down".into()) }]).await.expect("writes");
     assert_eq!(asked(now).await, all[1..2], "the second one for the same till waits behind the first");
     assert_eq!(asked(now.plus(Seconds(1))).await, all, "and comes after it");
+    running.stop().await;
+}
+
+async fn a_clock_that_was_ahead_puts_no_parcel_off_for_the_others(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let running = Running::start(&feed, &place, triggers(fold::<Counting<1>>())).await;
+    running.until("it is registered", async |running| running.engine.heartbeat().is_some()).await;
+    let last = feed.tell(ACME, till(0), put_in(1));
+    read(&running, ACME, last).await;
+    let (outbox, now) = (running.store.outbox(), time(1));
+    // What was written by this machine's clock is due by one that is years behind.
+    let Parcel { company, command, .. } = outbox.waiting(now, 1).await.expect("reads").remove(0);
+    let ahead = now.plus(Minutes(60));
+    outbox.replied(ahead, vec![Replied { company, command, outcome: Err("down".into()) }]).await.expect("writes");
+    assert_eq!(outbox.waiting(ahead, 10).await.expect("reads").len(), 0);
+    assert_eq!(outbox.waiting(now, 10).await.expect("reads").len(), 1);
     running.stop().await;
 }

@@ -9,7 +9,12 @@ use cnc_domain::{
 };
 use sqlx::{Result, Row as _};
 
-use super::{super::retry_parcel_at, Postgres, Tx, builds::int, fault, writing};
+use super::{
+    super::{latest_retry, retry_parcel_at},
+    Postgres, Tx,
+    builds::int,
+    fault, writing,
+};
 
 /// How many deadlines ring in one transaction.
 const RUNG_AT_ONCE: i64 = 1_000;
@@ -21,13 +26,15 @@ impl Outbox for Postgres {
     async fn waiting(&self, now: Timestamp, limit: usize) -> std::result::Result<Vec<Parcel>, Fault> {
         // What waits behind a parcel that failed must not overtake it.
         let query = sqlx::query_scalar(
-            "SELECT parcel::text FROM cnc.outbox o WHERE due_at <= $1 AND NOT EXISTS
-                (SELECT 1 FROM cnc.outbox e WHERE e.due_at > $1 AND e.place < o.place AND e.company = o.company
+            "SELECT parcel::text FROM cnc.outbox o WHERE NOT (due_at > $1 AND due_at <= $3) AND NOT EXISTS
+                (SELECT 1 FROM cnc.outbox e WHERE e.due_at > $1 AND e.due_at <= $3
+                    AND e.place < o.place AND e.company = o.company
                     AND e.parcel #>> '{also,stream}' = o.parcel #>> '{also,stream}'
                     AND e.parcel #>> '{also,id}' = o.parcel #>> '{also,id}')
              ORDER BY place LIMIT $2",
         );
-        let found: Result<Vec<String>> = query.bind(now.micros()).bind(int(limit as u64)).fetch_all(&self.pool).await;
+        let query = query.bind(now.micros()).bind(int(limit as u64)).bind(latest_retry(now).micros());
+        let found: Result<Vec<String>> = query.fetch_all(&self.pool).await;
         let read = found.and_then(|found| found.iter().map(|text| parcel(text)).collect());
         read.map_err(fault("reading the outbox"))
     }
@@ -106,7 +113,7 @@ async fn ring(tx: &mut Tx, now: Timestamp) -> Result<(usize, Option<Timestamp>)>
     .fetch_all(&mut **tx)
     .await?;
     let parcels: Vec<Parcel> = due.iter().map(|row| parcel(&row.try_get::<String, _>(0)?)).collect::<Result<_>>()?;
-    writing::parcels(tx, now, &parcels).await?;
+    writing::parcels(tx, &parcels).await?;
     let next: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM cnc.deadlines").fetch_one(&mut **tx).await?;
     Ok((parcels.len(), next.map(Timestamp::from_micros)))
 }

@@ -106,7 +106,7 @@ async fn one(tx: &mut Tx, schema: &str, now: Timestamp, write: &Write, standing:
         put(tx, &table, write, changes).await?;
         remove(tx, &table, write, changes).await?;
     }
-    parcels(tx, now, &write.parcels).await?;
+    parcels(tx, &write.parcels).await?;
     deadlines(tx, write).await?;
     Ok(Written { were })
 }
@@ -211,7 +211,8 @@ async fn remember(
     .map(drop)
 }
 
-pub(super) async fn parcels(tx: &mut Tx, now: Timestamp, parcels: &[Parcel]) -> Result<()> {
+/// Puts parcels in the outbox, due at once by every clock.
+pub(super) async fn parcels(tx: &mut Tx, parcels: &[Parcel]) -> Result<()> {
     if parcels.is_empty() {
         return Ok(());
     }
@@ -220,14 +221,13 @@ pub(super) async fn parcels(tx: &mut Tx, now: Timestamp, parcels: &[Parcel]) -> 
     let texts = parcels.iter().map(text).collect::<Result<Vec<_>>>()?;
     sqlx::query(
         "INSERT INTO cnc.outbox (company, command, parcel, due_at)
-         SELECT u.c::uuid, u.i::uuid, u.p::json, $4 FROM unnest($1::text[], $2::text[], $3::text[])
+         SELECT u.c::uuid, u.i::uuid, u.p::json, 0 FROM unnest($1::text[], $2::text[], $3::text[])
             WITH ORDINALITY AS u (c, i, p, nth) ORDER BY u.nth
          ON CONFLICT (company, command) DO NOTHING",
     )
     .bind(companies)
     .bind(commands)
     .bind(texts)
-    .bind(now.micros())
     .execute(&mut **tx)
     .await
     .map(drop)

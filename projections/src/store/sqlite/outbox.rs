@@ -9,7 +9,10 @@ use cnc_domain::{
 };
 use rusqlite::{Result, Transaction, params, types::Type};
 
-use super::{super::retry_parcel_at, Sqlite, writing};
+use super::{
+    super::{latest_retry, retry_parcel_at},
+    Sqlite, writing,
+};
 
 /// How many deadlines ring in one transaction.
 const RUNG_AT_ONCE: usize = 1_000;
@@ -48,13 +51,15 @@ impl Outbox for Sqlite {
 fn waiting(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<Vec<Parcel>> {
     // What waits behind a parcel that failed must not overtake it.
     let mut select = tx.prepare_cached(
-        "SELECT parcel FROM outbox o WHERE due_at <= ?1 AND NOT EXISTS
-            (SELECT 1 FROM outbox e WHERE e.due_at > ?1 AND e.place < o.place AND e.company = o.company
+        "SELECT parcel FROM outbox o WHERE NOT (due_at > ?1 AND due_at <= ?3) AND NOT EXISTS
+            (SELECT 1 FROM outbox e WHERE e.due_at > ?1 AND e.due_at <= ?3
+                AND e.place < o.place AND e.company = o.company
                 AND e.parcel ->> '$.also.stream' = o.parcel ->> '$.also.stream'
                 AND e.parcel ->> '$.also.id' = o.parcel ->> '$.also.id')
          ORDER BY place LIMIT ?2",
     )?;
-    let found = select.query_map(params![now.micros(), limit], |row| parcel(&row.get::<_, String>(0)?))?;
+    let times = (now.micros(), latest_retry(now).micros());
+    let found = select.query_map(params![times.0, limit, times.1], |row| parcel(&row.get::<_, String>(0)?))?;
     found.collect()
 }
 
@@ -100,7 +105,7 @@ fn ring(tx: &Transaction<'_>, now: Timestamp) -> Result<(usize, Option<Timestamp
         .query_map(params![now.micros(), RUNG_AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<Result<_>>()?;
     for (company, fold, key, text) in &due {
-        writing::parcels(tx, now, &[parcel(text)?])?;
+        writing::parcels(tx, &[parcel(text)?])?;
         tx.prepare_cached("DELETE FROM deadlines WHERE company = ? AND fold = ? AND key = ?")?
             .execute(params![company, fold, key])?;
     }

@@ -29,7 +29,7 @@ fn one(tx: &Transaction<'_>, now: Timestamp, write: &Write) -> Result<Option<Wri
         }
         documents(tx, &table, &row, write, changes)?;
     }
-    parcels(tx, now, &write.parcels)?;
+    parcels(tx, &write.parcels)?;
     deadlines(tx, write)?;
     builds::advance(tx, &write.id, write.to, now)?;
     Ok(Some(Written { were }))
@@ -114,12 +114,13 @@ fn remember(
     Ok(())
 }
 
-pub(super) fn parcels(tx: &Transaction<'_>, now: Timestamp, parcels: &[Parcel]) -> Result<()> {
+/// Puts parcels in the outbox, due at once by every clock.
+pub(super) fn parcels(tx: &Transaction<'_>, parcels: &[Parcel]) -> Result<()> {
     let mut insert =
-        tx.prepare_cached("INSERT OR IGNORE INTO outbox (company, command, parcel, due_at) VALUES (?, ?, ?, ?)")?;
+        tx.prepare_cached("INSERT OR IGNORE INTO outbox (company, command, parcel, due_at) VALUES (?, ?, ?, 0)")?;
     for parcel in parcels {
         let (company, command) = (parcel.company.to_string(), parcel.command.to_string());
-        insert.execute(params![company, command, text(parcel)?, now.micros()])?;
+        insert.execute(params![company, command, text(parcel)?])?;
     }
     Ok(())
 }
