@@ -9,7 +9,7 @@ use std::{
 };
 
 use cnc_domain::kernel::Timestamp;
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
@@ -42,10 +42,19 @@ impl Written {
     }
 }
 
+/// What was written, by the notes.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Each acknowledged.
+    pub acknowledged: Vec<String>,
+    /// Each refused by a gateway by whose clock the device's was too far off.
+    pub refused: Vec<String>,
+}
+
 /// The writers.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    writers: JoinSet<Vec<String>>,
+    writers: JoinSet<Notes>,
 }
 
 struct Writer {
@@ -56,6 +65,7 @@ struct Writer {
     written: Arc<Written>,
     journey: Uuid,
     plans: Plans,
+    clocks_step: bool,
 }
 
 /// Journeys that a writer plans in windows that have passed, one before the other, so that each is warned of at once.
@@ -86,55 +96,77 @@ impl Load {
                 token: world.token.clone(),
                 stop: stop.clone(),
                 written: world.written.clone(),
+                clocks_step: world.clocks_step,
             };
             writers.spawn(writer.write());
         }
         Self { stop, writers }
     }
 
-    /// Lets every command that was given be answered; returns the notes of all, each acknowledged.
-    pub async fn finish(mut self) -> Vec<String> {
+    /// Lets every command that was given be answered; returns the notes of all.
+    pub async fn finish(mut self) -> Notes {
         self.stop.store(true, Ordering::Relaxed);
-        let mut notes = Vec::new();
+        let mut notes = Notes::default();
         while let Some(written) = self.writers.join_next().await {
-            notes.extend(written.expect("a writer does not fail"));
+            let written = written.expect("a writer does not fail");
+            notes.acknowledged.extend(written.acknowledged);
+            notes.refused.extend(written.refused);
         }
         notes
     }
 }
 
 impl Writer {
-    async fn write(self) -> Vec<String> {
-        let mut notes = Vec::new();
-        while !self.stop.load(Ordering::Relaxed) {
+    async fn write(self) -> Notes {
+        let mut notes = Notes::default();
+        for nth in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
             let note = format!("note-{}", Uuid::now_v7());
-            let nth = notes.len();
             // Every tenth time there is something for a trigger to do.
             if nth % 10 == 9 {
                 let path = format!("{}/plan", Uuid::now_v7());
                 self.give(&path, &self.plans.nth(nth / 10), nth).await;
             }
-            let report = json!({ "status": "in_traffic", "note": note });
-            self.give(&format!("{}/report_status", self.journey), &report, nth).await;
-            self.written.0.send_modify(|count| *count += 1);
-            notes.push(note);
+            let mut report = json!({ "status": "in_traffic", "note": note });
+            if self.clocks_step && nth % 3 == 0 {
+                report["occurred_at"] = json!(fixtures::now());
+            }
+            if self.give(&format!("{}/report_status", self.journey), &report, nth).await {
+                self.written.0.send_modify(|count| *count += 1);
+                notes.acknowledged.push(note);
+            } else {
+                notes.refused.push(note);
+            }
         }
         notes
     }
 
-    /// Gives a command to one gateway after the other until one says that it is recorded.
-    async fn give(&self, path: &str, body: &Value, first: usize) {
+    /// Gives a command to one gateway after the other until one says that it is recorded, or that a clock forbids it.
+    async fn give(&self, path: &str, body: &Value, first: usize) -> bool {
         let key = Uuid::now_v7().to_string();
         for tried in first.. {
             let url = format!("{}/{path}", self.urls[tried % self.urls.len()]);
             let request = self.client.post(url).bearer_auth(&self.token).header("idempotency-key", &key).json(body);
             match request.send().await {
-                Ok(response) if response.status().is_success() => return,
-                Ok(response) if response.status().is_client_error() && response.status().as_u16() != 429 => {
-                    panic!("{} {}", response.status(), response.text().await.unwrap_or_default());
+                Ok(response) if response.status().is_success() => return true,
+                Ok(response) if self.is_final(response.status()) => {
+                    let (status, problem) = (response.status(), response.text().await.unwrap_or_default());
+                    let out_of_time = self.clocks_step && problem.contains(r#""code":"out_of_time""#);
+                    assert!(out_of_time, "{status} {problem}");
+                    return false;
                 }
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
+        false
+    }
+
+    /// Whether the same command need not be given again. A token that has expired by one clock is good by the next.
+    fn is_final(&self, status: StatusCode) -> bool {
+        let passing =
+            status == StatusCode::TOO_MANY_REQUESTS || (self.clocks_step && status == StatusCode::UNAUTHORIZED);
+        status.is_client_error() && !passing
     }
 }

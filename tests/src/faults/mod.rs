@@ -2,6 +2,7 @@
 //! afterwards. Each run has a seed, which says when and whom each fault strikes.
 
 mod load;
+mod poison;
 mod strike;
 mod verdict;
 mod world;
@@ -58,10 +59,10 @@ pub async fn run(fault: Fault, how: &Run<'_>) -> Row {
     }
     let healed = Instant::now();
     world.go_on_for(20).await;
-    let acknowledged = load.finish().await;
+    let notes = load.finish().await;
     world.until_even().await;
     let recovered_in = healed.elapsed();
-    let verdict = verdict::reach(&world, &acknowledged).await;
+    let verdict = verdict::reach(&world, &notes).await;
     Row { fault, seed: how.seed, strikes: how.strikes, writers: how.writers, verdict, recovered_in }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{
-    Random,
+    Random, poison,
     world::{Nats, World},
 };
 use crate::{split::Part, wire::Mode};
@@ -47,13 +47,17 @@ pub enum Fault {
     Freeze,
     /// Postgres has no room on its disk.
     DiskFull,
-    /// Any of the others that need no disk or cluster of their own.
+    /// The clock of each process is set ahead or back by an amount of its own, and right again.
+    ClockSteps,
+    /// An entry that nobody can fold arrives in another company of the same deployment.
+    Poison,
+    /// Any of the others that need no disk, clocks or cluster of their own.
     Any,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::KillGateway,
         Self::KillRelay,
         Self::KillFolds,
@@ -71,6 +75,8 @@ impl Fault {
         Self::TwoRelays,
         Self::Freeze,
         Self::DiskFull,
+        Self::ClockSteps,
+        Self::Poison,
         Self::Any,
     ];
 
@@ -79,9 +85,9 @@ impl Fault {
         Self::ALL.into_iter().filter(|fault| fault.fits_everywhere()).collect()
     }
 
-    /// Whether it needs no disk or cluster of its own and leaves no part behind that others must wait for.
+    /// Whether it needs no disk, clocks or cluster of its own and leaves no part behind that others must wait for.
     fn fits_everywhere(self) -> bool {
-        !self.needs_three() && !matches!(self, Self::DiskFull | Self::TwoRelays | Self::Any)
+        !self.needs_three() && !matches!(self, Self::DiskFull | Self::ClockSteps | Self::TwoRelays | Self::Any)
     }
 
     /// Its name on the command line.
@@ -104,6 +110,8 @@ impl Fault {
             Self::TwoRelays => "two-relays",
             Self::Freeze => "freeze",
             Self::DiskFull => "disk-full",
+            Self::ClockSteps => "clock-steps",
+            Self::Poison => "poison",
             Self::Any => "any",
         }
     }
@@ -136,6 +144,8 @@ pub(super) async fn strike(fault: Fault, world: &World, random: &mut Random) {
         Fault::TwoRelays => two_relays(world, random).await,
         Fault::Freeze => freeze(world, random).await,
         Fault::DiskFull => fill_disk(world, pause).await,
+        Fault::ClockSteps => step_clocks(world, random).await,
+        Fault::Poison => poison::strike(world, random).await,
         Fault::Any => {
             let fault = *random.one_of(&Fault::everywhere());
             Box::pin(strike(fault, world, random)).await;
@@ -206,6 +216,17 @@ async fn freeze(world: &World, random: &mut Random) {
     frozen.freeze();
     world.go_on_for(random.between(20, 80)).await;
     frozen.thaw();
+}
+
+/// From seconds to an hour, ahead or back; some processes go ahead while others go back.
+async fn step_clocks(world: &World, random: &mut Random) {
+    for part in world.parts() {
+        let (least, most) = *random.one_of(&[(1, 60), (60, 600), (600, 3_600), (3_600, 3_601)]);
+        let step = random.between(least, most).cast_signed();
+        part.set_clock(*random.one_of(&[step, -step]));
+    }
+    world.go_on_for(random.between(40, 150)).await;
+    world.parts().for_each(|part| part.set_clock(0));
 }
 
 async fn fill_disk(world: &World, pause: Duration) {

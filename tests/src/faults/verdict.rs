@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use cnc_domain::ledger::Entry;
 use futures::StreamExt as _;
 
-use super::world::World;
+use super::{load::Notes, world::World};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -17,7 +17,9 @@ pub struct Verdict {
     pub entries: usize,
     /// Acknowledged commands that left no entry.
     pub lost: usize,
-    /// Commands that left more than one.
+    /// Commands that a clock forbade.
+    pub refused: usize,
+    /// Commands that left more than one, or were refused and left any.
     pub doubled: usize,
     /// Journeys that were planned too late and not warned of, and warnings that were given more than once.
     pub triggers_doubled: usize,
@@ -40,7 +42,7 @@ impl Verdict {
     }
 }
 
-pub(super) async fn reach(world: &World, acknowledged: &[String]) -> Verdict {
+pub(super) async fn reach(world: &World, notes: &Notes) -> Verdict {
     let lines = world.split.ok(&["audit", "export", "--company", &world.company]);
     let entries: Vec<Entry> = lines.lines().map(|line| Entry::read(line).expect("is an entry")).collect();
     let mut noted: HashMap<String, usize> = HashMap::new();
@@ -74,10 +76,12 @@ pub(super) async fn reach(world: &World, acknowledged: &[String]) -> Verdict {
     };
     let held = positions_in_stream(world).await.unwrap_or_default();
     Verdict {
-        acknowledged: acknowledged.len(),
+        acknowledged: notes.acknowledged.len(),
+        refused: notes.refused.len(),
         entries: entries.len(),
-        lost: acknowledged.iter().filter(|note| !noted.contains_key(*note)).count(),
-        doubled: noted.values().filter(|count| **count > 1).count(),
+        lost: notes.acknowledged.iter().filter(|note| !noted.contains_key(*note)).count(),
+        doubled: noted.values().filter(|count| **count > 1).count()
+            + notes.refused.iter().filter(|note| noted.contains_key(*note)).count(),
         triggers_doubled: wrong_alerts,
         views_differing: folds.lines().filter(differs).count() + usize::from(folds.lines().count() == 0),
         missing_in_stream: (1..=entries.len() as u64).filter(|position| !held.contains(position)).count(),
