@@ -85,10 +85,22 @@ impl Split {
     /// Runs another command of the program on the same ledger: its status and standard output. `ledger` is where this
     /// one command finds it.
     pub fn run(&self, arguments: &[&str], ledger: &str) -> (i32, String) {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).arg("--data").arg(self.data.path()).args(["--ledger", ledger]);
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("cnc can be started");
+        let output = self.command(arguments, ledger).stderr(Stdio::inherit()).output().expect("cnc can be started");
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Another command of the program on a ledger, to be started.
+    fn command(&self, arguments: &[&str], ledger: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--data").arg(self.data.path()).args(["--ledger", ledger]).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a command on the same ledger. It is killed when nobody waits for it any more.
+    pub fn spawn(&self, arguments: &[&str]) -> tokio::process::Child {
+        let mut command = tokio::process::Command::from(self.command(arguments, &self.ledger));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.spawn().expect("cnc can be started")
     }
 
     /// Runs a command that must succeed, and returns what it says without the newline.

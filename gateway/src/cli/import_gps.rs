@@ -82,6 +82,7 @@ pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure>
         branch: Branch { province: command.province.clone(), timezone: command.timezone.clone() },
         attempt: uuid::Uuid::now_v7(),
         settled: settled.clone(),
+        patience: Arc::default(),
     };
     let telling = tokio::spawn(progress::tell("rows", rows, settled, out.json()));
     let imported = import.run(grouped).await;

@@ -11,7 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use cnc_commands::{Host, HostError, Request};
@@ -25,6 +24,7 @@ use uuid::Uuid;
 
 use super::{
     journey::{Branch, Fleet, Step, Trip},
+    patience::Patience,
     runs::{Grouped, Run, Vehicle},
     table::{BadRow, Row},
 };
@@ -33,9 +33,6 @@ use super::{
 const AT_ONCE: usize = 64;
 /// How many fixes go into one chunk: what a journey takes.
 const CHUNK: usize = 500;
-/// How often a step is tried when the system is busy, and how long is waited at first.
-const TRIES: u32 = 8;
-const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// How many entries of a journey are read at once.
 const BATCH: usize = 500;
 
@@ -54,6 +51,8 @@ pub struct Import {
     pub attempt: Uuid,
     /// Rows that are settled, for whoever shows progress.
     pub settled: Arc<AtomicU64>,
+    /// How a system is borne that is away or busy.
+    pub patience: Arc<Patience>,
 }
 
 /// What became of the rows of runs.
@@ -83,6 +82,13 @@ pub enum Stopped {
     /// The product contradicts itself: its own command was not understood.
     #[error("{0}")]
     Misfit(String),
+}
+
+impl Stopped {
+    /// Whether the same may work if tried again soon.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.passing)
+    }
 }
 
 /// A step was done, or a rule refused it.
@@ -177,39 +183,40 @@ impl Import {
 
     /// Gives the first command of a stream, where it has not been given; says why it was refused.
     async fn once(&self, step: Step) -> Result<Option<String>, Stopped> {
-        let ledger = self.host.ledger();
-        if !ledger.read_stream(self.company, step.stream, step.id, 0, 1).await?.is_empty() {
+        if self.has_begun(&step).await? {
             return Ok(None);
         }
         let Outcome::Refused(why) = self.give(&step).await? else { return Ok(None) };
-        let faster = !ledger.read_stream(self.company, step.stream, step.id, 0, 1).await?.is_empty();
+        let faster = self.has_begun(&step).await?;
         Ok((!faster).then_some(why))
     }
 
-    /// Gives one command, again where the system is busy.
+    /// Whether a step's stream has entries.
+    async fn has_begun(&self, step: &Step) -> Result<bool, Stopped> {
+        let first = || async { Ok(self.host.ledger().read_stream(self.company, step.stream, step.id, 0, 1).await?) };
+        Ok(!self.patience.with(first).await?.is_empty())
+    }
+
+    /// Gives one command, again where the system is away or busy: under its key it acts once.
     async fn give(&self, step: &Step) -> Result<Outcome, Stopped> {
         let request = self.request(step)?;
-        let mut wait = FIRST_WAIT;
-        for _ in 0..TRIES {
-            match self.host.execute(request.clone()).await {
-                Ok(Answer { rejection: Some(rejection), .. }) => return Ok(Outcome::Refused(rejection.to_string())),
-                Ok(Answer { recorded, .. }) => return Ok(Outcome::Done(recorded)),
-                Err(HostError::NoCompany) => return Err(Stopped::NoCompany),
-                Err(HostError::Busy) => {}
-                Err(HostError::Fault(fault)) if fault.passing => {}
-                Err(HostError::Fault(fault)) => return Err(fault.into()),
-                Err(HostError::Form(errors)) => {
-                    // Where a file's own words do not fit, such as a province, the sentence says which.
-                    let wrong: Vec<String> =
-                        errors.iter().map(|error| format!("{} {}", error.path, error.wrong)).collect();
-                    return Err(Stopped::Misfit(format!("{} {}: {}", step.stream, step.name, wrong.join("; "))));
-                }
-                Err(other) => return Err(Stopped::Misfit(format!("{} {}: {other}", step.stream, step.name))),
+        self.patience.with(|| self.execute(step, request.clone())).await
+    }
+
+    async fn execute(&self, step: &Step, request: Request) -> Result<Outcome, Stopped> {
+        match self.host.execute(request).await {
+            Ok(Answer { rejection: Some(rejection), .. }) => Ok(Outcome::Refused(rejection.to_string())),
+            Ok(Answer { recorded, .. }) => Ok(Outcome::Done(recorded)),
+            Err(HostError::NoCompany) => Err(Stopped::NoCompany),
+            Err(HostError::Busy) => Err(Fault::passing("importing", "the system is busy").into()),
+            Err(HostError::Fault(fault)) => Err(fault.into()),
+            Err(HostError::Form(errors)) => {
+                // Where a file's own words do not fit, such as a province, the sentence says which.
+                let wrong: Vec<String> = errors.iter().map(|error| format!("{} {}", error.path, error.wrong)).collect();
+                Err(Stopped::Misfit(format!("{} {}: {}", step.stream, step.name, wrong.join("; "))))
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            Err(other) => Err(Stopped::Misfit(format!("{} {}: {other}", step.stream, step.name))),
         }
-        Err(Fault::passing("importing", "the system stayed busy").into())
     }
 
     /// The same step is the same command, whatever file it comes from.
@@ -266,6 +273,10 @@ impl Before {
 impl Import {
     /// Reads what a journey has already.
     async fn before(&self, trip: &Trip) -> Result<Before, Stopped> {
+        self.patience.with(|| self.read_before(trip)).await
+    }
+
+    async fn read_before(&self, trip: &Trip) -> Result<Before, Stopped> {
         let mut before = Before::default();
         let mut after = 0;
         loop {

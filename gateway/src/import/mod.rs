@@ -3,5 +3,6 @@
 mod decimal;
 pub mod gps;
 pub mod journey;
+mod patience;
 pub mod runs;
 pub mod table;

@@ -33,6 +33,25 @@ impl Written {
         *self.0.borrow()
     }
 
+    /// There are so many now.
+    pub fn are(&self, count: u64) {
+        self.0.send_if_modified(|written| {
+            let more = *written < count;
+            *written = count.max(*written);
+            more
+        });
+    }
+
+    /// There will be no more: nobody waits for them.
+    pub fn finish(&self) {
+        self.0.send_replace(u64::MAX);
+    }
+
+    /// Whether there will be no more.
+    pub fn is_finished(&self) -> bool {
+        self.count() == u64::MAX
+    }
+
     /// Waits until there are so many.
     pub async fn reached(&self, count: u64) {
         let mut seen = self.0.subscribe();

@@ -1,6 +1,7 @@
 //! Faults: a split deployment under load while its parts are killed, frozen, cut off and lied to, and what must hold
 //! afterwards. Each run has a seed, which says when and whom each fault strikes.
 
+mod day;
 mod load;
 mod poison;
 mod strike;
@@ -13,9 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use day::{Day, DayRow, day};
 pub use strike::Fault;
 pub use verdict::Verdict;
-use world::World;
+use world::{Size, World};
 
 use crate::random::Random;
 
@@ -51,7 +53,7 @@ pub struct Run<'a> {
 /// Lets one fault strike a deployment of its own under load.
 pub async fn run(fault: Fault, how: &Run<'_>) -> Row {
     let mut random = Random::new(how.seed);
-    let world = World::start(how.program, fault, how.writers).await;
+    let world = World::start(how.program, fault, Size { writers: how.writers, folds: 2, workers: 2 }).await;
     let load = world.load();
     for _ in 0..how.strikes {
         world.go_on_for(random.between(60, 250)).await;

@@ -58,6 +58,17 @@ pub struct World {
     pub clocks_step: bool,
 }
 
+/// How large it is.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// How many writers give commands.
+    pub writers: usize,
+    /// How many processes fold views.
+    pub folds: usize,
+    /// How many run triggers.
+    pub workers: usize,
+}
+
 /// A file system of some megabytes in memory.
 pub struct Disk {
     folder: TempDir,
@@ -65,7 +76,7 @@ pub struct Disk {
 
 impl World {
     /// Starts it, with a journey for each writer.
-    pub async fn start(program: &Path, fault: Fault, writers: usize) -> Self {
+    pub async fn start(program: &Path, fault: Fault, size: Size) -> Self {
         let disk = (fault == Fault::DiskFull).then(Disk::mount);
         let postgres = match &disk {
             Some(disk) => Cluster::start_in(&disk.path()),
@@ -94,7 +105,7 @@ impl World {
             (0..count).map(|nth| split.start(&format!("{role}-{nth}"), role)).collect()
         };
         let (gateways, folds, relays, workers) =
-            (start("gateway", 2), start("folds", 2), start("relay", 2), start("workers", 2));
+            (start("gateway", 2), start("folds", size.folds), start("relay", 2), start("workers", size.workers));
         let client = Client::builder().timeout(Duration::from_secs(2)).build().expect("is a client");
         let (journeys, written) = (Vec::new(), Arc::default());
         let mut world = Self {
@@ -113,7 +124,7 @@ impl World {
             journeys,
             client,
             written,
-            writers,
+            writers: size.writers,
             disk,
             clocks_step,
         };
@@ -152,8 +163,28 @@ impl World {
 
     /// Waits until so many more commands have been acknowledged.
     pub async fn go_on_for(&self, commands: u64) {
-        let until = self.written.count() + commands;
+        let until = self.written.count().saturating_add(commands);
         self.written.reached(until).await;
+    }
+
+    /// Takes entries of the company as what was written, however they came, until it is stopped.
+    pub fn follow_the_ledger(&self) -> tokio::task::AbortHandle {
+        let (database, company, written) = (self.database.clone(), self.company.clone(), self.written.clone());
+        let following = tokio::spawn(async move {
+            loop {
+                // The database may be away.
+                if let Ok(mut connection) = PgConnection::connect(&database).await {
+                    let sql = "SELECT position FROM cnc.heads WHERE company = $1::uuid";
+                    while let Ok(head) = sqlx::query_scalar(sql).bind(&company).fetch_one(&mut connection).await {
+                        let head: i64 = head;
+                        written.are(head.unsigned_abs());
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        following.abort_handle()
     }
 
     /// Waits until every fold is even with the ledger, nothing waits in an outbox, and the relay has published all.

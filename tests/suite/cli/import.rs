@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
+use cnc_tests::postgres::Cluster;
+
 use super::{Operator, file, streams, text, until};
 
 /// A small day: vehicles with three trips each, a fix a minute.
@@ -94,6 +96,29 @@ fn an_import_killed_in_the_middle_and_started_again_leaves_the_same_streams() {
     let last = killed.json(&import);
     assert_eq!((&last["rows"], &last["adds_up"], &last["reported"]), (&1080.into(), &true.into(), &0.into()), "{last}");
     assert_eq!(streams(&killed.export(&company)), expected);
+}
+
+#[test]
+fn an_import_waits_for_a_database_that_starts_again_and_goes_on_by_itself() {
+    let cluster = Cluster::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let operator = Operator::on(&runtime.block_on(cluster.database()));
+    let company = operator.found("Patient Movers");
+    let csv = file(&operator, "day.csv", day(16, 30).as_bytes());
+    let import = ["import", "gps", text(&csv), "--company", &company, "--json"];
+    let mut child = operator.command(&import).spawn().expect("cnc starts");
+    for entries in [100, 250, 400] {
+        until("the import's next part", || {
+            child.try_wait().expect("can be asked").is_some() || operator.try_export(&company).len() > entries
+        });
+        cluster.crash();
+    }
+    let came = child.wait_with_output().expect("ends");
+    let (out, err) = (String::from_utf8_lossy(&came.stdout), String::from_utf8_lossy(&came.stderr));
+    assert!(came.status.success(), "{out}\n{err}");
+    let done: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&done["recorded"], &done["adds_up"]), (&1440.into(), &true.into()), "{done}");
+    until("a database that answers", || operator.run(&["audit", "verify", "--company", &company]).status == 0);
 }
 
 #[test]

@@ -100,6 +100,11 @@ impl Operator {
         self.ok(&["company", "found", name]).trim().to_owned()
     }
 
+    /// A company's ledger, or nothing while it cannot be read.
+    pub fn try_export(&self, company: &str) -> Vec<String> {
+        self.run(&["audit", "export", "--company", company]).out.lines().map(str::to_owned).collect()
+    }
+
     /// A company's ledger.
     pub fn export(&self, company: &str) -> Vec<String> {
         self.ok(&["audit", "export", "--company", company]).lines().map(str::to_owned).collect()
