@@ -25,6 +25,8 @@ use super::{
 
 /// How many commands may be under way at once.
 const UNDER_WAY: usize = 64;
+/// How long all parts are used before the first measure.
+const WARM_UP: Duration = Duration::from_secs(2);
 /// How many browsers watch in the measure of fan-out.
 const BROWSERS: usize = 1_000;
 
@@ -39,6 +41,9 @@ type Given = (Instant, Instant, Position);
 /// Measures at 100 and 1,000 commands a second and as fast as they go, then with 1,000 browsers.
 pub async fn measure(world: &World, options: &Options, report: &mut Report) -> Outcome {
     let browser = Browser::open(world).await?;
+    // Connections are opened and statements planned once in a process' life: not what is measured.
+    let warm = give(world, Some(200), WARM_UP).await?;
+    delays(&browser, &warm).await?;
     for rate in [100, 1_000] {
         let given = give(world, Some(rate), options.cell()).await?;
         let delays = delays(&browser, &given).await?;
