@@ -17,8 +17,6 @@ use crate::{debian, nats::free_port};
 
 /// Long enough for a busy machine; only what fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// What gives a process a clock of its own.
-const FAKE_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// Where the processes of one installation meet.
 pub struct Split {
@@ -57,7 +55,7 @@ impl Split {
     /// The same, with a clock of its own for each process that is started, which [`Part::set_clock`] sets.
     #[must_use]
     pub fn with_own_clocks(mut self) -> Self {
-        debian::need("libfaketime", || Path::new(FAKE_CLOCK).exists());
+        debian::need("libfaketime", || fake_clock().exists());
         self.own_clocks = true;
         self
     }
@@ -225,10 +223,15 @@ impl Drop for Part {
     }
 }
 
+/// What gives a process a clock of its own.
+fn fake_clock() -> PathBuf {
+    format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH).into()
+}
+
 /// What starts a program by the clock that a file sets.
 fn by_own_clock(file: &Path) -> Vec<String> {
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", file.display());
-    let preload = format!("LD_PRELOAD={FAKE_CLOCK}");
+    let preload = format!("LD_PRELOAD={}", fake_clock().display());
     ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"].map(String::from).into()
 }
 

@@ -34,8 +34,8 @@ use crate::{
 /// becomes a journey, by the same commands that people give.
 ///
 /// Rows that cannot be taken are reported by line number, and nothing else is lost: rows = recorded + already known +
-/// reported. The same file again records nothing; an import that was killed goes on where it stopped. A day of a fleet is
-/// held in memory.
+/// reported. The same file again records nothing; an import that was killed goes on where it stopped, and one
+/// whose database is away for up to five minutes waits for it. A day of a fleet is held in memory.
 #[derive(Debug, clap::Args)]
 pub struct Gps {
     /// The file

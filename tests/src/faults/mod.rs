@@ -72,12 +72,13 @@ impl Row {
     /// The heading of a table of rows.
     pub fn heading() -> String {
         format!(
-            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>9}",
+            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>9}",
             "fault",
             "seed",
             "strikes",
             "writers",
             "acked",
+            "refused",
             "lost",
             "doubled",
             "views",
@@ -90,16 +91,18 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { acknowledged, lost, doubled, views_differing, missing_in_stream, triggers_doubled, .. } =
-            &self.verdict;
+        let Verdict {
+            acknowledged, refused, lost, doubled, views_differing, missing_in_stream, triggers_doubled, ..
+        } = &self.verdict;
         write!(
             f,
-            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>7.1} s",
+            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>7.1} s",
             self.fault.name(),
             self.seed,
             self.strikes,
             self.writers,
             acknowledged,
+            refused,
             lost,
             doubled,
             views_differing,

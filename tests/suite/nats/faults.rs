@@ -20,4 +20,5 @@ survives! {
     nothing_is_lost_or_doubled_when_any_part_is_killed_cut_off_or_lied_to: Any,
     one_of_three_brokers_is_not_missed: KillNode,
     a_relay_that_was_left_behind_does_no_harm: TwoRelays,
+    clocks_that_step_forward_and_back_lose_and_double_nothing: ClockSteps,
 }
