@@ -28,7 +28,7 @@ pub(super) async fn since(
     let mut last = since;
     while let Some(page) = pages.try_next().await? {
         last = page.iter().map(|answer| answer.1).fold(last, i64::max);
-        write(target, company, &page).await?;
+        write(target, company, page).await?;
     }
     Ok(last.saturating_sub(LATE).max(since))
 }
@@ -54,12 +54,14 @@ pub(super) async fn missing(
         let sql =
             "SELECT id::text, at, for_ever, fingerprint, answer FROM cnc.commands WHERE id = ANY ($1::text[]::uuid[])";
         let page: Vec<Answer> = sqlx::query_as(sql).bind(ids).fetch_all(&mut *source).await.map_err(lost)?;
-        write(target, company, &page).await?;
+        write(target, company, page).await?;
     }
     Ok(())
 }
 
-async fn write(target: &mut PgConnection, company: CompanyId, page: &[Answer]) -> Result<(), Fault> {
+async fn write(target: &mut PgConnection, company: CompanyId, page: Vec<Answer>) -> Result<(), Fault> {
+    let (ids, times, for_ever, fingerprints, answers): (Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>) =
+        page.into_iter().collect();
     sqlx::query(
         "INSERT INTO cnc.commands (id, company, at, for_ever, fingerprint, answer)
          SELECT c.id::uuid, $1::text::uuid, c.at, c.for_ever, c.fingerprint, c.answer
@@ -68,11 +70,11 @@ async fn write(target: &mut PgConnection, company: CompanyId, page: &[Answer]) -
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(company.to_string())
-    .bind(page.iter().map(|answer| answer.0.as_str()).collect::<Vec<_>>())
-    .bind(page.iter().map(|answer| answer.1).collect::<Vec<_>>())
-    .bind(page.iter().map(|answer| answer.2).collect::<Vec<_>>())
-    .bind(page.iter().map(|answer| answer.3.as_slice()).collect::<Vec<_>>())
-    .bind(page.iter().map(|answer| answer.4.as_str()).collect::<Vec<_>>())
+    .bind(ids)
+    .bind(times)
+    .bind(for_ever)
+    .bind(fingerprints)
+    .bind(answers)
     .execute(target)
     .await
     .map_err(lost)

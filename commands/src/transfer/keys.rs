@@ -96,6 +96,7 @@ async fn copy_subjects(
     let sql = "SELECT subject, id, secret FROM cnc_keys.subjects WHERE company = $1 AND id = ANY ($2)";
     let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> =
         sqlx::query_as(sql).bind(bytes(company)).bind(ids).fetch_all(source).await.map_err(lost)?;
+    let (subjects, ids, secrets): (Vec<_>, Vec<_>, Vec<_>) = rows.into_iter().collect();
     // A subject whose key was destroyed and made anew has another id.
     sqlx::query(
         "INSERT INTO cnc_keys.subjects (company, subject, id, secret)
@@ -104,9 +105,9 @@ async fn copy_subjects(
          ON CONFLICT (company, subject) DO UPDATE SET id = excluded.id, secret = excluded.secret",
     )
     .bind(bytes(company))
-    .bind(rows.iter().map(|row| row.0.as_slice()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.1.as_slice()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.2.as_slice()).collect::<Vec<_>>())
+    .bind(subjects)
+    .bind(ids)
+    .bind(secrets)
     .execute(target)
     .await
     .map_err(lost)
@@ -122,14 +123,15 @@ async fn copy_prints(
     let sql = "SELECT tag, token FROM cnc_keys.prints WHERE company = $1 AND tag = ANY ($2)";
     let rows: Vec<(Vec<u8>, String)> =
         sqlx::query_as(sql).bind(bytes(company)).bind(tags).fetch_all(source).await.map_err(lost)?;
+    let (tags, tokens): (Vec<_>, Vec<_>) = rows.into_iter().collect();
     sqlx::query(
         "INSERT INTO cnc_keys.prints (company, tag, token)
          SELECT $1, p.tag, p.token FROM unnest($2::bytea[], $3::text[]) AS p (tag, token)
          ON CONFLICT (company, tag) DO UPDATE SET token = excluded.token",
     )
     .bind(bytes(company))
-    .bind(rows.iter().map(|row| row.0.as_slice()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.1.as_str()).collect::<Vec<_>>())
+    .bind(tags)
+    .bind(tokens)
     .execute(target)
     .await
     .map_err(lost)

@@ -1,10 +1,10 @@
 //! The product's own code over back ends in memory, under a scheduler and with faults that follow from one seed: the same
 //! seed gives the same run, step by step.
 //!
-//! A run has some companies, people who give commands, and a few processes that share one database server and one broker. Each process
-//! runs the real host, appender, fold engine, outbox worker and relay. At every step of a back end, before and after its
-//! effect, chance decides how long it takes, whether it fails, and whether the process ends there and starts anew. When
-//! the people are done the storm is over, and all that the system [promises] must hold.
+//! A run has some companies, people who give commands, and a few processes that share one database server and one broker.
+//! Each process runs the real host, appender, fold engine, outbox worker and relay. At every step of a back end, before
+//! and after its effect, chance decides how long it takes, whether it fails, and whether the process ends there and starts
+//! anew. When the people are done the storm is over, and all that the system [promises] must hold.
 
 mod people;
 mod process;
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use cnc_commands::{Keyring, MasterKey, keyring::MemoryKeys, ledger::memory::Server, relay::memory::Exchange};
+use cnc_commands::{Keyring, MasterKey, Request, keyring::MemoryKeys, ledger::memory::Server, relay::memory::Exchange};
 use cnc_domain::{
     kernel::{Actor, CompanyId, Id, Message, Timestamp},
     ledger::{Answer, Fault},
@@ -183,13 +183,9 @@ impl World {
         for company in &self.companies {
             let command = Message::split(&tills::Founding::Found);
             let actor = Actor::tool("simulation");
-            let request = cnc_commands::Request::internal(*company, "company", company.uuid(), command, actor);
-            let command_id = company.cast();
-            process
-                .host
-                .execute(cnc_commands::Request { command_id, ..request })
-                .await
-                .map_err(|error| error.to_string())?;
+            let request = Request::internal(*company, "company", company.uuid(), command, actor);
+            let request = Request { command_id: company.cast(), ..request };
+            process.host.execute(request).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }

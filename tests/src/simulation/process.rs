@@ -1,6 +1,5 @@
-//! A simulated process: host, folds, triggers, outbox worker and relay over the server and the broker that all
-//! share. When it dies, all its
-//! memory is gone; after a while it starts anew.
+//! A simulated process: host, folds, triggers, outbox worker and relay over the server and the broker that all share. When
+//! it dies, all its memory is gone; after a while it starts anew.
 
 use std::{sync::Arc, time::Duration};
 
@@ -72,8 +71,7 @@ impl Process {
 /// What befalls the broker while there is a storm: its connections break, it loses its last messages, or all of them.
 pub async fn trouble_broker(world: Arc<World>) {
     loop {
-        let (pause, trouble) =
-            world.draw(|chance, climate| (1 + chance.below(20), chance.below(1_000) < climate.broker));
+        let (pause, trouble) = world.draw(|chance, climate| (1 + chance.below(20), chance.happens(climate.broker)));
         tokio::time::sleep(Duration::from_secs(pause)).await;
         if !trouble || !world.storms() {
             continue;

@@ -42,7 +42,7 @@ pub struct Stored {
     pub body: String,
 }
 
-/// Keeps messages for ever, and a dead relay's companies for a second.
+/// Keeps messages for ever, and a dead relay's companies for two seconds.
 pub fn options() -> RelayOptions {
     RelayOptions { keep: Duration::ZERO, lease: Duration::from_secs(2), ..RelayOptions::default() }
 }
@@ -102,6 +102,16 @@ impl Ground {
             let lines = self.lines(company(number)).await;
             let bodies = arrived(&jetstream, company(number), lines.len()).await;
             assert_eq!(bodies, lines, "of company {number}");
+        }
+    }
+
+    /// Waits until every entry of these companies lies in the stream. Some may have changed places, since those after a
+    /// lost one had arrived, or be there twice.
+    pub async fn all_arrive(&self, companies: impl IntoIterator<Item = u128>) {
+        let jetstream = self.broker.jetstream().await;
+        for number in companies {
+            let lines = self.lines(company(number)).await;
+            assert_eq!(settled(arrived(&jetstream, company(number), lines.len()).await), lines, "of company {number}");
         }
     }
 }
