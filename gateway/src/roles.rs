@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use async_nats::{Client, connection::State};
 use cnc_commands::relay::RelayMetrics;
 use cnc_projections::{EngineFolds, JetStreamFeed};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{rooms::triggers, run::Config};
 
@@ -72,6 +72,10 @@ impl Roles {
         self.0.contains(&role)
     }
 
+    fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|role| role.name()).collect()
+    }
+
     /// The durable consumers of these roles: all processes of a role share one.
     pub(crate) fn durables(&self) -> Vec<&'static str> {
         [Role::Folds, Role::Workers].into_iter().filter(|role| self.has(*role)).map(Role::name).collect()
@@ -87,8 +91,7 @@ impl Roles {
 
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.0.iter().map(|role| role.name()).collect();
-        f.write_str(&names.join(","))
+        f.write_str(&self.names().join(","))
     }
 }
 
@@ -119,15 +122,11 @@ impl Parts {
 
     /// What an orchestrator is told of a process whose databases answer. Without NATS it works on, slower.
     pub(crate) fn ready(&self) -> Value {
-        let mut parts = Map::from_iter(
-            [("ledger", json!("connected")), ("views", json!("connected"))]
-                .map(|(name, stands)| (name.to_owned(), stands)),
-        );
+        let mut parts = json!({ "ledger": "connected", "views": "connected" });
         if let Some(connected) = self.nats_is_connected() {
-            parts.insert("nats".into(), json!(if connected { "connected" } else { "away" }));
+            parts["nats"] = json!(if connected { "connected" } else { "away" });
         }
-        let roles: Vec<&str> = self.roles.0.iter().map(|role| role.name()).collect();
-        json!({ "status": "ready", "roles": roles, "parts": parts })
+        json!({ "status": "ready", "roles": self.roles.names(), "parts": parts })
     }
 }
 
