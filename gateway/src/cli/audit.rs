@@ -1,17 +1,22 @@
 //! `cnc audit`: a ledger as a file that anybody can check, and the check itself.
 
 use std::{
+    fmt,
     io::{self, BufRead, Write},
     path::PathBuf,
 };
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Break, Head, Verifier},
+    ledger::{Break, Head, Position, Verifier},
 };
+use serde::Serialize;
 use serde_json::json;
 
-use super::output::{Failure, Out, note, pipe};
+use super::{
+    in_rooms,
+    output::{Failure, Out, note, pipe},
+};
 use crate::{
     import::table,
     run::{Config, Rooms},
@@ -63,17 +68,9 @@ pub struct Verify {
 
 pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failure> {
     match command {
-        Audit::Export(command) => {
-            let rooms = Rooms::open(&config).await?;
-            let done = export(command, &rooms).await;
-            rooms.close().await;
-            done
-        }
+        Audit::Export(command) => in_rooms(&config, async |rooms| export(command, rooms).await).await,
         Audit::Verify(Verify { company: Some(company), head, .. }) => {
-            let rooms = Rooms::open(&config).await?;
-            let done = verify_company(&rooms, *company, *head, out).await;
-            rooms.close().await;
-            done
+            in_rooms(&config, async |rooms| verify_company(rooms, *company, *head, out).await).await
         }
         Audit::Verify(Verify { file, head, .. }) => {
             let path = file.clone().unwrap_or_else(|| "-".into());
@@ -84,10 +81,7 @@ pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failur
             };
             match verify_lines(input, *head).map_err(|error| Failure::file(&path, &error))? {
                 Ok(head) => verified(head, out),
-                Err(broken) => Err(Failure::Found {
-                    message: format!("not verified: {broken}"),
-                    facts: json!({ "position": broken.position, "flaw": broken }),
-                }),
+                Err(broken) => Err(not_verified(broken.position, &broken)),
             }
         }
     }
@@ -136,11 +130,13 @@ async fn verify_company(rooms: &Rooms, company: CompanyId, kept: Option<Head>, o
     match rooms.back_end.audit(company, kept).await? {
         None => Err(Failure::no_company(company)),
         Some(Ok(head)) => verified(head, out),
-        Some(Err(flaw)) => Err(Failure::Found {
-            message: format!("not verified: {flaw}"),
-            facts: json!({ "position": flaw.position(), "flaw": flaw }),
-        }),
+        Some(Err(flaw)) => Err(not_verified(flaw.position(), &flaw)),
     }
+}
+
+fn not_verified(position: Position, flaw: &(impl fmt::Display + Serialize)) -> Failure {
+    let facts = json!({ "position": position, "flaw": flaw });
+    Failure::Found { message: format!("not verified: {flaw}"), facts }
 }
 
 fn verified(head: Head, out: Out) -> Result<(), Failure> {

@@ -5,7 +5,10 @@ use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, Message};
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
-use super::output::{Failure, Out};
+use super::{
+    in_rooms, move_company,
+    output::{Failure, Out},
+};
 use crate::run::{Config, Rooms};
 
 /// Found a company, or list them
@@ -24,28 +27,20 @@ pub enum Company {
     },
     /// List all companies with the positions of their ledgers
     List,
-    Move(super::move_company::Move),
+    Move(move_company::Move),
 }
 
 pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Failure> {
-    if let Company::Move(command) = command {
-        return super::move_company::run(command, config, out).await;
-    }
-    let rooms = Rooms::open(&config).await?;
-    let done = match command {
+    match command {
         Company::Found { name, currency, region } => {
             let company = Id::new(Uuid::now_v7());
             let fields = json!({ "name": name, "currency": currency.to_uppercase(), "region": region, "plan": { "modules": [] } });
-            match found(&rooms.host, company, &fields, Actor::tool("cnc")).await {
-                Ok(()) => out.say(company, &json!({ "company": company, "name": name })),
-                Err(failure) => Err(failure),
-            }
+            in_rooms(&config, async |rooms| found(&rooms.host, company, &fields, Actor::tool("cnc")).await).await?;
+            out.say(company, &json!({ "company": company, "name": name }))
         }
-        Company::List => list(&rooms, out).await,
-        Company::Move(_) => Ok(()),
-    };
-    rooms.close().await;
-    done
+        Company::List => in_rooms(&config, async |rooms| list(rooms, out).await).await,
+        Company::Move(command) => move_company::run(command, config, out).await,
+    }
 }
 
 /// Founds a company under this id.

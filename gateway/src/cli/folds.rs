@@ -4,7 +4,10 @@ use cnc_domain::kernel::CompanyId;
 use cnc_projections::{Engine, FoldStatus, Pruned, Verified};
 use serde_json::{Value, json};
 
-use super::output::{Failure, Out};
+use super::{
+    in_rooms,
+    output::{Failure, Out},
+};
 use crate::run::{Config, Rooms};
 
 /// Look after views and triggers: all that is folded from the ledger
@@ -50,10 +53,7 @@ pub enum Folds {
 }
 
 pub async fn run(command: &Folds, config: Config, out: Out) -> Result<(), Failure> {
-    let rooms = Rooms::open(&config).await?;
-    let done = act(command, &rooms, out).await;
-    rooms.close().await;
-    done
+    in_rooms(&config, async |rooms| act(command, rooms, out).await).await
 }
 
 async fn act(command: &Folds, rooms: &Rooms, out: Out) -> Result<(), Failure> {

@@ -11,12 +11,11 @@ use futures::TryStreamExt as _;
 use nkeys::KeyPair;
 use serde_json::json;
 
-use super::output::{Failure, Out, note};
-use crate::{
-    integration::Integration as Partner,
-    nats,
-    run::{Config, Rooms},
+use super::{
+    in_rooms,
+    output::{Failure, Out, note},
 };
+use crate::{integration::Integration as Partner, nats, run::Config};
 
 /// Let partners read a company's entries from NATS, each with rights of its own
 #[derive(Debug, clap::Subcommand)]
@@ -107,10 +106,8 @@ pub async fn run(command: &Integration, config: Config, out: Out) -> Result<(), 
 }
 
 async fn exists(config: &Config, company: CompanyId) -> Result<(), Failure> {
-    let rooms = Rooms::open(config).await?;
-    let head = rooms.ledger.head(company).await;
-    rooms.close().await;
-    head?.map(|_| ()).ok_or_else(|| Failure::no_company(company))
+    let head = in_rooms(config, async |rooms| Ok(rooms.ledger.head(company).await?)).await?;
+    head.map(|_| ()).ok_or_else(|| Failure::no_company(company))
 }
 
 fn user_key(key: &str) -> Result<String, Failure> {

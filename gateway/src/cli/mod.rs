@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand};
 pub use output::Failure;
 use output::Out;
 
-use crate::run::Config;
+use crate::run::{Config, Rooms};
 
 const AFTER_HELP: &str = "\
 Every command works beside a running server and on a stopped one, with the same --data and --ledger.
@@ -143,6 +143,14 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }
+}
+
+/// Does something in the rooms of an installation, and closes them whatever came of it.
+async fn in_rooms<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
+    let rooms = Rooms::open(config).await?;
+    let done = act(&rooms).await;
+    rooms.close().await;
+    done
 }
 
 /// A server says what it does; a command that answers says only what is wrong.

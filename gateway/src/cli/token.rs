@@ -7,12 +7,11 @@ use cnc_domain::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::output::{Failure, Out};
-use crate::{
-    clock,
-    run::{Config, Rooms},
-    tokens::Claims,
+use super::{
+    in_rooms,
+    output::{Failure, Out},
 };
+use crate::{clock, run::Config, tokens::Claims};
 
 /// Issue a token for the API
 ///
@@ -38,15 +37,13 @@ pub struct Token {
 }
 
 pub async fn run(command: &Token, config: Config, out: Out) -> Result<(), Failure> {
-    let rooms = Rooms::open(&config).await?;
-    let known = rooms.ledger.head(command.company).await?.is_some();
     let user = command.user.unwrap_or_else(|| Id::new(Uuid::now_v7()));
     let claims = Claims::new(user, command.company, &command.role, clock::now(), command.hours * 3600);
     let claims = if command.location.is_empty() { claims } else { claims.within(command.location.iter().copied()) };
-    let token = rooms.tokens.issue(&claims)?;
-    rooms.close().await;
-    if !known {
-        return Err(Failure::no_company(command.company));
-    }
+    let token = in_rooms(&config, async |rooms| match rooms.ledger.head(command.company).await? {
+        Some(_) => Ok(rooms.tokens.issue(&claims)?),
+        None => Err(Failure::no_company(command.company)),
+    });
+    let token = token.await?;
     out.say(&token, &json!({ "token": token, "user": user, "expires": claims.expires() }))
 }
