@@ -12,6 +12,7 @@ use cnc_domain::kernel::{CompanyId, LocationId};
 use serde_json::{Value, json};
 
 use super::{
+    in_rooms,
     output::{Failure, Out},
     progress,
 };
@@ -70,25 +71,15 @@ pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure>
     let (vehicles, journeys, repeated) = (grouped.vehicles.len(), grouped.runs(), grouped.repeated);
     let mut bad = [table.bad, grouped.bad.clone()].concat();
 
-    let rooms = Rooms::open(&config).await?;
-    if rooms.ledger.head(command.company).await?.is_none() {
-        return Err(Failure::no_company(command.company));
-    }
     let settled = Arc::new(AtomicU64::new(bad.len() as u64 + repeated));
-    let import = Import {
-        host: rooms.host.clone(),
-        company: command.company,
-        location: command.location,
-        branch: Branch { province: command.province.clone(), timezone: command.timezone.clone() },
-        attempt: uuid::Uuid::now_v7(),
-        settled: settled.clone(),
-        patience: Arc::default(),
-    };
-    let telling = tokio::spawn(progress::tell("rows", rows, settled, out.json()));
-    let imported = import.run(grouped).await;
-    telling.abort();
-    rooms.close().await;
-    let imported = imported.map_err(|stopped| stop(stopped, command.company))?;
+    let imported = in_rooms(&config, async |rooms| {
+        let import = prepare(command, rooms, settled.clone()).await?;
+        let telling = tokio::spawn(progress::tell("rows", rows, settled, out.json()));
+        let imported = import.run(grouped).await;
+        telling.abort();
+        imported.map_err(|stopped| stop(stopped, command.company))
+    });
+    let imported = imported.await?;
 
     bad.extend(imported.bad.iter().cloned());
     bad.sort_by_key(|row| row.line);
@@ -102,6 +93,21 @@ pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure>
         "unfinished": imported.unfinished, "report": report, "seconds": begun.elapsed().as_secs(),
     });
     out.say(people(&summary, &bad, &imported), &summary)
+}
+
+async fn prepare(command: &Gps, rooms: &Rooms, settled: Arc<AtomicU64>) -> Result<Import, Failure> {
+    if rooms.ledger.head(command.company).await?.is_none() {
+        return Err(Failure::no_company(command.company));
+    }
+    Ok(Import {
+        host: rooms.host.clone(),
+        company: command.company,
+        location: command.location,
+        branch: Branch { province: command.province.clone(), timezone: command.timezone.clone() },
+        attempt: uuid::Uuid::now_v7(),
+        settled,
+        patience: Arc::default(),
+    })
 }
 
 fn stop(stopped: Stopped, company: CompanyId) -> Failure {
