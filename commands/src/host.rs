@@ -32,8 +32,9 @@ mod standings;
 use adopt::Adopted;
 use carry::Task;
 
-/// How often a command is decided before it is given up because others are faster.
-const ATTEMPTS: usize = 24;
+/// How often a command is decided before it is given up because others are faster. Where three processes take turns at
+/// random, one in a hundred billion commands is.
+const ATTEMPTS: usize = 64;
 /// Commands that met a conflict line up for the stream that they met it on, in this many lines.
 const LINES: usize = 1_024;
 /// Other processes take no part in that line: who meets conflicts again and again waits up to so long before the next try.

@@ -1,5 +1,6 @@
 # Runs a Postgres cluster for as long as standard input is open, so that it ends with the tests, however they end.
-# Each line of input is a crash: the server stops at once, as it would at a power cut, and starts again.
+# Each line of input is a crash: the server stops at once, as it would at a power cut, and starts again. It is answered
+# with a line when the server is gone.
 bin=$1 dir=$2 port=$3
 trap '' INT
 "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || exit 1
@@ -13,6 +14,7 @@ while read -r _; do
     kill -QUIT "$server"
     wait "$server"
     run
+    echo done
 done
 kill -QUIT "$server"
 wait "$server"

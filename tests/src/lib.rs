@@ -7,6 +7,7 @@ pub mod mover;
 pub mod nats;
 pub mod postgres;
 pub mod random;
+mod shell;
 pub mod simulation;
 pub mod split;
 pub mod system;

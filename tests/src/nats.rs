@@ -2,12 +2,12 @@
 //! free ports and with storage in a temporary folder.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::Command,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicU16, Ordering},
     },
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use std::{
 
 use async_nats::{Client, jetstream};
 
-use crate::debian;
+use crate::{debian, shell::Shell};
 
 /// Long enough for a busy machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -25,13 +25,7 @@ pub struct Broker {
     port: u16,
     monitor: u16,
     folder: PathBuf,
-    shell: Mutex<Shell>,
-}
-
-/// What runs the server, and ends it when nobody holds its standard input any more.
-struct Shell {
-    child: Child,
-    answers: BufReader<ChildStdout>,
+    shell: Shell,
 }
 
 /// The broker that all tests of this process share, with all that is in it.
@@ -61,9 +55,7 @@ impl Broker {
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("nats.sh"), "nats"]).arg(program()).arg(&folder);
         command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", &monitor.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell can be started");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        Self { port, monitor, folder, shell: Mutex::new(Shell { child, answers }) }
+        Self { port, monitor, folder, shell: Shell::run(command) }
     }
 
     /// Its address.
@@ -88,12 +80,12 @@ impl Broker {
 
     /// Stops it as `kill -9` does; when this returns it is gone.
     pub fn kill(&self) {
-        self.order("kill");
+        self.shell.order("kill");
     }
 
     /// Starts it again after [`Broker::kill`], on the same port, with what it had stored.
     pub fn start_again(&self) {
-        self.order("start");
+        self.shell.order("start");
         self.wait_until_ready();
     }
 
@@ -116,15 +108,15 @@ impl Broker {
     /// Ends it, so that all is on its disk, and starts it again with its streams empty and its consumers standing where
     /// they stood.
     pub fn lose_messages(&self) {
-        self.order("end");
-        self.order("behead");
+        self.shell.order("end");
+        self.shell.order("behead");
         self.start_again();
     }
 
     /// Kills it, has this done to its storage, and starts it again.
     fn start_again_after(&self, order: &str) {
         self.kill();
-        self.order(order);
+        self.shell.order(order);
         self.start_again();
     }
 
@@ -132,7 +124,7 @@ impl Broker {
     pub fn reload(&self, settings: &str) {
         let before = self.log().matches("Reloaded server configuration").count();
         configure(&self.folder, settings);
-        self.order("reload");
+        self.shell.order("reload");
         self.wait_for("read its settings again", || {
             self.log().matches("Reloaded server configuration").count() > before
         });
@@ -141,12 +133,6 @@ impl Broker {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    fn order(&self, order: &str) {
-        let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(shell.child.stdin.as_mut().expect("piped"), "{order}").expect("the shell runs");
-        shell.answers.read_line(&mut String::new()).expect("the shell answers");
     }
 
     fn wait_until_ready(&self) {
@@ -159,15 +145,6 @@ impl Broker {
             assert!(started.elapsed() < PATIENCE, "nats-server does not {what}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let shell = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(shell.child.stdin.take());
-        // It has nothing more to say whether it ended well or not.
-        let _ = shell.child.wait();
     }
 }
 
@@ -223,7 +200,7 @@ impl Brokers {
     /// Starts those again that were killed, and waits until they are ready: of three, two must be there for that.
     pub fn start_all_again(&self, killed: &[usize]) {
         for nth in killed {
-            self.nodes[*nth].order("start");
+            self.nodes[*nth].shell.order("start");
         }
         for nth in killed {
             self.nodes[*nth].wait_until_ready();

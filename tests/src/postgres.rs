@@ -1,12 +1,11 @@
 //! Real Postgres clusters, made by `initdb` from the distribution's package in a temporary folder, on a free port.
 
 use std::{
-    io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +13,7 @@ use std::{
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::debian;
+use crate::{debian, shell::Shell};
 
 /// Long enough for a busy machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Cluster {
     port: u16,
     folder: PathBuf,
-    watch: Mutex<Child>,
+    shell: Shell,
     databases: AtomicU32,
 }
 
@@ -46,8 +45,7 @@ impl Cluster {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let mut command = unprivileged(&folder);
         command.args(["-c", include_str!("cluster.sh"), "cluster"]).arg(bin).arg(&folder).arg(port.to_string());
-        let watch = command.stdin(Stdio::piped()).spawn().expect("a shell can be started");
-        let cluster = Self { port, folder, watch: Mutex::new(watch), databases: AtomicU32::new(0) };
+        let cluster = Self { port, folder, shell: Shell::run(command), databases: AtomicU32::new(0) };
         cluster.wait_until_it_listens();
         cluster
     }
@@ -78,32 +76,25 @@ impl Cluster {
         self.url(&name)
     }
 
-    /// Stops the server as a power cut would, and starts it again.
+    /// Stops the server as a power cut would, and starts it again; when this returns, the one before is gone.
     pub fn crash(&self) {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.stdin.as_mut().expect("piped").write_all(b"crash\n").expect("the cluster is running");
+        self.shell.order("crash");
     }
 
     fn wait_until_it_listens(&self) {
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let ended = self.watch.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("a child");
-            assert!(ended.is_none() && started.elapsed() < PATIENCE, "Postgres does not start:\n{}", self.log());
+            assert!(
+                !self.shell.has_ended() && started.elapsed() < PATIENCE,
+                "Postgres does not start:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(watch.stdin.take());
-        // It has nothing more to say whether it ended well or not.
-        let _ = watch.wait();
     }
 }
 

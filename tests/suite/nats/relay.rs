@@ -224,7 +224,7 @@ async fn every_entry_arrives_once_in_order_as_it_is() {
         }
     }
     ground.all_arrive_once(1..=5).await;
-    until("it to be told", async || relay.published() == 5 * (1 + 150 + 19 * 7)).await;
+    until("it to be told", async || relay.published() >= 5 * (1 + 150 + 19 * 7)).await;
     relay.stop().await;
 }
 
