@@ -57,9 +57,11 @@ impl PostgresLedger {
     pub async fn connect(url: &str) -> Result<Self, Fault> {
         let doing = "connect to the ledger";
         // Statements are planned once in a connection's life, perhaps while the tables are still empty: the plan must
-        // also serve when they are large. A process that stands still while it holds a lock must not hold up all others.
+        // also serve when they are large. Where there is no index to use, such a plan looks so dear that the server would
+        // compile it, 50 ms each time. A process that stands still while it holds a lock must not hold up all others.
         let options = PgConnectOptions::from_str(url).map_err(fault(doing))?.application_name("cnc").options([
             ("enable_seqscan", "off"),
+            ("jit", "off"),
             ("plan_cache_mode", "force_generic_plan"),
             ("idle_in_transaction_session_timeout", "10s"),
         ]);

@@ -67,7 +67,8 @@ impl Postgres {
     pub async fn connect(url: &str) -> Result<Self, Fault> {
         // A process that stands still while it holds the row of a fold must not hold up all others.
         let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
-        let options = options.application_name("cnc").options([("idle_in_transaction_session_timeout", "10s")]);
+        let options =
+            options.application_name("cnc").options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")]);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
         let pool = pool.test_before_acquire(false).before_acquire(|connection, stands| {
             Box::pin(async move {
