@@ -79,7 +79,7 @@ impl World {
 
 async fn plan(gateway: &Part, token: &str) -> Outcome<Vec<Uuid>> {
     let mut lean = Lean::connect(&gateway.url("")).await?;
-    let mut journeys = Vec::new();
+    let (mut journeys, mut last) = (Vec::new(), Vec::new());
     let mut give =
         async |path: String, body: Value| lean.post(&path, token, &Uuid::now_v7().to_string(), &body.to_string()).await;
     let branch = Uuid::now_v7();
@@ -87,9 +87,12 @@ async fn plan(gateway: &Part, token: &str) -> Outcome<Vec<Uuid>> {
     for nth in 0..JOURNEYS {
         let (truck, journey) = (Uuid::now_v7(), Uuid::now_v7());
         give(format!("/v1/truck/{truck}/commission"), fixtures::truck(&format!("TRK {nth}"), branch)).await?;
-        give(format!("/v1/truck_journey/{journey}/plan"), fixtures::journey(truck, branch, 2..9)).await?;
+        last = give(format!("/v1/truck_journey/{journey}/plan"), fixtures::journey(truck, branch, 2..9)).await?;
         journeys.push(journey);
     }
+    let last: Value = serde_json::from_slice(&last)?;
+    let seen = format!("/v1/views/dispatch_board?limit=1&at_least={}", last["position"]);
+    lean.get(&seen, token, false).await?;
     Ok(journeys)
 }
 
