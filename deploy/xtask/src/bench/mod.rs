@@ -27,6 +27,12 @@ pub enum Bench {
     Ledger(Options),
     /// The split system over Postgres and NATS: from a command to the browsers that see it, reads, memory.
     Live(Options),
+    /// Answers every request with a file's bytes: the baseline of reads from memory.
+    #[command(hide = true)]
+    Bare {
+        /// The file.
+        body: PathBuf,
+    },
 }
 
 /// How to measure.
@@ -89,6 +95,7 @@ pub fn run(which: &Bench) -> Outcome {
     match which {
         Bench::Ledger(options) => runtime.block_on(ledger::run(options)),
         Bench::Live(options) => runtime.block_on(live::run(options)),
+        Bench::Bare { body } => runtime.block_on(live::serve(body)),
     }
 }
 

@@ -1,11 +1,14 @@
 //! `bench live`: the split system, from a command to the browsers that see it.
 
+mod bare;
 mod history;
 mod latency;
 mod lean;
 mod reads;
 mod socket;
 mod world;
+
+pub use bare::serve;
 
 use super::{Options, Outcome, Part, report::Report};
 

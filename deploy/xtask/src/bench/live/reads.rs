@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Mutex;
 
@@ -11,6 +10,7 @@ use super::{
         Options, Outcome, load,
         report::{Report, Target},
     },
+    bare::Bare,
     lean::Lean,
     world::World,
 };
@@ -24,18 +24,18 @@ pub async fn measure(world: &World, options: &Options, report: &mut Report) -> O
     let (document, state) = (format!("/v1/views/dispatch_board/{journey}"), format!("/v1/truck_journey/{journey}"));
     let gateway = world.gateway.url("");
     let body = Lean::connect(&gateway).await?.get(&document, &world.token, false).await?;
-    let handler = bare_handler(body).await?;
+    let handler = Bare::start(&body)?;
     let (mut stored, mut selects) = (Vec::new(), Vec::new());
     let (mut documents, mut states, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.turns {
         stored.push(reads_per_second(&gateway, &document, &world.token, true, options).await?);
         selects.push(selects_per_second(world, options).await?);
         documents.push(reads_per_second(&gateway, &document, &world.token, false, options).await?);
-        bare.push(reads_per_second(&handler, "/", &world.token, false, options).await?);
+        bare.push(reads_per_second(&handler.url, "/", &world.token, false, options).await?);
         states.push(reads_per_second(&gateway, &state, &world.token, false, options).await?);
     }
     let (pgbench, handler) =
-        ("pgbench with the same select, prepared", "a bare axum handler with the document's bytes");
+        ("pgbench with the same select, prepared", "a bare axum handler with the document's bytes, a process too");
     let (selects, bare) = (load::median(selects), load::median(bare));
     let (quarter, most) = (Some(Target::AtLeast(0.25)), Some(Target::AtLeast(0.4)));
     report.add("reads/s of one document from the store", load::median(stored), pgbench, selects, quarter);
@@ -58,17 +58,6 @@ async fn reads_per_second(url: &str, path: &str, token: &str, from_store: bool, 
         }
     })
     .await
-}
-
-async fn bare_handler(body: Vec<u8>) -> Outcome<String> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let answer = move || {
-        let body = body.clone();
-        async move { ([("content-type", "application/json")], body) }
-    };
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(answer))).await });
-    Ok(format!("http://{address}"))
 }
 
 /// What pgbench makes of the select that the gateway's read comes to.
