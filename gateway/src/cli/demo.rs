@@ -29,7 +29,7 @@ pub struct Demo {
 }
 
 pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure> {
-    let now = clock::now();
+    let (now, data) = (clock::now(), config.data.display().to_string());
     // Triggers are silent about what was there before their first start, so that the server is there first.
     let system = System::start(Config { listen: command.listen, ..config }).await?;
     let played = demo::play(&system.rooms.host, now).await?;
@@ -44,7 +44,7 @@ pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure
          A dispatcher's token, good for 12 hours:\n\n  export TOKEN={token}\n\n\
          The live board:  curl -sH \"authorization: Bearer $TOKEN\" {at}/v1/views/dispatch_board | jq\n\
          Alerts:          curl -sH \"authorization: Bearer $TOKEN\" {at}/v1/views/alerts | jq\n\
-         The ledger:      curl -sH \"authorization: Bearer $TOKEN\" {at}/v1/ledger/head\n\n\
+         The ledger:      cnc audit verify --company {company} --data {data}\n\n\
          Ctrl-C stops it."
     );
     out.say(text, &json!({ "listening": at, "company": company, "token": token, "commands": played.commands }))?;

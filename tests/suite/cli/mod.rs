@@ -1,6 +1,7 @@
 //! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
 
 mod audit;
+mod demo;
 mod folds;
 mod health;
 mod import;
