@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// The payload of each event.
-pub const PAYLOAD: &str = r#"{"occurred_at":"2026-07-01T12:00:00.000000Z","status":"traffic","note":"Stopped behind an accident on Knight Street, ten minutes at least","position":null}"#;
+pub const PAYLOAD: &str = r#"{"occurred_at":"2026-07-01T12:00:00.000000Z","status":"in_traffic","note":"Stopped behind an accident on Knight Street, ten minutes or more","position":null}"#;
 
 /// What the peer keeps beside each event: about what our header says.
 pub const METADATA: &str = r#"{"company":"01920000-0000-7000-8000-000000000001","actor":{"user":"01920000-0000-7000-8000-000000000004","role":"driver"},"command":"01920000-0000-7000-8000-000000000003","correlation":"01920000-0000-7000-8000-000000000003","at":"2026-07-01T12:00:00.000000Z"}"#;

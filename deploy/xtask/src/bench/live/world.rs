@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use cnc_commands::{appender::Appender, ledger::PostgresLedger};
+use cnc_commands::ledger::PostgresLedger;
 use cnc_domain::{kernel::CompanyId, ledger::Ledger};
 use cnc_tests::{
     fixtures,
@@ -55,10 +55,8 @@ impl World {
     /// Appends entries to another company until it has so many, beside the gateway: only folds and relay see them.
     pub async fn fill(&self, entries: u64) -> Outcome<CompanyId> {
         let ledger: Arc<dyn Ledger> = Arc::new(PostgresLedger::connect(&self.database).await?);
-        let company = CompanyId::new(rows::fresh());
-        let appender = Appender::start(ledger.clone(), 512);
-        appender.append(rows::founding(company)).await?;
-        let mut written = 1;
+        let company: CompanyId = self.split.ok(&["company", "found", "Filled Movers"]).parse()?;
+        let mut written = 0;
         while written < entries {
             let appends = (0..20).map(|_| {
                 let mut append = rows::report(company, rows::fresh(), 0, "fill");
@@ -72,7 +70,6 @@ impl World {
                 written = appended?.head.position;
             }
         }
-        appender.stop().await;
         Ok(company)
     }
 }
