@@ -11,7 +11,7 @@ use super::{
     AsOf, AsOfError, Engine, Inner, board,
     reader::{Chunk, Reader},
 };
-use crate::{Row, VIEWS};
+use crate::Row;
 
 /// More entries than this are not folded in memory.
 const ENTRIES_MAX: u64 = 2_000_000;
@@ -58,9 +58,7 @@ impl Inner {
         as_of: AsOf,
         key: Option<&str>,
     ) -> Result<Vec<Row>, AsOfError> {
-        let kinds = VIEWS.iter().map(|view| view.kind).chain(self.folds.views.iter().copied());
-        let unknown = || AsOfError::UnknownView(view.into());
-        let kind = kinds.into_iter().find(|kind| kind.name() == view).ok_or_else(unknown)?;
+        let kind = self.view(view).ok_or_else(|| AsOfError::UnknownView(view.into()))?;
         let until = Engine { inner: self.clone() }.position_as_of(company, as_of).await?;
         if until > ENTRIES_MAX {
             return Err(AsOfError::Busy("that moment has too many entries before it to fold them again"));

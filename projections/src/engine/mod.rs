@@ -135,7 +135,7 @@ impl Engine {
         position: Position,
         timeout: Duration,
     ) -> Result<Position, Position> {
-        let Some(view) = self.inner.view(view) else { return Err(0) };
+        let Some(view) = self.inner.view(view).map(FoldKind::name) else { return Err(0) };
         // A view never goes back, so what is known here holds.
         if let Some(at) = self.inner.board.position(company, view).filter(|at| *at >= position) {
             return Ok(at);
@@ -167,7 +167,7 @@ impl Engine {
         scope: Option<&BTreeSet<LocationId>>,
         at_least: Position,
     ) -> Result<Found, Fault> {
-        let Some(view) = self.inner.view(view) else { return Ok(Found::default()) };
+        let Some(view) = self.inner.view(view).map(FoldKind::name) else { return Ok(Found::default()) };
         let fresh = self.inner.board.fresh(company, view, key);
         if let Some(mut found) = fresh.filter(|found| found.position >= at_least) {
             found.row = found.row.filter(|row| row.is_within(scope));
@@ -204,9 +204,9 @@ impl Inner {
     }
 
     /// The view of this name.
-    fn view(&self, name: &str) -> Option<&'static str> {
-        let kinds = VIEWS.iter().map(|view| view.kind).chain(self.folds.views.iter().copied());
-        kinds.map(FoldKind::name).find(|known| *known == name)
+    fn view(&self, name: &str) -> Option<&'static dyn FoldKind> {
+        let mut kinds = VIEWS.iter().map(|view| view.kind).chain(self.folds.views.iter().copied());
+        kinds.find(|kind| kind.name() == name)
     }
 
     fn is_told(&self) -> bool {
