@@ -26,12 +26,16 @@ pub async fn run(options: &Options) -> Outcome {
         postgres::measure(&cluster.database().await, options, &mut report).await?;
     }
     if options.wants(Part::Growth) {
-        let long: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&fresh(folder.path(), "growth")?)?);
-        growth::measure("SQLite", &long, options, &mut report).await?;
-        let long = PostgresLedger::connect(&cluster.database().await).await?;
-        long.migrate().await?;
-        let long: Arc<dyn Ledger> = Arc::new(long);
-        growth::measure("Postgres", &long, options, &mut report).await?;
+        let sqlite = async || {
+            Ok(Arc::new(SqliteLedger::open(tempfile::tempdir_in(folder.path())?.keep().as_path())?) as Arc<dyn Ledger>)
+        };
+        growth::measure("SQLite", sqlite, options, &mut report).await?;
+        let postgres = async || {
+            let ledger = PostgresLedger::connect(&cluster.database().await).await?;
+            ledger.migrate().await?;
+            Ok(Arc::new(ledger) as Arc<dyn Ledger>)
+        };
+        growth::measure("Postgres", postgres, options, &mut report).await?;
     }
     report.finish(options.json.as_deref())
 }

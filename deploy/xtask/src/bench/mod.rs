@@ -50,6 +50,9 @@ pub struct Options {
     /// Entries of the long ledger, which is 100 times the short one.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
+    /// Writers that append at once, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "COUNTS", default_value = "1,16,64,1024")]
+    writers: Vec<usize>,
     /// Measure only these parts, separated by commas; all of the benchmark where nothing is said.
     #[arg(long, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<Part>,

@@ -27,7 +27,7 @@ pub async fn measure(url: &str, options: &Options, report: &mut Report) -> Outco
     ledger.migrate().await?;
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     let mut largest = 0_f64;
-    for writers in [1, 16, 64, 1024] {
+    for &writers in &options.writers {
         let target = match writers {
             64 => Some(Target::AtLeast(4.0)),
             1024 => Some(Target::AtLeast(12.0)),
@@ -88,7 +88,8 @@ pub async fn appends_per_second(
 async fn copied_per_second(url: &str) -> Outcome<f64> {
     let mut connection = PgConnection::connect(url).await?;
     let prepare = "DROP TABLE IF EXISTS public.copied; CREATE TABLE public.copied (LIKE cnc.events INCLUDING ALL); \
-        CREATE TEMP TABLE appended AS SELECT * FROM cnc.events LIMIT 200000";
+        CREATE TEMP TABLE appended AS SELECT * FROM \
+        (SELECT * FROM cnc.events ORDER BY at DESC LIMIT 200000) AS last ORDER BY at, company, position";
     sqlx::raw_sql(prepare).execute(&mut connection).await?;
     let pool = sqlx::PgPool::connect(url).await?;
     let mut text = Vec::new();
