@@ -17,22 +17,22 @@ use crate::ledger::{integer, number, postgres::fault};
 #[derive(Clone)]
 pub(super) struct Store {
     pool: PgPool,
-    relay: String,
+    relay: Uuid,
 }
 
 impl Store {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, relay: Uuid::now_v7().to_string() }
+        Self { pool, relay: Uuid::now_v7() }
     }
 
     async fn try_renew(&self, lease: Duration) -> sqlx::Result<Held> {
         let mut tx = self.pool.begin().await?;
         sqlx::query(
-            "WITH gone AS (DELETE FROM cnc.relays WHERE alive_until < now() - interval '1 minute' AND relay <> $1::text::uuid)
-             INSERT INTO cnc.relays (relay, alive_until) VALUES ($1::text::uuid, now() + $2 * interval '1 millisecond')
+            "WITH gone AS (DELETE FROM cnc.relays WHERE alive_until < now() - interval '1 minute' AND relay <> $1)
+             INSERT INTO cnc.relays (relay, alive_until) VALUES ($1, now() + $2 * interval '1 millisecond')
              ON CONFLICT (relay) DO UPDATE SET alive_until = excluded.alive_until",
         )
-        .bind(&self.relay)
+        .bind(self.relay)
         .bind(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
         .execute(&mut *tx)
         .await?;
@@ -44,17 +44,17 @@ impl Store {
         .await?;
         self.balance(&mut tx).await?;
         let rows = sqlx::query(
-            "SELECT s.generation, r.company::text, r.published FROM cnc.relay_stream AS s
-             LEFT JOIN cnc.relay AS r ON r.holder = $1::text::uuid",
+            "SELECT s.generation, r.company, r.published FROM cnc.relay_stream AS s
+             LEFT JOIN cnc.relay AS r ON r.holder = $1",
         )
-        .bind(&self.relay)
+        .bind(self.relay)
         .fetch_all(&mut *tx)
         .await?;
         tx.commit().await?;
         let mut held = Held { generation: 0, companies: BTreeMap::new() };
         for row in &rows {
             held.generation = row.try_get(0)?;
-            if row.try_get::<Option<&str>, _>(1)?.is_some() {
+            if row.try_get::<Option<Uuid>, _>(1)?.is_some() {
                 held.companies.insert(company(row, 1)?, row.try_get::<Option<i64>, _>(2)?.map(number));
             }
         }
@@ -64,26 +64,26 @@ impl Store {
     /// Nobody waits for a company that another relay is at: it is skipped, and looked at again the next time.
     async fn balance(&self, tx: &mut sqlx::PgConnection) -> sqlx::Result<()> {
         let row = sqlx::query(
-            "SELECT (SELECT count(*) FROM cnc.relay), (SELECT count(*) FROM cnc.relay WHERE holder = $1::text::uuid),
+            "SELECT (SELECT count(*) FROM cnc.relay), (SELECT count(*) FROM cnc.relay WHERE holder = $1),
                     (SELECT count(*) FROM cnc.relays WHERE alive_until > now())",
         )
-        .bind(&self.relay)
+        .bind(self.relay)
         .fetch_one(&mut *tx)
         .await?;
         let (all, mine, relays) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get::<i64, _>(2)?);
         let relays = relays.max(1);
         let fair = (all + relays - 1) / relays;
         let sql = if mine < fair {
-            "UPDATE cnc.relay SET holder = $1::text::uuid WHERE company IN (
+            "UPDATE cnc.relay SET holder = $1 WHERE company IN (
                  SELECT company FROM cnc.relay AS r
                  WHERE NOT EXISTS (SELECT FROM cnc.relays AS l WHERE l.relay = r.holder AND l.alive_until > now())
                  LIMIT $2 FOR UPDATE OF r SKIP LOCKED)"
         } else {
             "UPDATE cnc.relay SET holder = NULL WHERE company IN (
-                 SELECT company FROM cnc.relay WHERE holder = $1::text::uuid LIMIT $2 FOR UPDATE SKIP LOCKED)"
+                 SELECT company FROM cnc.relay WHERE holder = $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
         };
         if mine != fair {
-            sqlx::query(sql).bind(&self.relay).bind((fair - mine).abs()).execute(tx).await?;
+            sqlx::query(sql).bind(self.relay).bind((fair - mine).abs()).execute(tx).await?;
         }
         Ok(())
     }
@@ -132,14 +132,14 @@ impl Store {
     async fn try_behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> sqlx::Result<Vec<Behind>> {
         let rows = sqlx::query(
             "SELECT k.company, h.position, e.metadata::text, e.payload::text
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS k (company, position, room)
-             JOIN cnc.heads AS h ON h.company = k.company::uuid AND h.position > k.position
+             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k (company, position, room)
+             JOIN cnc.heads AS h ON h.company = k.company AND h.position > k.position
              CROSS JOIN LATERAL (SELECT metadata, payload FROM cnc.events
                                  WHERE company = h.company AND position > k.position
                                  ORDER BY position LIMIT k.room) AS e
              LIMIT $4",
         )
-        .bind(asked.iter().map(|(company, ..)| company.to_string()).collect::<Vec<_>>())
+        .bind(asked.iter().map(|(company, ..)| company.uuid()).collect::<Vec<_>>())
         .bind(asked.iter().map(|(_, position, _)| integer(*position)).collect::<Vec<_>>())
         .bind(asked.iter().map(|(.., room)| integer(*room as u64)).collect::<Vec<_>>())
         .bind(integer(limit as u64))
@@ -166,7 +166,7 @@ impl Book for Store {
     }
 
     async fn leave(&self) -> Result<(), Fault> {
-        let leaving = sqlx::query("DELETE FROM cnc.relays WHERE relay = $1::text::uuid").bind(&self.relay);
+        let leaving = sqlx::query("DELETE FROM cnc.relays WHERE relay = $1").bind(self.relay);
         leaving.execute(&self.pool).await.map(|_| ()).map_err(fault("give a relay's leases back"))
     }
 
@@ -181,10 +181,10 @@ impl Book for Store {
                  safe = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark ELSE r.safe END,
                  mark = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published ELSE r.mark END,
                  marked_at = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN now() ELSE r.marked_at END
-             FROM unnest($1::text[], $2::bigint[]) AS k (company, position), stream
-             WHERE r.company = k.company::uuid",
+             FROM unnest($1::uuid[], $2::bigint[]) AS k (company, position), stream
+             WHERE r.company = k.company",
         )
-        .bind(moved.iter().map(|(company, _)| company.to_string()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|(company, _)| company.uuid()).collect::<Vec<_>>())
         .bind(moved.iter().map(|(_, position)| integer(*position)).collect::<Vec<_>>())
         .bind(generation)
         .bind(integer(acknowledged));
@@ -207,5 +207,5 @@ impl Book for Store {
 }
 
 fn company(row: &PgRow, column: usize) -> sqlx::Result<CompanyId> {
-    row.try_get::<&str, _>(column)?.parse().map_err(|wrong: uuid::Error| sqlx::Error::Decode(wrong.into()))
+    row.try_get(column).map(CompanyId::new)
 }

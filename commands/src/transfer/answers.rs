@@ -4,6 +4,7 @@
 use cnc_domain::{kernel::CompanyId, ledger::Fault};
 use futures::TryStreamExt as _;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{lost, pages};
 
@@ -13,7 +14,7 @@ const AT_ONCE: usize = 2_000;
 const LATE: i64 = 60_000_000;
 
 /// Id, time, whether it is kept for ever, fingerprint and answer.
-type Answer = (String, i64, bool, Vec<u8>, String);
+type Answer = (Uuid, i64, bool, Vec<u8>, String);
 
 /// Copies answers since about this time. Returns since when the next round copies.
 pub(super) async fn since(
@@ -22,8 +23,8 @@ pub(super) async fn since(
     company: CompanyId,
     since: i64,
 ) -> Result<i64, Fault> {
-    let sql = "SELECT id::text, at, for_ever, fingerprint, answer FROM cnc.commands WHERE company = $1::text::uuid AND at >= $2";
-    let rows = sqlx::query_as::<_, Answer>(sql).bind(company.to_string()).bind(since).fetch(source);
+    let sql = "SELECT id, at, for_ever, fingerprint, answer FROM cnc.commands WHERE company = $1 AND at >= $2";
+    let rows = sqlx::query_as::<_, Answer>(sql).bind(company.uuid()).bind(since).fetch(source);
     let mut pages = std::pin::pin!(pages(rows, AT_ONCE));
     let mut last = since;
     while let Some(page) = pages.try_next().await? {
@@ -39,20 +40,19 @@ pub(super) async fn missing(
     target: &mut PgConnection,
     company: CompanyId,
 ) -> Result<(), Fault> {
-    let mut wanted: Vec<String> = Vec::new();
+    let mut wanted: Vec<Uuid> = Vec::new();
     {
-        let all = "SELECT id::text FROM cnc.commands WHERE company = $1::text::uuid";
-        let rows = sqlx::query_scalar::<_, String>(all).bind(company.to_string()).fetch(&mut *source);
+        let all = "SELECT id FROM cnc.commands WHERE company = $1";
+        let rows = sqlx::query_scalar::<_, Uuid>(all).bind(company.uuid()).fetch(&mut *source);
         let mut pages = std::pin::pin!(pages(rows, 10 * AT_ONCE));
         while let Some(page) = pages.try_next().await? {
-            let sql = "SELECT i FROM unnest($1::text[]) AS u (i)
-                       WHERE NOT EXISTS (SELECT FROM cnc.commands AS c WHERE c.id = u.i::uuid)";
-            wanted.extend(sqlx::query_scalar::<_, String>(sql).bind(page).fetch_all(&mut *target).await.map_err(lost)?);
+            let sql = "SELECT i FROM unnest($1::uuid[]) AS u (i)
+                       WHERE NOT EXISTS (SELECT FROM cnc.commands AS c WHERE c.id = u.i)";
+            wanted.extend(sqlx::query_scalar::<_, Uuid>(sql).bind(page).fetch_all(&mut *target).await.map_err(lost)?);
         }
     }
     for ids in wanted.chunks(AT_ONCE) {
-        let sql =
-            "SELECT id::text, at, for_ever, fingerprint, answer FROM cnc.commands WHERE id = ANY ($1::text[]::uuid[])";
+        let sql = "SELECT id, at, for_ever, fingerprint, answer FROM cnc.commands WHERE id = ANY ($1)";
         let page: Vec<Answer> = sqlx::query_as(sql).bind(ids).fetch_all(&mut *source).await.map_err(lost)?;
         write(target, company, page).await?;
     }
@@ -64,12 +64,12 @@ async fn write(target: &mut PgConnection, company: CompanyId, page: Vec<Answer>)
         page.into_iter().collect();
     sqlx::query(
         "INSERT INTO cnc.commands (id, company, at, for_ever, fingerprint, answer)
-         SELECT c.id::uuid, $1::text::uuid, c.at, c.for_ever, c.fingerprint, c.answer
-         FROM unnest($2::text[], $3::bigint[], $4::bool[], $5::bytea[], $6::text[])
+         SELECT c.id, $1, c.at, c.for_ever, c.fingerprint, c.answer
+         FROM unnest($2::uuid[], $3::bigint[], $4::bool[], $5::bytea[], $6::text[])
               AS c (id, at, for_ever, fingerprint, answer)
          ON CONFLICT (id) DO NOTHING",
     )
-    .bind(company.to_string())
+    .bind(company.uuid())
     .bind(ids)
     .bind(times)
     .bind(for_ever)

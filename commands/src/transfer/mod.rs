@@ -79,7 +79,7 @@ pub enum Stage {
 /// One company's move.
 pub struct Transfer {
     company: CompanyId,
-    id: String,
+    id: Uuid,
     name: String,
     stage: Stage,
     source: PgConnection,
@@ -111,19 +111,19 @@ impl Transfer {
     /// says; nothing secret.
     pub async fn begin(from: &str, to: &str, company: CompanyId, name: &str) -> Result<Self, TransferError> {
         let (mut source, mut target) = (connect(from).await?, connect(to).await?);
-        let sql = "SELECT moved_to, move::text FROM cnc.heads WHERE company = $1::text::uuid";
-        let head = sqlx::query(sql).bind(company.to_string()).fetch_optional(&mut source).await.map_err(lost)?;
+        let sql = "SELECT moved_to, move FROM cnc.heads WHERE company = $1";
+        let head = sqlx::query(sql).bind(company.uuid()).fetch_optional(&mut source).await.map_err(lost)?;
         let head = head.ok_or(TransferError::NoCompany)?;
-        let marked: Option<(String, String)> =
+        let marked: Option<(String, Uuid)> =
             head.try_get::<Option<String>, _>(0).map_err(lost)?.zip(head.try_get(1).map_err(lost)?);
         // Held as long as the connection lives.
         let alone = "SELECT pg_try_advisory_lock(hashtextextended('move ' || $1::text, 0))";
         if !sqlx::query_scalar(alone).bind(company.to_string()).fetch_one(&mut target).await.map_err(lost)? {
             return Err(TransferError::UnderWay);
         }
-        let sql = "SELECT move::text, arrived_at IS NOT NULL FROM cnc.arrivals WHERE company = $1::text::uuid";
-        let arrival: Option<(String, bool)> =
-            sqlx::query_as(sql).bind(company.to_string()).fetch_optional(&mut target).await.map_err(lost)?;
+        let sql = "SELECT move, arrived_at IS NOT NULL FROM cnc.arrivals WHERE company = $1";
+        let arrival: Option<(Uuid, bool)> =
+            sqlx::query_as(sql).bind(company.uuid()).fetch_optional(&mut target).await.map_err(lost)?;
         let (id, stage) = match (marked, arrival) {
             (Some((_, mark)), Some((id, arrived))) if mark == id => {
                 (id, if arrived { Stage::Arrived } else { Stage::Departed })
@@ -182,8 +182,8 @@ impl Transfer {
     /// Marks the source: from here on it records nothing of this company.
     pub async fn depart(&mut self) -> Result<(), TransferError> {
         if self.stage == Stage::Copying {
-            let sql = "UPDATE cnc.heads SET moved_to = $2, move = $3::text::uuid WHERE company = $1::text::uuid AND moved_to IS NULL";
-            let mark = sqlx::query(sql).bind(self.company.to_string()).bind(&self.name).bind(&self.id);
+            let sql = "UPDATE cnc.heads SET moved_to = $2, move = $3 WHERE company = $1 AND moved_to IS NULL";
+            let mark = sqlx::query(sql).bind(self.company.uuid()).bind(&self.name).bind(self.id);
             if mark.execute(&mut self.source).await.map_err(lost)?.rows_affected() == 0 {
                 return Err(TransferError::MovedElsewhere("another database".into()));
             }
@@ -213,9 +213,9 @@ impl Transfer {
         }
         let mut tx = self.target.begin().await.map_err(lost)?;
         let sql = "WITH arrived AS (UPDATE cnc.arrivals SET arrived_at = now()
-                        WHERE company = $1::text::uuid AND move = $2::text::uuid AND position = $3 AND arrived_at IS NULL RETURNING company)
+                        WHERE company = $1 AND move = $2 AND position = $3 AND arrived_at IS NULL RETURNING company)
                    INSERT INTO cnc.heads (company, position, at, hash) SELECT company, $3, $4, $5 FROM arrived";
-        let head = sqlx::query(sql).bind(self.company.to_string()).bind(&self.id);
+        let head = sqlx::query(sql).bind(self.company.uuid()).bind(self.id);
         let head = head.bind(crate::ledger::integer(stored.head.position)).bind(stored.at.micros());
         let made = head.bind(stored.head.hash.0.as_slice()).execute(&mut *tx).await.map_err(lost)?;
         if made.rows_affected() == 0 {
@@ -239,9 +239,9 @@ impl Transfer {
             }
             self.copied.store(self.auditor.position(), Ordering::Relaxed);
         }
-        let sql = "SELECT position FROM cnc.arrivals WHERE company = $1::text::uuid";
+        let sql = "SELECT position FROM cnc.arrivals WHERE company = $1";
         let position: i64 =
-            sqlx::query_scalar(sql).bind(self.company.to_string()).fetch_one(&mut self.target).await.map_err(lost)?;
+            sqlx::query_scalar(sql).bind(self.company.uuid()).fetch_one(&mut self.target).await.map_err(lost)?;
         if number(position) == self.auditor.position() {
             Ok(())
         } else {
@@ -260,7 +260,7 @@ impl Transfer {
             for row in &page {
                 self.auditor.row(row)?;
             }
-            entries::write(&mut self.target, self.company, (&self.id, after), &page).await?;
+            entries::write(&mut self.target, self.company, (self.id, after), &page).await?;
             self.copied.store(self.auditor.position(), Ordering::Relaxed);
         }
     }
@@ -271,18 +271,18 @@ impl Transfer {
 }
 
 /// Says in the target that the company is on its way; refused where there is anything of it.
-async fn announce(target: &mut PgConnection, company: CompanyId) -> Result<String, TransferError> {
-    let sql = "SELECT EXISTS (SELECT FROM cnc.heads WHERE company = $1::text::uuid)
-                   OR EXISTS (SELECT FROM cnc.events WHERE company = $1::text::uuid)
+async fn announce(target: &mut PgConnection, company: CompanyId) -> Result<Uuid, TransferError> {
+    let sql = "SELECT EXISTS (SELECT FROM cnc.heads WHERE company = $1)
+                   OR EXISTS (SELECT FROM cnc.events WHERE company = $1)
                    OR EXISTS (SELECT FROM cnc_keys.companies WHERE company = $2)
                    OR EXISTS (SELECT FROM cnc_keys.subjects WHERE company = $2)
                    OR EXISTS (SELECT FROM cnc_keys.prints WHERE company = $2)";
-    let found = sqlx::query_scalar(sql).bind(company.to_string()).bind(company.uuid().as_bytes().to_vec());
+    let found = sqlx::query_scalar(sql).bind(company.uuid()).bind(company.uuid().as_bytes().to_vec());
     if found.fetch_one(&mut *target).await.map_err(lost)? {
         return Err(TransferError::AlreadyThere);
     }
-    let id = Uuid::now_v7().to_string();
-    let sql = "INSERT INTO cnc.arrivals (company, move) VALUES ($1::text::uuid, $2::text::uuid)";
-    sqlx::query(sql).bind(company.to_string()).bind(&id).execute(target).await.map_err(lost)?;
+    let id = Uuid::now_v7();
+    let sql = "INSERT INTO cnc.arrivals (company, move) VALUES ($1, $2)";
+    sqlx::query(sql).bind(company.uuid()).bind(id).execute(target).await.map_err(lost)?;
     Ok(id)
 }

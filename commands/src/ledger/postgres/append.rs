@@ -9,6 +9,7 @@ use cnc_domain::{
     ledger::{Answered, Fault, Hash, Head},
 };
 use sqlx::{Error, PgExecutor, PgPool, Postgres, Row, Transaction, pool::PoolConnection, postgres::PgRow};
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -78,9 +79,9 @@ fn failed(error: Error) -> Failed {
 /// sees what their last holder has committed.
 async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
     let mut found = Found::default();
-    let companies: Vec<String> = batch.companies.iter().map(ToString::to_string).collect();
+    let companies: Vec<Uuid> = batch.companies.iter().map(|company| company.uuid()).collect();
     let rows = sqlx::query(
-        "SELECT company::text, position, hash, at, moved_to IS NOT NULL FROM cnc.heads WHERE company = ANY ($1::text[]::uuid[])
+        "SELECT company, position, hash, at, moved_to IS NOT NULL FROM cnc.heads WHERE company = ANY ($1)
          ORDER BY company FOR UPDATE",
     )
     .bind(companies)
@@ -102,7 +103,7 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
 async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Result<()> {
     let subjects: Vec<String> =
         batch.streams.iter().map(|(company, stream, id)| subject(*company, stream, *id)).collect();
-    let keys: Vec<String> = batch.keys.iter().map(|(company, actor, key)| key_text(*company, actor, key)).collect();
+    let keys: Vec<Uuid> = batch.keys.iter().map(|(company, actor, key)| key_uuid(*company, actor, key)).collect();
     found.sequences = vec![0; subjects.len()];
     found.answers = vec![None; keys.len()];
     let rows = sqlx::query(
@@ -112,8 +113,8 @@ async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Res
                              ORDER BY sequence DESC LIMIT 1) AS e
          UNION ALL
          SELECT true, k.n, 0, c.fingerprint, c.answer
-         FROM unnest($2::text[]) WITH ORDINALITY AS k (id, n)
-         CROSS JOIN LATERAL (SELECT fingerprint, answer FROM cnc.commands WHERE id = k.id::uuid LIMIT 1) AS c",
+         FROM unnest($2::uuid[]) WITH ORDINALITY AS k (id, n)
+         CROSS JOIN LATERAL (SELECT fingerprint, answer FROM cnc.commands WHERE id = k.id LIMIT 1) AS c",
     )
     .bind(subjects)
     .bind(keys)
@@ -131,13 +132,13 @@ async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Res
 }
 
 /// The one text under which a stream's entries are indexed, as postgres-es knows it.
-pub(super) fn subject(company: CompanyId, stream: &str, id: uuid::Uuid) -> String {
+pub(super) fn subject(company: CompanyId, stream: &str, id: Uuid) -> String {
     format!("{company}/{stream}/{id}")
 }
 
 /// Reads a company, its position, hash and time.
 pub(super) fn read_head(row: &PgRow) -> sqlx::Result<(CompanyId, Tip)> {
-    let company = row.try_get::<&str, _>(0)?.parse().map_err(|wrong: uuid::Error| Error::Decode(wrong.into()))?;
+    let company = CompanyId::new(row.try_get(0)?);
     let hash: &[u8] = row.try_get(2)?;
     let hash = Hash(hash.try_into().map_err(|_| Error::Decode("a head's hash has 32 bytes".into()))?);
     let head = Head { position: number(row.try_get(1)?), hash };
@@ -163,7 +164,7 @@ async fn write(connection: impl PgExecutor<'_>, stamped: &Stamped<'_>) -> sqlx::
         moved.iter().map(|moved| moved.before.as_ref().map(|tip| tip.head.hash.0.as_slice())).collect();
     let fingerprints: Vec<&[u8]> = remembered.iter().map(|answer| answer.key.fingerprint.as_slice()).collect();
     sqlx::query(include_str!("write.sql"))
-        .bind(rows.iter().map(|row| row.company.to_string()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.company.uuid()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| integer(row.position)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| integer(row.draft.sequence)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.at.micros()).collect::<Vec<_>>())
@@ -173,26 +174,26 @@ async fn write(connection: impl PgExecutor<'_>, stamped: &Stamped<'_>) -> sqlx::
         .bind(hashes)
         .bind(rows.iter().map(|row| row.header.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.draft.payload.get()).collect::<Vec<_>>())
-        .bind(moved.iter().map(|moved| moved.company.to_string()).collect::<Vec<_>>())
+        .bind(moved.iter().map(|moved| moved.company.uuid()).collect::<Vec<_>>())
         .bind(moved.iter().map(|moved| integer(moved.tip.head.position)).collect::<Vec<_>>())
         .bind(moved.iter().map(|moved| moved.tip.at.micros()).collect::<Vec<_>>())
         .bind(head_hashes)
         .bind(moved.iter().map(|moved| moved.before.map(|tip| integer(tip.head.position))).collect::<Vec<_>>())
         .bind(hashes_before)
-        .bind(remembered.iter().map(|answer| uuid::Uuid::from_bytes(answer.id).to_string()).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| Uuid::from_bytes(answer.id)).collect::<Vec<_>>())
         .bind(remembered.iter().map(|answer| answer.at.micros()).collect::<Vec<_>>())
         .bind(remembered.iter().map(|answer| answer.key.for_ever).collect::<Vec<_>>())
         .bind(fingerprints)
         .bind(remembered.iter().map(|answer| answer.answer.as_str()).collect::<Vec<_>>())
-        .bind(remembered.iter().map(|answer| answer.company.to_string()).collect::<Vec<_>>())
+        .bind(remembered.iter().map(|answer| answer.company.uuid()).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map(|_| ())
 }
 
-/// The text of the id under which an answer is kept.
-pub(super) fn key_text(company: CompanyId, actor: &str, key: &str) -> String {
-    uuid::Uuid::from_bytes(key_id(company, actor, key)).to_string()
+/// The id under which an answer is kept.
+pub(super) fn key_uuid(company: CompanyId, actor: &str, key: &str) -> Uuid {
+    Uuid::from_bytes(key_id(company, actor, key))
 }
 
 /// Whether this was recorded.
@@ -201,19 +202,19 @@ async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::R
     // The server may still be at it. This waits for whoever holds the heads or is about to make them; it is rolled back.
     sqlx::query(
         "INSERT INTO cnc.heads (company, position, at, hash)
-         SELECT company::uuid, 0, 0, decode(repeat('00', 32), 'hex') FROM unnest($1::text[]) AS c (company)
+         SELECT company, 0, 0, decode(repeat('00', 32), 'hex') FROM unnest($1::uuid[]) AS c (company)
          ON CONFLICT (company) DO UPDATE SET position = heads.position",
     )
-    .bind(batch.companies.iter().map(ToString::to_string).collect::<Vec<_>>())
+    .bind(batch.companies.iter().map(|company| company.uuid()).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
-    let recorded = stamped.rows.first().map(|row| (row.company.to_string(), integer(row.position), row.hash));
+    let recorded = stamped.rows.first().map(|row| (row.company.uuid(), integer(row.position), row.hash));
     let Some((company, position, hash)) = recorded else {
         let Some(answer) = stamped.remembered.first() else { return Ok(true) };
-        let sql = "SELECT EXISTS (SELECT FROM cnc.commands WHERE id = $1::text::uuid AND answer = $2)";
-        let asked = sqlx::query_scalar(sql).bind(uuid::Uuid::from_bytes(answer.id).to_string());
+        let sql = "SELECT EXISTS (SELECT FROM cnc.commands WHERE id = $1 AND answer = $2)";
+        let asked = sqlx::query_scalar(sql).bind(Uuid::from_bytes(answer.id));
         return asked.bind(&answer.answer).fetch_one(&mut *tx).await;
     };
-    let sql = "SELECT EXISTS (SELECT FROM cnc.events WHERE company = $1::text::uuid AND position = $2 AND hash = $3)";
+    let sql = "SELECT EXISTS (SELECT FROM cnc.events WHERE company = $1 AND position = $2 AND hash = $3)";
     sqlx::query_scalar(sql).bind(company).bind(position).bind(hash.0.as_slice()).fetch_one(&mut *tx).await
 }

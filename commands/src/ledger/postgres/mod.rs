@@ -167,8 +167,8 @@ impl Ledger for PostgresLedger {
     }
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
-        let sql = "SELECT fingerprint, answer FROM cnc.commands WHERE id = $1::text::uuid";
-        let query = sqlx::query(sql).bind(append::key_text(company, actor, key));
+        let sql = "SELECT fingerprint, answer FROM cnc.commands WHERE id = $1";
+        let query = sqlx::query(sql).bind(append::key_uuid(company, actor, key));
         let row = query.fetch_optional(&self.readers).await.map_err(fault("read an answer"))?;
         row.map(|row| append::read_answered(&row, 0)).transpose().map_err(fault("read an answer"))
     }

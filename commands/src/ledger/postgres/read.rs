@@ -17,7 +17,7 @@ use super::{
 };
 
 pub(super) async fn heads(pool: &PgPool) -> sqlx::Result<Vec<(CompanyId, Head)>> {
-    let sql = "SELECT company::text, position, hash, at FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
+    let sql = "SELECT company, position, hash, at FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
     let rows = sqlx::query(sql).fetch_all(pool).await?;
     rows.iter().map(|row| read_head(row).map(|(company, tip)| (company, tip.head))).collect()
 }
@@ -27,15 +27,15 @@ pub(crate) async fn stored_head(database: impl PgExecutor<'_>, company: CompanyI
 }
 
 pub(super) async fn tip(database: impl PgExecutor<'_>, company: CompanyId) -> sqlx::Result<Option<Tip>> {
-    let sql = "SELECT company::text, position, hash, at FROM cnc.heads WHERE company = $1::text::uuid";
-    let row = sqlx::query(sql).bind(company.to_string()).fetch_optional(database).await?;
+    let sql = "SELECT company, position, hash, at FROM cnc.heads WHERE company = $1";
+    let row = sqlx::query(sql).bind(company.uuid()).fetch_optional(database).await?;
     row.map(|row| read_head(&row).map(|(_, tip)| tip)).transpose()
 }
 
 /// Whether a company's ledger goes on in another database.
 pub(super) async fn departed(pool: &PgPool, company: CompanyId) -> sqlx::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT FROM cnc.heads WHERE company = $1::text::uuid AND moved_to IS NOT NULL)";
-    sqlx::query_scalar(sql).bind(company.to_string()).fetch_one(pool).await
+    let sql = "SELECT EXISTS (SELECT FROM cnc.heads WHERE company = $1 AND moved_to IS NOT NULL)";
+    sqlx::query_scalar(sql).bind(company.uuid()).fetch_one(pool).await
 }
 
 pub(super) async fn lines(
@@ -45,10 +45,10 @@ pub(super) async fn lines(
     limit: usize,
 ) -> sqlx::Result<Vec<String>> {
     let query = sqlx::query(
-        "SELECT metadata::text, payload::text FROM cnc.events WHERE company = $1::text::uuid AND position > $2
+        "SELECT metadata::text, payload::text FROM cnc.events WHERE company = $1 AND position > $2
          ORDER BY position LIMIT $3",
     );
-    page(pool, query.bind(company.to_string()).bind(integer(after)).bind(limited(limit))).await
+    page(pool, query.bind(company.uuid()).bind(integer(after)).bind(limited(limit))).await
 }
 
 pub(super) async fn stream_lines(
@@ -80,18 +80,18 @@ async fn page(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> sqlx::R
 pub(super) async fn position_at(pool: &PgPool, company: CompanyId, at: Timestamp) -> sqlx::Result<Position> {
     let position: i64 = sqlx::query_scalar(
         "WITH RECURSIVE search (low, high) AS (
-            SELECT 0::bigint, coalesce((SELECT position FROM cnc.heads WHERE company = $1::text::uuid), 0)
+            SELECT 0::bigint, coalesce((SELECT position FROM cnc.heads WHERE company = $1), 0)
             UNION ALL
             SELECT CASE WHEN e.at <= $2 THEN e.position ELSE low END,
                    CASE WHEN e.at <= $2 THEN high ELSE e.position - 1 END
             FROM search
             JOIN LATERAL (SELECT position, at FROM cnc.events
-                          WHERE company = $1::text::uuid AND position = (low + high + 1) / 2) AS e ON true
+                          WHERE company = $1 AND position = (low + high + 1) / 2) AS e ON true
             WHERE low < high
          )
          SELECT max(low) FROM search",
     )
-    .bind(company.to_string())
+    .bind(company.uuid())
     .bind(at.micros())
     .fetch_one(pool)
     .await?;
@@ -106,9 +106,9 @@ pub(crate) async fn stored(
     const AT_ONCE: usize = 1_000;
     let rows = sqlx::query(
         "SELECT position, aggregate_id, sequence, event_type, event_version, at, hash, metadata::text, payload::text
-         FROM cnc.events WHERE company = $1::text::uuid AND position > $2 ORDER BY position LIMIT $3",
+         FROM cnc.events WHERE company = $1 AND position > $2 ORDER BY position LIMIT $3",
     )
-    .bind(company.to_string())
+    .bind(company.uuid())
     .bind(integer(after))
     .bind(limited(AT_ONCE))
     .fetch_all(database)

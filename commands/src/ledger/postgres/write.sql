@@ -3,15 +3,12 @@
 WITH recorded AS (
     INSERT INTO cnc.events (company, position, sequence, at, aggregate_id, event_type, event_version, hash,
                             metadata, payload)
-    SELECT e.company::uuid, e.position, e.sequence, e.at, e.aggregate_id, e.event_type, e.event_version, e.hash,
-           e.metadata::json, e.payload::json
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                $8::bytea[], $9::text[], $10::text[])
-         AS e (company, position, sequence, at, aggregate_id, event_type, event_version, hash, metadata, payload)
+    SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::text[]),
+           unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::text[])::json,
+           unnest($10::text[])::json
 ), heads_after (company, position, at, hash, before, hash_before) AS (
-    SELECT h.company::uuid, h.position, h.at, h.hash, h.before, h.hash_before
-    FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bigint[], $16::bytea[])
-         AS h (company, position, at, hash, before, hash_before)
+    SELECT unnest($11::uuid[]), unnest($12::bigint[]), unnest($13::bigint[]), unnest($14::bytea[]),
+           unnest($15::bigint[]), unnest($16::bytea[])
 ), founded AS (
     INSERT INTO cnc.heads (company, position, at, hash)
     SELECT h.company, h.position, h.at, h.hash FROM heads_after AS h WHERE h.before IS NULL
@@ -24,10 +21,8 @@ WITH recorded AS (
     RETURNING 1
 ), remembered AS (
     INSERT INTO cnc.commands (id, company, at, for_ever, fingerprint, answer)
-    SELECT c.id::uuid, c.company::uuid, c.at, c.for_ever, c.fingerprint, c.answer
-    FROM unnest($17::text[], $18::bigint[], $19::bool[], $20::bytea[], $21::text[],
-                $22::text[])
-         AS c (id, at, for_ever, fingerprint, answer, company)
+    SELECT unnest($17::uuid[]), unnest($22::uuid[]), unnest($18::bigint[]), unnest($19::bool[]), unnest($20::bytea[]),
+           unnest($21::text[])
 )
-SELECT CASE WHEN (SELECT count(*) FROM founded) + (SELECT count(*) FROM moved) = cardinality($11::text[])
+SELECT CASE WHEN (SELECT count(*) FROM founded) + (SELECT count(*) FROM moved) = cardinality($11::uuid[])
             THEN pg_notify('cnc_ledger', '')::text ELSE cnc.refuse_stale() END
