@@ -6,6 +6,7 @@ mod pruning;
 mod querying;
 mod triggers;
 pub mod world;
+mod writing;
 
 use std::{sync::Arc, time::Duration};
 

@@ -30,15 +30,18 @@ use super::{
 };
 use crate::{Change, Found, Page, Query, QueryError};
 
-const CONNECTIONS: u32 = 16;
+const READERS: u32 = 12;
+const WRITERS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A connection that was idle for longer is asked whether it still lives before it is used. It is a round trip.
+/// A connection that was idle for longer is asked whether it still lives before it is used.
 const ASKED_AFTER: Duration = Duration::from_secs(1);
 
 type Tx = Transaction<'static, Db>;
 
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// For what folds write.
+    writers: PgPool,
     /// Whether there is a role to read as.
     reader: bool,
     filled: Notify,
@@ -62,6 +65,19 @@ fn fault(doing: &'static str) -> impl Fn(sqlx::Error) -> Fault {
     }
 }
 
+/// A pool that asks a connection whether it still lives only where it was idle for a while: each question is a round trip.
+fn connections(count: u32) -> PgPoolOptions {
+    let pool = PgPoolOptions::new().max_connections(count).acquire_timeout(PATIENCE).test_before_acquire(false);
+    pool.before_acquire(|connection, stands| {
+        Box::pin(async move {
+            if stands.idle_for > ASKED_AFTER {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    })
+}
+
 impl Postgres {
     /// Connects, and makes what is missing.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
@@ -69,19 +85,19 @@ impl Postgres {
         let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
         let options =
             options.application_name("cnc").options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")]);
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
-        let pool = pool.test_before_acquire(false).before_acquire(|connection, stands| {
-            Box::pin(async move {
-                if stands.idle_for > ASKED_AFTER {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        });
-        let pool = pool.connect_with(options).await.map_err(fault("opening the store"))?;
+        let pool = connections(READERS).connect_with(options.clone()).await.map_err(fault("opening the store"))?;
+        // The statement that writes is large, and planned once in a connection's life, perhaps while the tables are still
+        // empty: the plan must also serve when they are large. So every row is found by its key.
+        let writers = connections(WRITERS).connect_lazy_with(options.options([
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_sort", "off"),
+        ]));
         schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
         let reader = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
-        Ok(Self { pool, reader, filled: Notify::new() })
+        Ok(Self { pool, writers, reader, filled: Notify::new() })
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Tx, Fault> {
@@ -129,14 +145,16 @@ impl Storage for Postgres {
 
     async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault> {
         let doing = "writing documents";
-        // A lost tail of views is folded again; what triggers send is as durable as the ledger.
-        let begin = if trigger { "BEGIN" } else { "BEGIN; SET LOCAL synchronous_commit TO OFF" };
-        let mut tx = self.pool.begin_with(begin).await.map_err(fault(doing))?;
-        let commit = writing::commit(&mut tx, schema(trigger), now, &writes).await.map_err(fault(doing))?;
-        tx.commit().await.map_err(fault(doing))?;
-        if writes.iter().any(|write| !write.parcels.is_empty() || !write.deadlines.is_empty()) {
-            self.filled.notify_one();
+        let sends = writes.iter().any(|write| !write.parcels.is_empty() || !write.deadlines.is_empty());
+        if !sends {
+            let mut connection = self.writers.acquire().await.map_err(fault(doing))?;
+            return writing::commit(&mut connection, trigger, now, &writes).await.map_err(fault(doing));
         }
+        let mut tx = self.writers.begin().await.map_err(fault(doing))?;
+        let commit = writing::commit(&mut tx, trigger, now, &writes).await.map_err(fault(doing))?;
+        writing::send(&mut tx, &writes, &commit).await.map_err(fault(doing))?;
+        tx.commit().await.map_err(fault(doing))?;
+        self.filled.notify_one();
         Ok(commit)
     }
 

@@ -1,214 +1,207 @@
-//! Writing a batch in Postgres: one statement a table for documents, one for all positions.
+//! Writing a batch in Postgres: one statement for all documents and positions, so that it takes one round trip.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use cnc_domain::{
-    kernel::{self, Deadline, LocationId, Timestamp},
+    kernel::{self, Deadline, Timestamp},
     ledger::Parcel,
 };
-use sqlx::{Result, Row as _};
+use sqlx::{PgConnection, Postgres as Db, Result, Row as _, postgres::PgArguments, query::Query};
 
 use super::{
-    super::{Commit, Standing, Write, Written},
+    super::{Commit, Write, Written},
     Tx,
     builds::int,
+    schema,
 };
 
-/// What identifies builds, as arrays.
-struct Ids {
-    companies: Vec<String>,
-    folds: Vec<String>,
-    versions: Vec<i64>,
-    builds: Vec<i64>,
-}
+/// Makes a statement's transaction as lasting as views need: a lost tail of them is folded again. What triggers keep is as
+/// durable as the ledger.
+const RELAXED: &str = "set_config('synchronous_commit', 'off', true) AS relaxed CROSS JOIN";
 
-impl Ids {
-    fn of<'a>(writes: impl IntoIterator<Item = &'a Write>) -> Self {
-        let mut ids = Self { companies: Vec::new(), folds: Vec::new(), versions: Vec::new(), builds: Vec::new() };
-        for Write { id, .. } in writes {
-            ids.companies.push(id.company.to_string());
-            ids.folds.push(id.fold.clone());
-            ids.versions.push(id.version.into());
-            ids.builds.push(id.build);
+/// The parameters before those of documents: what identifies builds, where they must stand and where they go, and the time.
+const SHARED: usize = 7;
+/// The parameters of the documents of one shelf.
+const PER_SHELF: usize = 5;
+
+/// Writes documents and positions. What is sent is [another matter](send).
+///
+/// Its text depends only on which tables are written, so that each connection plans it once.
+///
+/// All parts of the statement see the database as it was when it began, also those that read or delete documents, though
+/// the rows of folds are locked only after that. It is right nevertheless. Whoever changes documents of a build moves its
+/// row on, or retires it, in the same transaction. So where a row, which is locked and read as it is now, stands at
+/// `expected`, nobody has changed a document since it came there; and that was before this statement began, since who
+/// asks for it has read or written it.
+pub(super) async fn commit(
+    connection: &mut PgConnection,
+    trigger: bool,
+    now: Timestamp,
+    writes: &[Write],
+) -> Result<Commit> {
+    let text = text(trigger, writes);
+    let mut query = shared(sqlx::query(&text), now, writes);
+    for (_, shelf) in shelves(writes) {
+        query = documents(query, shelf.changes);
+    }
+    let mut commit: Commit = writes.iter().map(|_| None).collect();
+    for row in query.fetch_all(connection).await? {
+        let nth = usize::try_from(row.try_get::<i64, _>(0)? - 1).map_err(|wrong| sqlx::Error::Decode(wrong.into()))?;
+        let written = commit[nth].get_or_insert_with(|| Written { were: Vec::new() });
+        if let Some(key) = row.try_get(1)? {
+            let location: Option<&str> = row.try_get(2)?;
+            written.were.push((key, location.and_then(|location| location.parse().ok())));
         }
-        ids
-    }
-}
-
-const UNNESTED: &str = "unnest($1::text[]::uuid[], $2::text[], $3::bigint[], $4::bigint[]";
-
-pub(super) async fn commit(tx: &mut Tx, schema: &str, now: Timestamp, writes: &[Write]) -> Result<Commit> {
-    let held = hold(tx, schema, writes).await?;
-    let mut commit = Vec::with_capacity(writes.len());
-    for write in writes {
-        let held = held.get(&(write.id.fold.as_str().to_owned(), write.id.build));
-        let Some((standing, _)) = held.filter(|(_, position)| *position == int(write.expected)) else {
-            commit.push(None);
-            continue;
-        };
-        commit.push(Some(one(tx, schema, now, write, *standing).await?));
-    }
-    let won: Vec<&Write> = writes.iter().zip(&commit).filter_map(|(write, won)| won.as_ref().map(|_| write)).collect();
-    if !won.is_empty() {
-        advance(tx, schema, now, &won).await?;
     }
     Ok(commit)
 }
 
-/// Locks the rows that nobody else holds, and says where they stand. All are of one company.
-async fn hold(tx: &mut Tx, schema: &str, writes: &[Write]) -> Result<HashMap<(String, i64), (Standing, i64)>> {
-    let text = format!(
-        "SELECT f.fold, f.build, f.standing, f.position FROM {schema}.folds f
-            JOIN {UNNESTED}) AS w (c, f, v, b)
-                ON (f.company, f.fold, f.version, f.build) = (w.c, w.f, w.v, w.b)
-         WHERE f.standing <> 'retired' ORDER BY f.fold FOR UPDATE OF f SKIP LOCKED"
-    );
-    let Ids { companies, folds, versions, builds } = Ids::of(writes);
-    let rows = sqlx::query(&text).bind(companies).bind(folds).bind(versions).bind(builds).fetch_all(&mut **tx).await?;
-    let held = rows.iter().map(|row| {
-        let standing = Standing::named(&row.try_get::<String, _>(2)?);
-        Ok(((row.try_get(0)?, row.try_get(1)?), (standing, row.try_get(3)?)))
-    });
-    held.collect()
+/// Changed documents of one table.
+struct Shelf<'a> {
+    table: String,
+    /// Whether these are what a view serves.
+    served: bool,
+    changes: &'a [kernel::Change],
 }
 
-/// Moves builds to where they are. What stopped one before is behind it then.
-async fn advance(tx: &mut Tx, schema: &str, now: Timestamp, writes: &[&Write]) -> Result<()> {
-    let text = format!(
-        "UPDATE {schema}.folds f SET position = w.t, touched_at = $6, starts = 0,
-            poison_reason = CASE WHEN f.poison_position <= w.t THEN NULL ELSE f.poison_reason END,
-            poison_attempts = CASE WHEN f.poison_position <= w.t THEN 0 ELSE f.poison_attempts END,
-            poison_position = CASE WHEN f.poison_position <= w.t THEN NULL ELSE f.poison_position END
-         FROM {UNNESTED}, $5::bigint[]) AS w (c, f, v, b, t)
-         WHERE (f.company, f.fold, f.version, f.build) = (w.c, w.f, w.v, w.b)"
+/// All changed documents, each shelf with the number of its write, from 1 on.
+fn shelves(writes: &[Write]) -> impl Iterator<Item = (usize, Shelf<'_>)> {
+    (1..).zip(writes).flat_map(|(nth, write)| {
+        write.changes.iter().map(move |(shelf, changes)| {
+            let name = write.plan.table(*shelf, write.plan.version);
+            let table = format!("{}.\"{name}\"", schema(write.plan.trigger));
+            (nth, Shelf { table, served: *shelf == 0 && !write.plan.trigger, changes })
+        })
+    })
+}
+
+fn text(trigger: bool, writes: &[Write]) -> String {
+    let (schema, relaxed) = (schema(trigger), if trigger { "" } else { RELAXED });
+    let (mut parts, mut formers) = (String::new(), Vec::new());
+    for (place, (nth, shelf)) in shelves(writes).enumerate() {
+        let first = SHARED + place * PER_SHELF + 1;
+        put_and_remove(&mut parts, nth, &shelf, first);
+        if shelf.served {
+            formers.push(former(nth, &shelf.table, first));
+        }
+    }
+    let were = if formers.is_empty() {
+        "SELECT n, NULL::text, NULL::text FROM held".to_owned()
+    } else {
+        let _ = write!(parts, ", former AS ({}), {REMEMBERED}", formers.join(" UNION ALL "));
+        "SELECT h.n, w.key, w.location::text FROM held h LEFT JOIN former w ON w.n = h.n".to_owned()
+    };
+    // Locked is what nobody else holds.
+    format!(
+        "WITH held AS (
+            SELECT w.n, f.*, w.t
+            FROM {relaxed} unnest($1::text[]::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+                WITH ORDINALITY AS w (c, f, v, b, e, t, n)
+            CROSS JOIN LATERAL (
+                SELECT company, fold, version, build, standing FROM {schema}.folds
+                WHERE (company, fold, version, build) = (w.c, w.f, w.v, w.b) AND position = w.e AND standing <> 'retired'
+                FOR UPDATE SKIP LOCKED
+            ) AS f
+         ), advanced AS (
+            UPDATE {schema}.folds f SET position = h.t, touched_at = $7, starts = 0,
+                poison_reason = CASE WHEN f.poison_position <= h.t THEN NULL ELSE f.poison_reason END,
+                poison_attempts = CASE WHEN f.poison_position <= h.t THEN 0 ELSE f.poison_attempts END,
+                poison_position = CASE WHEN f.poison_position <= h.t THEN NULL ELSE f.poison_position END
+            FROM held h WHERE (f.company, f.fold, f.version, f.build) = (h.company, h.fold, h.version, h.build)
+         ){parts}
+         {were}"
+    )
+}
+
+/// The parts that write one shelf, whose parameters begin with number `first`. JSON goes as text and is cast, since a
+/// driver's JSON binding reorders members.
+fn put_and_remove(text: &mut String, nth: usize, Shelf { table, .. }: &Shelf<'_>, first: usize) {
+    let [keys, locations, docs, restricted, gone] = std::array::from_fn(|place| first + place);
+    let _ = write!(
+        text,
+        ", put_{first} AS (
+            INSERT INTO {table} (company, build, key, location, position, doc, restricted)
+            SELECT h.company, h.build, u.k, u.l::uuid, h.t, u.d::json, u.r::json
+            FROM held h, unnest(${keys}::text[], ${locations}::text[], ${docs}::text[], ${restricted}::text[])
+                AS u (k, l, d, r)
+            WHERE h.n = {nth}
+            ON CONFLICT (company, build, key) DO UPDATE SET location = excluded.location, position = excluded.position,
+                doc = excluded.doc, restricted = excluded.restricted
+         ), removed_{first} AS (
+            DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+                SELECT d.ctid FROM held h CROSS JOIN unnest(${gone}::text[]) AS u (k) CROSS JOIN {document}
+                WHERE h.n = {nth}))
+         )",
+        document = document(table, "ctid")
     );
-    let Ids { companies, folds, versions, builds } = Ids::of(writes.iter().copied());
-    sqlx::query(&text)
-        .bind(companies)
-        .bind(folds)
-        .bind(versions)
-        .bind(builds)
+}
+
+/// The branches that changed documents of a live view had, where the documents were there; and whether they are gone from
+/// there: for all, or for those who see only the branch that they left.
+fn former(nth: usize, table: &str, first: usize) -> String {
+    let (keys, locations, gone) = (first, first + 1, first + PER_SHELF - 1);
+    format!(
+        "SELECT h.n, h.company, h.fold, h.t AS position, d.key, d.location,
+                u.k = ANY (${gone}::text[]) OR (u.l IS NOT NULL AND u.l IS DISTINCT FROM d.location) AS leaves
+         FROM held h
+         CROSS JOIN unnest(${keys}::text[] || ${gone}::text[], ${locations}::text[]::uuid[]) AS u (k, l)
+         CROSS JOIN {document}
+         WHERE h.n = {nth} AND h.standing = 'live'",
+        document = document(table, "key, location")
+    )
+}
+
+/// One document by its key. All indexes look alike to who plans for a table that is still empty, and most would have all
+/// documents of the build read; but only the primary key gives them in this order.
+fn document(table: &str, columns: &str) -> String {
+    format!(
+        "LATERAL (SELECT {columns} FROM {table} WHERE company = h.company AND build = h.build
+                    AND key BETWEEN u.k AND u.k ORDER BY key LIMIT 1) AS d"
+    )
+}
+
+const REMEMBERED: &str = "remembered AS (
+            INSERT INTO cnc_views.removals (company, fold, position, key, location, removed_at)
+            SELECT company, fold, position, key, location, $7 FROM former WHERE leaves
+            ON CONFLICT (company, fold, position, key) DO NOTHING
+         )";
+
+type Bound<'q> = Query<'q, Db, PgArguments>;
+
+fn shared<'q>(query: Bound<'q>, now: Timestamp, writes: &[Write]) -> Bound<'q> {
+    query
+        .bind(writes.iter().map(|write| write.id.company.to_string()).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| write.id.fold.clone()).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| i64::from(write.id.version)).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| write.id.build).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| int(write.expected)).collect::<Vec<_>>())
         .bind(writes.iter().map(|write| int(write.to)).collect::<Vec<_>>())
         .bind(now.micros())
-        .execute(&mut **tx)
-        .await
-        .map(drop)
 }
 
-async fn one(tx: &mut Tx, schema: &str, now: Timestamp, write: &Write, standing: Standing) -> Result<Written> {
-    let mut were = Vec::new();
-    for (shelf, changes) in &write.changes {
-        let table = format!("{schema}.\"{}\"", write.plan.table(*shelf, write.plan.version));
-        if *shelf == 0 && standing == Standing::Live && !write.plan.trigger {
-            were = former(tx, &table, write, changes).await?;
-            remember(tx, now, write, changes, &were).await?;
-        }
-        put(tx, &table, write, changes).await?;
-        remove(tx, &table, write, changes).await?;
-    }
-    parcels(tx, &write.parcels).await?;
-    deadlines(tx, write).await?;
-    Ok(Written { were })
-}
-
-async fn put(tx: &mut Tx, table: &str, write: &Write, changes: &[kernel::Change]) -> Result<()> {
+fn documents<'q>(query: Bound<'q>, changes: &'q [kernel::Change]) -> Bound<'q> {
     let (mut keys, mut locations, mut docs, mut restricted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut gone = Vec::new();
     for change in changes {
-        if let Some(doc) = &change.doc {
-            keys.push(change.key.as_str());
-            locations.push(change.location.map(|location| location.to_string()));
-            docs.push(doc.as_str());
-            restricted.push(change.restricted.as_deref());
-        }
+        let Some(doc) = &change.doc else {
+            gone.push(change.key.as_str());
+            continue;
+        };
+        keys.push(change.key.as_str());
+        locations.push(change.location.map(|location| location.to_string()));
+        docs.push(doc.as_str());
+        restricted.push(change.restricted.as_deref());
     }
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "INSERT INTO {table} (company, build, key, location, position, doc, restricted)
-         SELECT $1::uuid, $2, u.k, u.l::uuid, $3, u.d::json, u.r::json
-            FROM unnest($4::text[], $5::text[], $6::text[], $7::text[]) AS u (k, l, d, r)
-         ON CONFLICT (company, build, key) DO UPDATE SET location = excluded.location, position = excluded.position,
-            doc = excluded.doc, restricted = excluded.restricted"
-    );
-    sqlx::query(&text)
-        .bind(write.id.company.to_string())
-        .bind(write.id.build)
-        .bind(int(write.to))
-        .bind(keys)
-        .bind(locations)
-        .bind(docs)
-        .bind(restricted)
-        .execute(&mut **tx)
-        .await
-        .map(drop)
+    query.bind(keys).bind(locations).bind(docs).bind(restricted).bind(gone)
 }
 
-async fn remove(tx: &mut Tx, table: &str, write: &Write, changes: &[kernel::Change]) -> Result<()> {
-    let gone: Vec<&str> =
-        changes.iter().filter(|change| change.doc.is_none()).map(|change| change.key.as_str()).collect();
-    if gone.is_empty() {
-        return Ok(());
+/// Writes what those of a commit that were written send.
+pub(super) async fn send(tx: &mut Tx, writes: &[Write], commit: &Commit) -> Result<()> {
+    for (write, _) in writes.iter().zip(commit).filter(|(_, written)| written.is_some()) {
+        parcels(tx, &write.parcels).await?;
+        deadlines(tx, write).await?;
     }
-    let text = format!("DELETE FROM {table} WHERE company = $1::uuid AND build = $2 AND key = ANY ($3)");
-    let query = sqlx::query(&text).bind(write.id.company.to_string()).bind(write.id.build).bind(gone);
-    query.execute(&mut **tx).await.map(drop)
-}
-
-/// The branches that changed documents had, where the documents were there; in the order of keys.
-async fn former(
-    tx: &mut Tx,
-    table: &str,
-    write: &Write,
-    changes: &[kernel::Change],
-) -> Result<Vec<(String, Option<LocationId>)>> {
-    let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
-    let text = format!(
-        "SELECT key, location::text FROM {table} WHERE company = $1::uuid AND build = $2 AND key = ANY ($3) ORDER BY key"
-    );
-    let query = sqlx::query(&text).bind(write.id.company.to_string()).bind(write.id.build).bind(keys);
-    let rows = query.fetch_all(&mut **tx).await?;
-    let were = rows.iter().map(|row| {
-        let location: Option<String> = row.try_get(1)?;
-        Ok((row.try_get(0)?, location.and_then(|location| location.parse().ok())))
-    });
-    were.collect()
-}
-
-/// Remembers for whom a document is gone: for all, or for those who see only the branch that it left.
-async fn remember(
-    tx: &mut Tx,
-    now: Timestamp,
-    write: &Write,
-    changes: &[kernel::Change],
-    were: &[(String, Option<LocationId>)],
-) -> Result<()> {
-    let were: HashMap<&str, Option<LocationId>> = were.iter().map(|(key, was)| (key.as_str(), *was)).collect();
-    let (mut keys, mut locations) = (Vec::new(), Vec::new());
-    for change in changes {
-        let Some(was) = were.get(change.key.as_str()) else { continue };
-        if change.doc.is_none() || (change.location != *was && change.location.is_some()) {
-            keys.push(change.key.as_str());
-            locations.push(was.map(|location| location.to_string()));
-        }
-    }
-    if keys.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO cnc_views.removals (company, fold, position, key, location, removed_at)
-         SELECT $1::uuid, $2, $3, u.k, u.l::uuid, $4 FROM unnest($5::text[], $6::text[]) AS u (k, l)
-         ON CONFLICT (company, fold, position, key) DO NOTHING",
-    )
-    .bind(write.id.company.to_string())
-    .bind(&write.id.fold)
-    .bind(int(write.to))
-    .bind(now.micros())
-    .bind(keys)
-    .bind(locations)
-    .execute(&mut **tx)
-    .await
-    .map(drop)
+    Ok(())
 }
 
 /// Puts parcels in the outbox, due at once by every clock.
@@ -218,7 +211,7 @@ pub(super) async fn parcels(tx: &mut Tx, parcels: &[Parcel]) -> Result<()> {
     }
     let companies: Vec<String> = parcels.iter().map(|parcel| parcel.company.to_string()).collect();
     let commands: Vec<String> = parcels.iter().map(|parcel| parcel.command.to_string()).collect();
-    let texts = parcels.iter().map(text).collect::<Result<Vec<_>>>()?;
+    let texts = parcels.iter().map(parcel_text).collect::<Result<Vec<_>>>()?;
     sqlx::query(
         "INSERT INTO cnc.outbox (company, command, parcel, due_at)
          SELECT u.c::uuid, u.i::uuid, u.p::json, 0 FROM unnest($1::text[], $2::text[], $3::text[])
@@ -254,7 +247,7 @@ async fn deadlines(tx: &mut Tx, write: &Write) -> Result<()> {
         .execute(&mut **tx)
         .await?;
     let set: Vec<_> = last.values().copied().flatten().collect();
-    let texts = set.iter().map(|due| text(&due.parcel)).collect::<Result<Vec<_>>>()?;
+    let texts = set.iter().map(|due| parcel_text(&due.parcel)).collect::<Result<Vec<_>>>()?;
     sqlx::query(
         "INSERT INTO cnc.deadlines (company, fold, key, due_at, parcel)
          SELECT $1::uuid, $2, u.k, u.d, u.p::json FROM unnest($3::text[], $4::bigint[], $5::text[]) AS u (k, d, p)",
@@ -269,6 +262,6 @@ async fn deadlines(tx: &mut Tx, write: &Write) -> Result<()> {
     .map(drop)
 }
 
-fn text(parcel: &Parcel) -> Result<String> {
+fn parcel_text(parcel: &Parcel) -> Result<String> {
     serde_json::to_string(parcel).map_err(|wrong| sqlx::Error::Encode(Box::new(wrong)))
 }
