@@ -136,7 +136,7 @@ impl Past {
                         continue;
                     }
                     if change.doc.is_some() {
-                        self.rows.insert(change.key.clone(), board::row(change, position));
+                        self.rows.insert(change.key.clone(), board::row(&change, position));
                     } else {
                         self.rows.remove(&change.key);
                     }

@@ -26,7 +26,7 @@ pub(super) struct Board {
     changes: broadcast::Sender<Arc<Vec<Change>>>,
     views: Mutex<HashMap<Key, Known>>,
     /// Where what this process folds is told to other processes.
-    out: OnceLock<mpsc::Sender<Batch>>,
+    out: OnceLock<mpsc::Sender<Folded>>,
 }
 
 /// What one write changed in a view.
@@ -40,6 +40,19 @@ pub(crate) struct Batch {
     pub to: Position,
     /// `None` where it is not known what changed.
     pub changes: Option<Vec<Change>>,
+}
+
+/// What this process changed in a view by one write, with documents as text.
+#[derive(Clone, Debug)]
+pub(crate) struct Folded {
+    pub company: CompanyId,
+    pub view: &'static str,
+    /// Where the view stood before.
+    pub from: Position,
+    /// Where it stands now.
+    pub to: Position,
+    /// Each with the branch that the document had before; `None` where it is not known what changed.
+    pub changes: Option<Vec<(kernel::Change, Option<LocationId>)>>,
 }
 
 struct Known {
@@ -65,7 +78,7 @@ impl Board {
 
     /// Has what this process folds told to other processes too, once for its life. Who takes too long to pass it on loses
     /// some: each batch says where the view stood before, so that its hearers notice.
-    pub fn tell_others(&self, length: usize) -> mpsc::Receiver<Batch> {
+    pub fn tell_others(&self, length: usize) -> mpsc::Receiver<Folded> {
         let (out, batches) = mpsc::channel(length);
         // Where it is told already, this receiver is closed at once.
         let _ = self.out.set(out);
@@ -128,18 +141,29 @@ impl Board {
         were: &[(String, Option<LocationId>)],
     ) {
         let were: HashMap<&str, Option<LocationId>> = were.iter().map(|(key, was)| (key.as_str(), *was)).collect();
-        let change = |change: kernel::Change| {
-            let was_location = were.get(change.key.as_str()).copied().flatten();
-            let (key, location) = (change.key.clone(), change.location);
-            let row = change.doc.is_some().then(|| row(change, to));
-            Change { company, view, key, position: to, previous: from, location, row, was_location }
+        let with_was = |change: kernel::Change| {
+            let was = were.get(change.key.as_str()).copied().flatten();
+            (change, was)
         };
-        let changes: Option<Vec<Change>> = changes.map(|changes| changes.into_iter().map(change).collect());
+        let changes: Option<Vec<_>> = changes.map(|changes| changes.into_iter().map(with_was).collect());
+        // Where nobody listens here, nobody asks what it was.
+        let known = changes.as_ref().filter(|changes| changes.is_empty() || self.is_watched());
+        let read = |(change, was_location): &(kernel::Change, Option<LocationId>)| Change {
+            company,
+            view,
+            key: change.key.clone(),
+            position: to,
+            previous: from,
+            location: change.location,
+            row: change.doc.is_some().then(|| row(change, to)),
+            was_location: *was_location,
+        };
+        let read = known.map(|changes| changes.iter().map(read).collect());
         if let Some(out) = self.out.get() {
             // A full queue loses this batch, and its hearers read it from the store.
-            let _ = out.try_send(Batch { company, view, from, to, changes: changes.clone() });
+            let _ = out.try_send(Folded { company, view, from, to, changes });
         }
-        self.announce(Batch { company, view, from, to, changes });
+        self.announce(Batch { company, view, from, to, changes: read });
     }
 
     /// The same with changes that are made already. Their `previous` is set to what was told last. What was announced
@@ -226,12 +250,12 @@ fn unknown(company: CompanyId, view: &'static str, to: Position) -> Change {
 }
 
 /// A changed document as a row.
-pub(super) fn row(change: kernel::Change, position: Position) -> Row {
+pub(crate) fn row(change: &kernel::Change, position: Position) -> Row {
     let value = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
     Row {
         doc: change.doc.as_deref().map_or(Value::Null, value),
         restricted: change.restricted.as_deref().map(value),
-        key: change.key,
+        key: change.key.clone(),
         location: change.location,
         position,
     }

@@ -23,8 +23,10 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use board::Batch;
 use board::Board;
+#[cfg(test)]
+pub(crate) use board::row;
+pub(crate) use board::{Batch, Folded};
 use cnc_domain::{
     kernel::{CompanyId, FoldKind, LocationId, Timestamp},
     ledger::{Fault, Feed, Position},
@@ -113,7 +115,7 @@ impl Engine {
     }
 
     /// What this engine folds, to be told to other processes, once for its life.
-    pub(crate) fn tell_others(&self, length: usize) -> mpsc::Receiver<Batch> {
+    pub(crate) fn tell_others(&self, length: usize) -> mpsc::Receiver<Folded> {
         self.inner.board.tell_others(length)
     }
 

@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::{Client, connection::State};
 use cnc_domain::{
-    kernel::{CompanyId, LocationId},
+    kernel::{self, CompanyId, LocationId},
     ledger::{Position, subject},
 };
 use futures::StreamExt as _;
@@ -19,7 +19,10 @@ use serde_json::{
 };
 use tokio::sync::watch;
 
-use crate::{Change, Engine, Row, VIEWS, engine::Batch};
+use crate::{
+    Change, Engine, Row, VIEWS,
+    engine::{Batch, Folded},
+};
 
 /// How many batches may wait to be told.
 const QUEUE: usize = 1_024;
@@ -48,18 +51,18 @@ struct Told<C> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ToldChange {
+struct ToldChange<V> {
     key: String,
     location: Option<LocationId>,
     was_location: Option<LocationId>,
     /// The document, `null` where it was removed.
-    row: Option<ToldRow>,
+    row: Option<ToldRow<V>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct ToldRow {
-    doc: Value,
-    restricted: Option<Value>,
+struct ToldRow<V> {
+    doc: V,
+    restricted: Option<V>,
 }
 
 /// Tells other processes what this engine folds, until `stop` says true.
@@ -118,7 +121,7 @@ pub async fn hear_changes(engine: Engine, client: Client, mut stop: watch::Recei
 
 async fn hear(engine: &Engine, parts: &mut Parts, message: &async_nats::Message) {
     let Some((company, view)) = named(&message.subject) else { return };
-    let Ok(told) = serde_json::from_slice::<Told<ToldChange>>(&message.payload) else {
+    let Ok(told) = serde_json::from_slice::<Told<ToldChange<Value>>>(&message.payload) else {
         tracing::warn!(subject = %message.subject, "a message is no change of a view");
         return;
     };
@@ -137,9 +140,9 @@ fn named(subject: &str) -> Option<(CompanyId, &'static str)> {
 
 /// A batch as messages of at most `max` bytes of changes. One change that is larger than that cannot be told: then only
 /// that something changed.
-fn messages(batch: Batch, max: usize) -> Vec<Vec<u8>> {
-    let Batch { from, to, changes, .. } = batch;
-    let written = changes.and_then(|changes| changes.into_iter().map(written).collect::<Option<Vec<_>>>());
+fn messages(batch: Folded, max: usize) -> Vec<Vec<u8>> {
+    let Folded { from, to, changes, .. } = batch;
+    let written = changes.and_then(|changes| changes.iter().map(written).collect::<Option<Vec<_>>>());
     let written = written.filter(|changes| changes.iter().all(|change| change.get().len() < max));
     let mut parts = vec![Vec::new()];
     let mut room = max;
@@ -166,14 +169,18 @@ fn messages(batch: Batch, max: usize) -> Vec<Vec<u8>> {
     told.filter_map(|told| serde_json::to_vec(&told).ok()).collect()
 }
 
-/// `None` where it is not known what changed.
-fn written(change: Change) -> Option<Box<RawValue>> {
-    if change.is_unknown() {
-        return None;
-    }
-    let Change { key, location, was_location, row, .. } = change;
-    let row = row.map(|Row { doc, restricted, .. }| ToldRow { doc, restricted });
-    to_raw_value(&ToldChange { key, location, was_location, row }).ok()
+/// A change with its document as the text that it is. `None` where that is no JSON.
+fn written((change, was_location): &(kernel::Change, Option<LocationId>)) -> Option<Box<RawValue>> {
+    let raw = |text| serde_json::from_str::<&RawValue>(text);
+    let row = match &change.doc {
+        Some(doc) => {
+            let restricted = change.restricted.as_deref().map(raw).transpose().ok()?;
+            Some(ToldRow { doc: raw(doc).ok()?, restricted })
+        }
+        None => None,
+    };
+    let (key, location) = (change.key.clone(), change.location);
+    to_raw_value(&ToldChange { key, location, was_location: *was_location, row }).ok()
 }
 
 /// Batches of which not all parts have come yet, one for each view: parts of one batch follow each other.
@@ -191,7 +198,7 @@ struct Begun {
 
 impl Parts {
     /// The batch that is whole with this part.
-    fn join(&mut self, company: CompanyId, view: &'static str, told: Told<ToldChange>) -> Option<Batch> {
+    fn join(&mut self, company: CompanyId, view: &'static str, told: Told<ToldChange<Value>>) -> Option<Batch> {
         let Told { from, to, part, parts, changes } = told;
         let begun = self.begun.remove(&(company, view)).filter(|begun| (begun.from, begun.to) == (from, to));
         let Some(more) = changes else { return Some(Batch { company, view, from, to, changes: None }) };
@@ -208,7 +215,7 @@ impl Parts {
     }
 }
 
-fn read(company: CompanyId, view: &'static str, (from, to): (Position, Position), change: ToldChange) -> Change {
+fn read(company: CompanyId, view: &'static str, (from, to): (Position, Position), change: ToldChange<Value>) -> Change {
     let ToldChange { key, location, was_location, row } = change;
     let row = row.map(|ToldRow { doc, restricted }| Row { key: key.clone(), location, position: to, doc, restricted });
     Change { company, view, key, position: to, previous: from, location, row, was_location }
@@ -219,19 +226,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::engine::row;
 
     const COMPANY: CompanyId = CompanyId::number(1);
+    const WAS: Option<LocationId> = Some(LocationId::number(3));
 
-    fn change(key: &str, size: usize) -> Change {
-        let doc = json!({ "text": "x".repeat(size) });
-        let row = Row { key: key.into(), location: None, position: 7, doc, restricted: Some(json!({ "wage": 5 })) };
-        let was_location = Some(LocationId::number(3));
-        let (company, view, location) = (COMPANY, "alerts", None);
-        Change { company, view, key: key.into(), position: 7, previous: 5, location, row: Some(row), was_location }
+    fn change(key: &str, size: usize) -> kernel::Change {
+        let doc = Some(json!({ "text": "x".repeat(size) }).to_string());
+        kernel::Change { key: key.into(), location: None, doc, restricted: Some(r#"{"wage":5}"#.into()) }
     }
 
-    fn batch(changes: Option<Vec<Change>>) -> Batch {
-        Batch { company: COMPANY, view: "alerts", from: 5, to: 7, changes }
+    fn folded(changes: Option<Vec<kernel::Change>>) -> Folded {
+        let changes = changes.map(|changes| changes.into_iter().map(|change| (change, WAS)).collect());
+        Folded { company: COMPANY, view: "alerts", from: 5, to: 7, changes }
+    }
+
+    /// A change as it is heard.
+    fn heard(change: &kernel::Change) -> Change {
+        let row = change.doc.is_some().then(|| row(change, 7));
+        let (company, view, key, location) = (COMPANY, "alerts", change.key.clone(), change.location);
+        Change { company, view, key, position: 7, previous: 5, location, row, was_location: WAS }
     }
 
     fn join(parts: &mut Parts, messages: &[Vec<u8>]) -> Option<Batch> {
@@ -245,18 +259,18 @@ mod tests {
 
     #[test]
     fn a_large_batch_is_told_in_parts_and_joined_again() {
-        let mut changes: Vec<Change> = (0..9).map(|nth| change(&format!("key {nth}"), 300)).collect();
-        changes.push(Change { row: None, ..change("gone", 0) });
-        let told = messages(batch(Some(changes.clone())), 1_000);
+        let mut changes: Vec<_> = (0..9).map(|nth| change(&format!("key {nth}"), 300)).collect();
+        changes.push(kernel::Change { doc: None, restricted: None, ..change("gone", 0) });
+        let told = messages(folded(Some(changes.clone())), 1_000);
         assert!(told.len() > 2 && told.iter().all(|message| message.len() < 1_000 + ENVELOPE));
         let joined = join(&mut Parts::default(), &told).expect("is whole");
-        assert_eq!((joined.from, joined.to, joined.changes), (5, 7, Some(changes)));
+        assert_eq!((joined.from, joined.to, joined.changes), (5, 7, Some(changes.iter().map(heard).collect())));
     }
 
     #[test]
     fn a_batch_with_a_part_missing_is_none() {
         let changes = (0..9).map(|nth| change(&format!("key {nth}"), 300)).collect();
-        let told = messages(batch(Some(changes)), 1_000);
+        let told = messages(folded(Some(changes)), 1_000);
         let mut parts = Parts::default();
         assert!(join(&mut parts, &told[1..]).is_none());
         assert!(join(&mut parts, &[told[0].clone(), told[2].clone()]).is_none());
@@ -266,10 +280,10 @@ mod tests {
     #[test]
     fn what_is_too_large_or_not_known_is_told_as_unknown_and_nothing_as_nothing() {
         for changes in [None, Some(vec![change("small", 1), change("large", 2_000)])] {
-            let joined = join(&mut Parts::default(), &messages(batch(changes), 1_000)).expect("is whole");
+            let joined = join(&mut Parts::default(), &messages(folded(changes), 1_000)).expect("is whole");
             assert_eq!(joined.changes, None);
         }
-        let joined = join(&mut Parts::default(), &messages(batch(Some(Vec::new())), 1_000)).expect("is whole");
+        let joined = join(&mut Parts::default(), &messages(folded(Some(Vec::new())), 1_000)).expect("is whole");
         assert_eq!(joined.changes, Some(Vec::new()));
     }
 
