@@ -2,6 +2,7 @@
 //! full. Each look and each insertion costs one or two look-ups, without a list to maintain.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -25,7 +26,10 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
     }
 
     /// The value, which counts as used now.
-    pub fn get(&mut self, key: &K) -> Option<V> {
+    pub fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         if let Some(value) = self.young.get(key) {
             return Some(value.clone());
         }

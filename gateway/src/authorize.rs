@@ -16,9 +16,9 @@ use crate::{catalog::catalog, problem::Problem, tokens::Claims};
 
 /// Who asks: what the token says, and what the company's ledger says of that user now.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub struct Who<'a> {
     /// The token's claims.
-    pub claims: Claims,
+    pub claims: &'a Claims,
     /// The user as the company knows them.
     pub account: Account,
 }
@@ -77,13 +77,13 @@ const REINSTATE: &str = "company.reinstate";
 /// Decides whether `who` may do `action` (`truck_journey.depart`, `truck_journey.read`, `view.dispatch_board`,
 /// `ledger.read`, `live`) in `company`, in the branch where one is known, now.
 pub fn authorize(
-    who: &Who,
+    who: &Who<'_>,
     action: &str,
     company: Option<&Standing>,
     location: Option<LocationId>,
     now: Timestamp,
 ) -> Result<Grant, Denied> {
-    let claims = &who.claims;
+    let claims = who.claims;
     if now >= claims.expires() {
         return Err(Denied::Token("the token has expired"));
     }
@@ -172,6 +172,11 @@ impl Grant {
         scope.first().copied().filter(|_| scope.len() == 1)
     }
 
+    /// The role, which alone decides what is [opened](Self::may_open) and [seen](Self::sees_restricted) of a document.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
     /// Whether personal data of this kind may be opened.
     pub fn may_open(&self, kind: &str) -> bool {
         roles::may_open(&self.role, kind)
@@ -232,7 +237,7 @@ mod tests {
     }
 
     fn ask(claims: Claims, account: Account, action: &str, at: Option<LocationId>) -> Result<Grant, Denied> {
-        authorize(&Who { claims, account }, action, Some(&company()), at, NOW)
+        authorize(&Who { claims: &claims, account }, action, Some(&company()), at, NOW)
     }
 
     fn listed(role: &str, accepted: bool) -> Account {
@@ -247,9 +252,11 @@ mod tests {
 
     #[test]
     fn an_expired_token_or_a_company_out_of_business_allows_nothing() {
-        let who = Who { claims: Claims { exp: 1_800_000_000, ..claims("admin") }, account: Account::Unlisted };
+        let expired = Claims { exp: 1_800_000_000, ..claims("admin") };
+        let who = Who { claims: &expired, account: Account::Unlisted };
         assert!(matches!(authorize(&who, "user.read", Some(&company()), None, NOW), Err(Denied::Token(_))));
-        let who = Who { claims: claims("admin"), account: Account::Unlisted };
+        let claims = claims("admin");
+        let who = Who { claims: &claims, account: Account::Unlisted };
         for company in [
             None,
             Some(Standing::default()),

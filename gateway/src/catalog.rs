@@ -29,6 +29,7 @@ pub struct Served {
     pub view: &'static View,
     /// Its main document: the one with the view's name.
     pub document: DocumentContract,
+    reading: String,
 }
 
 /// The catalog of this program.
@@ -50,7 +51,7 @@ impl Catalog {
         let served = VIEWS.iter().filter_map(|view| {
             let name = view.kind.name();
             let document = view.kind.documents(&mut schemas).into_iter().find(|document| document.name == name)?;
-            Some((name, Served { view, document }))
+            Some((name, Served { view, document, reading: format!("view.{name}") }))
         });
         Self { streams, views: served.collect() }
     }
@@ -105,8 +106,8 @@ impl Served {
     }
 
     /// The action of reading the view.
-    pub fn reading(&self) -> String {
-        format!("view.{}", self.name())
+    pub fn reading(&self) -> &str {
+        &self.reading
     }
 }
 

@@ -80,7 +80,7 @@ struct Keys {
     checking: DecodingKey,
     validation: Validation,
     /// Tokens whose signature was found good, by their whole text: a browser sends the same one again and again.
-    good: Mutex<Recent<String, Claims>>,
+    good: Mutex<Recent<String, Arc<Claims>>>,
 }
 
 impl Tokens {
@@ -116,18 +116,19 @@ impl Tokens {
     }
 
     /// What a token says, where it is ours and still good.
-    pub fn check(&self, token: &str, now: Timestamp) -> Option<Claims> {
+    pub fn check(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
         if token.len() > LENGTH_MAX {
             return None;
         }
         let good = || self.0.good.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = good().get(&token.to_owned());
+        let known = good().get(token);
         let claims = if let Some(claims) = known {
             claims
         } else {
             let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?;
-            good().put(token.to_owned(), decoded.claims.clone());
-            decoded.claims
+            let claims = Arc::new(decoded.claims);
+            good().put(token.to_owned(), claims.clone());
+            claims
         };
         (now < claims.expires()).then_some(claims)
     }
@@ -152,8 +153,8 @@ mod tests {
     fn a_token_says_what_was_signed_until_it_expires() {
         let tokens = fresh();
         let token = tokens.issue(&claims()).expect("signs");
-        assert_eq!(tokens.check(&token, NOW), Some(claims()));
-        assert_eq!(tokens.check(&token, Timestamp::from_seconds(1_800_000_059)), Some(claims()));
+        assert_eq!(tokens.check(&token, NOW).as_deref(), Some(&claims()));
+        assert_eq!(tokens.check(&token, Timestamp::from_seconds(1_800_000_059)).as_deref(), Some(&claims()));
         assert_eq!(tokens.check(&token, Timestamp::from_seconds(1_800_000_060)), None);
     }
 

@@ -1,6 +1,6 @@
 //! Asking a view: filters by equality, one sort, pages by keyset.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cnc_domain::{
@@ -46,8 +46,8 @@ pub struct Row {
 /// One row of a view, where there is one, at one position.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// The row.
-    pub row: Option<Row>,
+    /// The row. As long as it is the same one, so is what it says.
+    pub row: Option<Arc<Row>>,
     /// The view's position.
     pub position: Position,
 }

@@ -8,6 +8,7 @@ use cnc_projections::{Engine, Store};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
+use super::shown::Shown;
 use crate::{
     authorize::{Account, Grant, Who, authorize},
     limits::Limits,
@@ -33,6 +34,8 @@ pub struct App {
     pub metrics: Metrics,
     /// What else the process does.
     pub parts: Parts,
+    /// What was shown a moment ago.
+    pub(crate) shown: Shown,
     /// Places for sockets.
     pub(crate) sockets: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -48,8 +51,8 @@ impl App {
     pub fn with_limits(host: Host, store: Store, engine: Engine, tokens: Tokens, limits: Limits) -> Self {
         let sockets = Arc::new(Semaphore::new(limits.sockets));
         let metrics = Metrics::default();
-        let (parts, closing) = (Parts::default(), watch::Sender::new(false));
-        Self { host, store, engine, tokens, limits, metrics, parts, sockets, closing }
+        let (parts, shown, closing) = (Parts::default(), Shown::default(), watch::Sender::new(false));
+        Self { host, store, engine, tokens, limits, metrics, parts, shown, sockets, closing }
     }
 
     /// The same in a process of these parts.
@@ -77,7 +80,7 @@ impl App {
     pub async fn grant(&self, claims: &Claims, action: &str, location: Option<LocationId>) -> Result<Grant, Problem> {
         let standing = self.host.standing(claims.company).await?;
         let account = self.account(claims.company, claims.sub).await?;
-        let who = Who { claims: claims.clone(), account };
+        let who = Who { claims, account };
         Ok(authorize(&who, action, standing.as_deref(), location, self.now())?)
     }
 
@@ -90,9 +93,8 @@ impl App {
         }
     }
 
-    /// Opens what this grant may open of a value's personal data, and marks the rest.
-    pub async fn open(&self, grant: &Grant, value: &mut Value) -> Result<(), Problem> {
-        self.host.keyring().open_all(grant.company(), value, &|kind| grant.may_open(kind)).await?;
-        Ok(())
+    /// Opens what this grant may open of a value's personal data, and marks the rest. Returns how many were opened.
+    pub async fn open(&self, grant: &Grant, value: &mut Value) -> Result<usize, Problem> {
+        Ok(self.host.keyring().open_all(grant.company(), value, &|kind| grant.may_open(kind)).await?)
     }
 }

@@ -23,7 +23,7 @@ pub const SUBPROTOCOL: &str = "cnc.bearer";
 
 /// The bearer of a good token. What they may do is asked of [`App::grant`].
 #[derive(Clone, Debug)]
-pub struct Caller(pub Claims);
+pub struct Caller(pub Arc<Claims>);
 
 /// Checks the token of every request to a route that needs one.
 pub async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, Problem> {

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -26,10 +26,11 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-/// Times, bounds, counts and logs a request. The log has the route's template, never its query or body.
+/// Times, bounds, counts and logs a request. The log has the route's template, never its query or body. Every answer gets
+/// the headers that harden it, where it has none of its own.
 pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let id = Uuid::now_v7();
     let answer = AssertUnwindSafe(tokio::time::timeout(app.limits.request, next.run(request))).catch_unwind();
@@ -39,24 +40,28 @@ pub async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -
         Err(_) => Problem::broken("answering a request", "a panic; see the log before this line").into_response(),
     };
     let (status, took) = (response.status().as_u16(), started.elapsed());
-    // A method that HTTP does not know would let a caller make up labels.
-    let verb = if matches!(method.as_str(), "GET" | "HEAD" | "POST" | "OPTIONS") { method.as_str() } else { "other" };
-    app.metrics.request(&route, verb, status, took);
+    let (route, verb) = (route.as_ref().map_or("unknown", MatchedPath::as_str), verb(&method));
+    app.metrics.request(route, verb, status, took);
     // What went well is counted above; a line for each would say no more than that.
     if status < 400 {
         tracing::debug!(request = %id, route, method = verb, status, took_ms = took.as_millis(), "answered");
     } else {
         tracing::info!(request = %id, route, method = verb, status, took_ms = took.as_millis(), "answered");
     }
-    response.headers_mut().extend(HeaderValue::from_str(&id.to_string()).ok().map(|id| (REQUEST_ID, id)));
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS.len() + 1);
+    headers.extend(
+        HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+            .ok()
+            .map(|id| (REQUEST_ID, id)),
+    );
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 
-/// Adds the headers that every answer has, where it has none of its own.
-pub async fn harden(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    for (name, value) in HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
+/// A method as a label. One that HTTP does not know would let a caller make up labels.
+fn verb(method: &Method) -> &'static str {
+    ["GET", "HEAD", "POST", "OPTIONS"].into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }

@@ -28,6 +28,11 @@ impl<'a> Shape<'a> {
 
     /// Rows as the caller sees them.
     pub async fn rows(&self, app: &App, rows: Vec<Row>) -> Result<Vec<Value>, Problem> {
+        Ok(self.opened(app, rows).await?.0)
+    }
+
+    /// The same, and how many personal values were opened in them.
+    async fn opened(&self, app: &App, rows: Vec<Row>) -> Result<(Vec<Value>, usize), Problem> {
         let restricted = self.grant.sees_restricted();
         let (mut heads, mut docs) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for Row { key, location, position, doc, restricted: closed } in rows {
@@ -36,12 +41,32 @@ impl<'a> Shape<'a> {
         }
         // All at once, so that the keys of all rows are fetched together.
         let mut docs = Value::Array(docs);
-        app.open(self.grant, &mut docs).await?;
+        let opened = app.open(self.grant, &mut docs).await?;
         let Value::Array(docs) = docs else { return Err(Problem::broken("opening rows", "no list came back")) };
         let shown = heads.into_iter().zip(docs).map(|((key, location, position), doc)| {
             json!({ "key": key, "location": location, "position": position, "doc": self.present(doc) })
         });
-        Ok(shown.collect())
+        Ok((shown.collect(), opened))
+    }
+
+    /// One row as the caller sees it, as text that lacks its end: `,"view_position":…}`. Where the row was not read for this
+    /// request alone, what the role was [shown](super::shown) of it a moment ago is shown again.
+    pub async fn row(&self, app: &App, row: Arc<Row>, lately: bool) -> Result<Arc<str>, Problem> {
+        let (company, role) = (self.grant.company(), self.grant.role().to_owned());
+        let place = (company, self.view.name(), row.key.clone(), role);
+        if lately && let Some(text) = app.shown.get(&place, &row, &self.standing) {
+            return Ok(text);
+        }
+        let (mut rows, opened) = self.opened(app, vec![Row::clone(&row)]).await?;
+        let mut body = rows.pop().unwrap_or_default();
+        body["view"] = self.view.name().into();
+        let mut text = body.to_string();
+        text.pop();
+        let text: Arc<str> = text.into();
+        if lately && opened == 0 {
+            app.shown.keep(place, row, self.standing.clone(), text.clone());
+        }
+        Ok(text)
     }
 
     fn present(&self, doc: Value) -> Value {

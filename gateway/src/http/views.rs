@@ -1,11 +1,12 @@
 //! Reading views: a page with declared filters and sorts, or one row; now, when they have caught up, or as of then.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Json,
-    extract::State,
-    http::{HeaderMap, HeaderName, header},
+    body::Body,
+    extract::{FromRequestParts, State},
+    http::{HeaderName, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use cnc_domain::ledger::Position;
@@ -36,7 +37,7 @@ pub async fn page(
     mut asked: Asked,
 ) -> Result<Response, Problem> {
     let view = catalog().view(&view).ok_or_else(Problem::not_found)?;
-    let grant = app.grant(&claims, &view.reading(), None).await?;
+    let grant = app.grant(&claims, view.reading(), None).await?;
     let query = query(&app, &grant, view, &mut asked)?;
     let (at_least, as_of) = (asked.number("at_least")?, asked.as_of()?);
     asked.done()?;
@@ -59,41 +60,48 @@ pub async fn row(
     State(app): State<Arc<App>>,
     Caller(claims): Caller,
     Parted((view, key)): Parted<(String, String)>,
-    headers: HeaderMap,
+    FromStore(from_store): FromStore,
     mut asked: Asked,
 ) -> Result<Response, Problem> {
     let view = catalog().view(&view).ok_or_else(Problem::not_found)?;
-    let grant = app.grant(&claims, &view.reading(), None).await?;
+    let grant = app.grant(&claims, view.reading(), None).await?;
     let (at_least, as_of) = (asked.number("at_least")?, asked.as_of()?);
     asked.done()?;
     catch_up(&app, &grant, view, at_least).await?;
+    let lately = as_of.is_none() && !from_store;
     let (position, row, at) = match as_of {
         None => {
             let (company, scope) = (grant.company(), grant.scope());
-            let found = if wants_no_cache(&headers) {
-                app.store.get(company, view.name(), &key, scope).await?
-            } else {
+            let found = if lately {
                 app.engine.row(company, view.name(), &key, scope, at_least.unwrap_or(0)).await?
+            } else {
+                app.store.get(company, view.name(), &key, scope).await?
             };
             (found.position, found.row, app.now())
         }
         Some(as_of) => {
             let past = Past::of(&app, &grant, as_of).await?;
-            (past.position, past.row(&app, &grant, view, &key).await?, past.at)
+            (past.position, past.row(&app, &grant, view, &key).await?.map(Arc::new), past.at)
         }
     };
     let row = row.ok_or_else(Problem::not_found)?;
-    let mut rows = Shape::of(&app, &grant, view, at).await?.rows(&app, vec![row]).await?;
-    let mut body = rows.pop().unwrap_or_default();
-    body["view"] = view.name().into();
-    body["view_position"] = position.into();
-    Ok(([(POSITION, position.to_string())], Json(body)).into_response())
+    let text = Shape::of(&app, &grant, view, at).await?.row(&app, row, lately).await?;
+    let body = [&*text, ",\"view_position\":", &position.to_string(), "}"].concat();
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(POSITION, position.into()), (header::CONTENT_TYPE, json)], Body::from(body)).into_response())
 }
 
 /// Whether the caller wants an answer from the store itself.
-fn wants_no_cache(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
+pub struct FromStore(bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for FromStore {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let values = parts.headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        let mut directives = values.flat_map(|value| value.split(','));
+        Ok(Self(directives.any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))))
+    }
 }
 
 /// Takes the declared filters, the sort and the page.

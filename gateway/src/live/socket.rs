@@ -19,7 +19,7 @@ use crate::{catalog::catalog, http::App, problem::Problem, tokens::Claims};
 const NAME_MAX: usize = 64;
 
 /// Serves a socket until either side ends it.
-pub(super) async fn serve(app: Arc<App>, claims: Claims, socket: WebSocket) {
+pub(super) async fn serve(app: Arc<App>, claims: Arc<Claims>, socket: WebSocket) {
     let (sink, mut incoming) = socket.split();
     let outlet = Outlet::open(sink, app.limits.socket_queue);
     app.metrics.sockets.inc();
@@ -118,7 +118,7 @@ impl Session {
             return Err(wrong(format!("a socket has at most {} subscriptions", limits.subscriptions)));
         }
         let view = catalog().view(&view).ok_or_else(Problem::not_found)?;
-        let grant = self.teller.app.grant(&self.teller.claims, &view.reading(), None).await?;
+        let grant = self.teller.app.grant(&self.teller.claims, view.reading(), None).await?;
         if let Some(unknown) = filters.keys().find(|filter| !view.document.filters.contains(&filter.as_str())) {
             return Err(wrong(format!("{unknown} is not a filter of this view")));
         }

@@ -22,7 +22,7 @@ const PART: usize = 250;
 /// Tells one client, whose rights it knows.
 pub(super) struct Teller {
     pub app: Arc<App>,
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     pub outlet: Outlet,
 }
 
@@ -107,7 +107,7 @@ impl Teller {
 
     /// Looks whether the client still may know what it is told. A client whose branches have changed asks anew.
     pub async fn renew(&self, subscription: &mut Subscription) -> Result<(), Stop> {
-        let grant = match self.app.grant(&self.claims, &subscription.view.reading(), None).await {
+        let grant = match self.app.grant(&self.claims, subscription.view.reading(), None).await {
             Ok(grant) => grant,
             Err(problem) if problem.code() == "unauthenticated" => return Err(Stop::End(End::EXPIRED)),
             Err(problem) if problem.status().is_client_error() => return Err(Stop::End(End::FORBIDDEN)),

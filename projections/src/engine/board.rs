@@ -305,7 +305,7 @@ mod tests {
 
     fn found(key: &str, changed_at: Position, position: Position) -> Found {
         let row = Row { key: key.into(), location: None, position: changed_at, doc: Value::Null, restricted: None };
-        Found { row: Some(row), position }
+        Found { row: Some(Arc::new(row)), position }
     }
 
     fn at(board: &Board, key: &str) -> Option<(Position, Position)> {
@@ -336,10 +336,11 @@ mod tests {
             board.announce(Batch { changes: Some(vec![change]), ..batch(to - 1, to) });
         };
         board.keep_fresh(COMPANY, "board", &found("a", 5, 6));
-        change("a", 4, found("a", 4, 4).row);
+        let row = |at| found("a", at, at).row.map(Arc::unwrap_or_clone);
+        change("a", 4, row(4));
         assert_eq!(at(&board, "a"), Some((5, 4)));
-        change("a", 5, found("a", 5, 5).row);
-        change("a", 6, found("a", 6, 6).row);
+        change("a", 5, row(5));
+        change("a", 6, row(6));
         assert_eq!(at(&board, "a"), Some((6, 6)));
         change("a", 7, None);
         assert_eq!(at(&board, "a"), None);

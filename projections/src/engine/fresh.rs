@@ -1,6 +1,6 @@
 //! Rows that were read a moment ago, kept even by what views tell, so that what many look at is not read each time.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cnc_domain::ledger::Position;
 use tokio::time::Instant;
@@ -13,18 +13,18 @@ const KEPT_FOR: Duration = Duration::from_secs(1);
 /// The rows of one view of one company.
 #[derive(Default)]
 pub(super) struct Fresh {
-    rows: HashMap<String, (Row, Instant)>,
+    rows: HashMap<String, (Arc<Row>, Instant)>,
     swept: Option<Instant>,
 }
 
 impl Fresh {
     /// The row as it is at the view's position, where that is known.
-    pub fn get(&self, key: &str) -> Option<&Row> {
+    pub fn get(&self, key: &str) -> Option<&Arc<Row>> {
         self.rows.get(key).filter(|(_, at)| at.elapsed() < KEPT_FOR).map(|(row, _)| row)
     }
 
     /// Keeps a row that was read at the view's position or later.
-    pub fn keep(&mut self, row: Row) {
+    pub fn keep(&mut self, row: Arc<Row>) {
         let now = Instant::now();
         // What nobody asks for again goes with the next sweep: no more is kept than was read in two such times.
         if self.swept.is_none_or(|swept| now.duration_since(swept) >= KEPT_FOR) {
@@ -41,7 +41,7 @@ impl Fresh {
                 self.rows.clear();
             } else if let Some((row, at)) = self.rows.get_mut(&change.key).filter(|(row, _)| row.position <= to) {
                 match &change.row {
-                    Some(changed) => (*row, *at) = (changed.clone(), Instant::now()),
+                    Some(changed) => (*row, *at) = (Arc::new(changed.clone()), Instant::now()),
                     None => drop(self.rows.remove(&change.key)),
                 }
             }

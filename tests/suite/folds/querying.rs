@@ -139,7 +139,7 @@ async fn a_row_read_again_is_of_the_store_after_a_moment(place: Place) {
 async fn restricted_members_stand_apart(place: Place) {
     let (_feed, running) = filled(&place).await;
     let row = running.store.get(ACME, "sums", &till(20).to_string(), None).await.expect("reads").row.expect("is there");
-    assert_eq!((row.doc.get("last"), row.restricted), (None, Some(serde_json::json!({ "last": 100 }))));
+    assert_eq!((row.doc.get("last"), &row.restricted), (None, &Some(serde_json::json!({ "last": 100 }))));
 }
 
 async fn watchers_learn_of_every_change_and_of_what_was_before_it(place: Place) {
@@ -201,6 +201,49 @@ async fn the_database_itself_shows_its_reader_one_company_and_the_locations_that
         assert_eq!(rows, seen, "{company} {locations}");
     }
     assert!(sqlx::query("DELETE FROM cnc_views.sums_v1").execute(&mut reader).await.is_err());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_on_the_same_connections_see_each_their_own_company_and_branches() {
+    let place = Place::postgres().await;
+    let (_feed, running) = filled(&place).await;
+    let south = BTreeSet::from([SOUTH]);
+    let reads = (0..200_u8).map(|nth| {
+        let (store, south, number) = (running.store.clone(), south.clone(), nth % 50);
+        tokio::spawn(async move {
+            let key = till(number.into()).to_string();
+            let seen = async |company, scope| {
+                store.get(company, "sums", &key, scope).await.expect("reads").row.map(|row| row.key.clone())
+            };
+            assert_eq!(seen(ZETA, None).await, None);
+            assert_eq!(seen(ACME, None).await, Some(key.clone()));
+            assert_eq!(seen(ACME, Some(&south)).await, (number % 2 == 1).then(|| key.clone()));
+            assert_eq!(seen(ACME, Some(&BTreeSet::new())).await, None);
+            let page = store.query(ZETA, "sums", &Query { limit: 100, ..Query::default() }).await.expect("answers");
+            assert_eq!(page.rows.len(), 1);
+        })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.expect("sees its own");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_are_made_as_the_role_that_reads_and_go_on_after_connections_were_cut() {
+    let place = Place::postgres().await;
+    let (_feed, running) = filled(&place).await;
+    let key = till(0).to_string();
+    let get = async || running.store.get(ACME, "sums", &key, None).await;
+    assert!(get().await.expect("reads").row.is_some());
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cnc' \
+        AND datname = current_database()";
+    assert!(place.sql(cut).await.expect("cuts") > 0);
+    running.until("it reads again", async |_| get().await.is_ok_and(|found| found.row.is_some())).await;
+    place.sql("REVOKE SELECT ON sums_v1 FROM cnc_read").await.expect("revokes");
+    assert!(get().await.is_err());
+    assert!(running.store.query(ACME, "sums", &Query { limit: 1, ..Query::default() }).await.is_err());
     running.stop().await;
 }
 

@@ -96,7 +96,7 @@ async fn every_command_is_for_the_roles_that_the_matrix_names() {
             let answer = mover.get(&token, &format!("/v1/views/{}", view.name())).await;
             assert_eq!(
                 answer.status.as_u16(),
-                if may(role, &view.reading()) { 200 } else { 403 },
+                if may(role, view.reading()) { 200 } else { 403 },
                 "{role} {}",
                 view.name()
             );
@@ -214,7 +214,7 @@ async fn a_locked_user_is_shut_out_at_once(ground: Ground) {
 fn every_view_is_for_the_roles_that_the_matrix_names() {
     let named: Vec<&str> = actions().collect();
     for view in catalog().views() {
-        assert!(named.contains(&view.reading().as_str()), "say in MATRIX who may read {}", view.name());
+        assert!(named.contains(&view.reading()), "say in MATRIX who may read {}", view.name());
     }
     let views = named.iter().filter(|action| action.starts_with("view."));
     assert_eq!(views.count(), catalog().views().count(), "the matrix names a view that there is not");

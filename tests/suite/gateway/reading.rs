@@ -17,6 +17,7 @@ on_both!(
     history_is_paged_and_sealed,
     the_ledger_is_served_verbatim_and_resumes,
     personal_data_is_opened_for_who_may_see_it_and_for_nobody_else,
+    what_one_role_was_shown_of_a_row_is_not_shown_to_another,
     a_journeys_track_is_read_piece_by_piece_in_the_order_of_time,
 );
 
@@ -167,6 +168,42 @@ async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else(ground: 
     for role in ["auditor", "coo", "accountant"] {
         let seen = mover.get(&mover.token(role), &path).await.good().to_string();
         assert!(!seen.contains("Planted") && seen.contains("[sealed]"), "{role}: {seen}");
+    }
+}
+
+async fn what_one_role_was_shown_of_a_row_is_not_shown_to_another(ground: Ground) {
+    let mover = mover(ground).await;
+    let (admin, journey, member) = (mover.token("admin"), mover.journeys[0], uuid::Uuid::now_v7());
+    let hire = json!({ "name": "Ada Planted", "phone": "+1 416 555 0101", "roles": ["mover"],
+        "home_location": mover.branches[0], "hourly_rate": 2_400, "employment_class": "provincial", "duty": "general",
+        "province": "CA-ON", "licence": null });
+    mover.post(&admin, &format!("/v1/crew_member/{member}/hire"), &hire).await.good();
+    let crew = json!({ "members": [{ "member": member, "driver": false }] });
+    let written = mover.post(&admin, &format!("/v1/truck_journey/{journey}/assign_crew"), &crew).await.good();
+    let row = format!("/v1/views/dispatch_board/{journey}?at_least={}", written["position"]);
+    let tokens = ["dispatcher", "auditor", "manager"].map(|role| (role, mover.token(role)));
+    for _ in 0..5 {
+        for (role, token) in &tokens {
+            let seen = mover.get(token, &row).await.good()["doc"]["crew"][0]["name"].clone();
+            assert_eq!(seen, if *role == "auditor" { "[sealed]" } else { "Ada Planted" }, "{role}");
+        }
+    }
+    // A branch that is not theirs is not there for them, though others of their role were just shown it.
+    mover.get(&mover.token_at("auditor", 1), &row).await.problem(404, "not_found");
+    // What is read again is what it was, but for where the view stands.
+    let (mut one, mut other) = (mover.get(&tokens[1].1, &row).await.good(), mover.get(&tokens[1].1, &row).await.good());
+    for answer in [&mut one, &mut other] {
+        assert_eq!(answer["view"], "dispatch_board");
+        assert!(answer["view_position"].take().as_u64() >= written["position"].as_u64());
+        answer["doc"]["minutes_in_stage"].take();
+    }
+    assert_eq!(one, other);
+    for nth in 0..5 {
+        let tag = json!({ "tag": format!("tag-{nth}") });
+        let written = mover.post(&admin, &format!("/v1/truck_journey/{journey}/tag"), &tag).await.good();
+        let row = format!("/v1/views/dispatch_board/{journey}?at_least={}", written["position"]);
+        let seen = mover.get(&tokens[1].1, &row).await.good();
+        assert!(seen["doc"]["tags"].to_string().contains(&format!("tag-{nth}")), "{seen}");
     }
 }
 

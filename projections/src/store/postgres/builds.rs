@@ -6,7 +6,7 @@ use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::Position,
 };
-use sqlx::{PgPool, Result, Row as _, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Result, Row as _, postgres::PgRow};
 
 use super::{
     super::{
@@ -58,7 +58,7 @@ fn read(row: &PgRow) -> Result<FoldRow> {
 
 /// The live build of a company's fold, of whatever version.
 pub(super) async fn live(
-    tx: &mut Tx,
+    connection: &mut PgConnection,
     schema: &str,
     company: CompanyId,
     fold: &str,
@@ -68,7 +68,7 @@ pub(super) async fn live(
     let text = format!(
         "SELECT {COLUMNS} FROM {schema}.folds WHERE company = $1::uuid AND fold = $2 AND standing = 'live' {lock}"
     );
-    let row = sqlx::query(&text).bind(company.to_string()).bind(fold).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query(&text).bind(company.to_string()).bind(fold).fetch_optional(connection).await?;
     row.as_ref().map(read).transpose()
 }
 

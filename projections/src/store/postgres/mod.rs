@@ -5,6 +5,7 @@
 mod builds;
 mod carrying;
 mod outbox;
+mod readers;
 mod reading;
 mod schema;
 mod writing;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 pub use carrying::{carry_triggers, holds_folds};
 
+use self::readers::Readers;
 use super::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
     storage::{Documents, Loaded, Scope, Standing, now},
@@ -42,8 +44,8 @@ pub(crate) struct Postgres {
     pool: PgPool,
     /// For what folds write.
     writers: PgPool,
-    /// Whether there is a role to read as.
-    reader: bool,
+    /// For what is served.
+    readers: Readers,
     filled: Notify,
 }
 
@@ -88,7 +90,7 @@ impl Postgres {
         let pool = connections(READERS).connect_with(options.clone()).await.map_err(fault("opening the store"))?;
         // The statement that writes is large, and planned once in a connection's life, perhaps while the tables are still
         // empty: the plan must also serve when they are large. So every row is found by its key.
-        let writers = connections(WRITERS).connect_lazy_with(options.options([
+        let writers = connections(WRITERS).connect_lazy_with(options.clone().options([
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
@@ -96,18 +98,12 @@ impl Postgres {
             ("enable_sort", "off"),
         ]));
         schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
-        let reader = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
-        Ok(Self { pool, writers, reader, filled: Notify::new() })
+        let role = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
+        Ok(Self { pool, writers, readers: Readers::new(options, role), filled: Notify::new() })
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Tx, Fault> {
         self.pool.begin().await.map_err(fault(doing))
-    }
-
-    /// One snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
-    async fn reading(&self, doing: &'static str, company: CompanyId, scope: Scope<'_>) -> Result<Tx, Fault> {
-        let begin = schema::begin_reading(self.reader, company, scope);
-        self.pool.begin_with(begin).await.map_err(fault(doing))
     }
 }
 
@@ -117,6 +113,18 @@ macro_rules! write {
         let mut $tx = $self.begin($doing).await?;
         let result = $work.await.map_err(fault($doing))?;
         $tx.commit().await.map_err(fault($doing))?;
+        Ok(result)
+    }};
+}
+
+/// Reads on one snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
+macro_rules! read {
+    ($self:ident, $doing:literal, $company:ident, $scope:expr, |$tx:ident| $work:expr) => {{
+        let mut reader = $self.readers.take().await.map_err(fault($doing))?;
+        let mut $tx = reader.snapshot($company, $scope).await.map_err(fault($doing))?;
+        let result = $work.await.map_err(fault($doing))?;
+        $tx.commit().await.map_err(fault($doing))?;
+        reader.keep();
         Ok(result)
     }};
 }
@@ -228,14 +236,21 @@ impl Storage for Postgres {
     }
 
     async fn get(&self, plan: &Arc<Plan>, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found, Fault> {
-        let mut tx = self.reading("reading a document", company, scope).await?;
-        reading::get(&mut tx, plan, company, key, scope).await.map_err(fault("reading a document"))
+        let doing = "reading a document";
+        let mut reader = self.readers.take().await.map_err(fault(doing))?;
+        let found = reading::get(&mut reader, plan, company, key, scope).await.map_err(fault(doing))?;
+        reader.keep();
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        read!(self, "reading a document", company, scope, |tx| reading::get_live(&mut tx, plan, company, key, scope))
     }
 
     async fn query(&self, plan: &Arc<Plan>, company: CompanyId, query: &Query) -> Result<Page, QueryError> {
         let asked = reading::Asked::of(plan, query)?;
-        let mut tx = self.reading("querying a view", company, query.scope.as_ref()).await?;
-        Ok(reading::query(&mut tx, plan, company, query, &asked).await.map_err(fault("querying a view"))?)
+        read!(self, "querying a view", company, query.scope.as_ref(), |tx| reading::query(
+            &mut tx, plan, company, query, &asked
+        ))
     }
 
     async fn changes_since(
@@ -245,8 +260,9 @@ impl Storage for Postgres {
         position: Position,
         scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault> {
-        let mut tx = self.reading("reading changes", company, scope).await?;
-        reading::changes_since(&mut tx, plan, company, position, scope).await.map_err(fault("reading changes"))
+        read!(self, "reading changes", company, scope, |tx| reading::changes_since(
+            &mut tx, plan, company, position, scope
+        ))
     }
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {

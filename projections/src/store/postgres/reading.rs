@@ -1,13 +1,13 @@
 //! Reading documents from Postgres, each time on one snapshot: a page and its position belong together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cnc_domain::{
     kernel::{CompanyId, LocationId},
     ledger::Position,
 };
 use serde_json::Value;
-use sqlx::{PgPool, Postgres as Db, QueryBuilder, Result, Row as _, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Postgres as Db, QueryBuilder, Result, Row as _, postgres::PgRow};
 
 use super::{
     super::{
@@ -15,7 +15,6 @@ use super::{
         storage::{CHANGES_MAX, Documents, Loaded, Scope},
         whole,
     },
-    Tx,
     builds::{self, int},
     schema,
 };
@@ -81,8 +80,8 @@ pub(super) async fn standing(pool: &PgPool, company: Option<CompanyId>, folds: &
     positions.collect()
 }
 
-async fn live(tx: &mut Tx, plan: &Plan, company: CompanyId) -> Result<Option<FoldRow>> {
-    builds::live(tx, super::schema(plan.trigger), company, plan.fold, false).await
+async fn live(connection: &mut PgConnection, plan: &Plan, company: CompanyId) -> Result<Option<FoldRow>> {
+    builds::live(connection, super::schema(plan.trigger), company, plan.fold, false).await
 }
 
 /// The start of a statement over a build's main documents that a scope may see.
@@ -101,27 +100,52 @@ fn within(query: &mut QueryBuilder<'_, Db>, scope: Scope<'_>) {
     }
 }
 
-pub(super) async fn get(tx: &mut Tx, plan: &Plan, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found> {
-    // At once with where the view stands, as long as the version that is live is ours.
-    let mut query = QueryBuilder::new(format!(
-        "SELECT d.key, d.location::text, d.position, d.doc::text, d.restricted::text, f.position, f.version
-         FROM cnc_views.folds AS f LEFT JOIN {} AS d ON d.company = f.company AND d.build = f.build AND d.key = ",
+/// A document and where its view stands; `None` where another version of the view than ours is live.
+///
+/// One statement, and so one round trip on one snapshot. It says itself what it may see, for its own duration: so nothing of
+/// it is left on the connection, and whatever does not say so sees nothing. `OFFSET 0` keeps the part that reads from being
+/// merged with the part that says so; as it depends on the other's result, it is done after it.
+pub(super) async fn get(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    company: CompanyId,
+    key: &str,
+    scope: Scope<'_>,
+) -> Result<Option<Found>> {
+    let mut query = QueryBuilder::new("SELECT found.* FROM (SELECT set_config('cnc.company', ");
+    query.push_bind(company.to_string()).push(", true) AS company, set_config('cnc.locations', ");
+    query.push_bind(schema::locations(scope)).push(format!(
+        ", true)) AS asked CROSS JOIN LATERAL (
+             SELECT d.key, d.location::text, d.position, d.doc::text, d.restricted::text, f.position AS at, f.version
+             FROM cnc_views.folds AS f LEFT JOIN {} AS d ON d.company = f.company AND d.build = f.build AND d.key = ",
         table(plan, 0, plan.version)
     ));
     query.push_bind(key);
     within(&mut query, scope);
-    query.push(" WHERE f.standing = 'live' AND f.company = ").push_bind(company.to_string());
-    query.push("::uuid AND f.fold = ").push_bind(plan.fold);
-    let Some(found) = query.build().fetch_optional(&mut **tx).await? else { return Ok(Found::default()) };
-    if found.try_get::<i64, _>(6)? == i64::from(plan.version) {
-        let there = found.try_get::<Option<&str>, _>(0)?.is_some();
-        return Ok(Found { row: there.then(|| row(&found)).transpose()?, position: position(&found, 5)? });
+    query.push(" WHERE f.standing = 'live' AND f.company = asked.company::uuid AND f.fold = ").push_bind(plan.fold);
+    query.push(" OFFSET 0) AS found");
+    let Some(found) = query.build().fetch_optional(connection).await? else { return Ok(Some(Found::default())) };
+    if found.try_get::<i64, _>(6)? != i64::from(plan.version) {
+        return Ok(None);
     }
-    let Some(live) = live(tx, plan, company).await? else { return Ok(Found::default()) };
+    let there = found.try_get::<Option<&str>, _>(0)?.is_some();
+    let row = there.then(|| row(&found)).transpose()?;
+    Ok(Some(Found { row: row.map(Arc::new), position: position(&found, 5)? }))
+}
+
+/// The same of whichever version is live.
+pub(super) async fn get_live(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    company: CompanyId,
+    key: &str,
+    scope: Scope<'_>,
+) -> Result<Found> {
+    let Some(live) = live(connection, plan, company).await? else { return Ok(Found::default()) };
     let mut query = select(COLUMNS, plan, &live, scope);
     query.push(" AND key = ").push_bind(key);
-    let found = query.build().fetch_optional(&mut **tx).await?;
-    Ok(Found { row: found.as_ref().map(row).transpose()?, position: live.position })
+    let found = query.build().fetch_optional(connection).await?;
+    Ok(Found { row: found.as_ref().map(row).transpose()?.map(Arc::new), position: live.position })
 }
 
 /// A query with its members looked up and its values read.
@@ -186,8 +210,14 @@ fn filter(plan: &Plan, name: &str, value: &str) -> std::result::Result<(String, 
     })
 }
 
-pub(super) async fn query(tx: &mut Tx, plan: &Plan, company: CompanyId, query: &Query, asked: &Asked) -> Result<Page> {
-    let Some(live) = live(tx, plan, company).await? else { return Ok(Page::default()) };
+pub(super) async fn query(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    company: CompanyId,
+    query: &Query,
+    asked: &Asked,
+) -> Result<Page> {
+    let Some(live) = live(connection, plan, company).await? else { return Ok(Page::default()) };
     let by = asked.by.as_ref().map_or("''::text", |(by, _)| by);
     let mut statement = select(&format!("{COLUMNS}, {by}"), plan, &live, query.scope.as_ref());
     for (condition, value) in &asked.filters {
@@ -197,7 +227,7 @@ pub(super) async fn query(tx: &mut Tx, plan: &Plan, company: CompanyId, query: &
     let order = if asked.descending { "DESC" } else { "ASC" };
     let first = asked.by.as_ref().map_or_else(String::new, |(by, _)| format!("{by} {order}, "));
     statement.push(format!(" ORDER BY {first}key {order} LIMIT {}", query.limit + 1));
-    let found = statement.build().fetch_all(&mut **tx).await?;
+    let found = statement.build().fetch_all(connection).await?;
     let more = found.len() > query.limit;
     let mut next = None;
     let mut rows = Vec::with_capacity(query.limit.min(found.len()));
@@ -215,13 +245,13 @@ pub(super) async fn query(tx: &mut Tx, plan: &Plan, company: CompanyId, query: &
 }
 
 pub(super) async fn changes_since(
-    tx: &mut Tx,
+    connection: &mut PgConnection,
     plan: &Plan,
     company: CompanyId,
     since: Position,
     scope: Scope<'_>,
 ) -> Result<Option<Vec<Change>>> {
-    let Some(live) = live(tx, plan, company).await? else { return Ok((since == 0).then(Vec::new)) };
+    let Some(live) = live(connection, plan, company).await? else { return Ok((since == 0).then(Vec::new)) };
     if since < live.horizon || since > live.position {
         return Ok(None);
     }
@@ -242,13 +272,13 @@ pub(super) async fn changes_since(
     gone.push(" AND position > ").push_bind(int(since));
     within(&mut gone, scope);
     gone.push(format!(" LIMIT {limit}"));
-    for row in gone.build().fetch_all(&mut **tx).await? {
+    for row in gone.build().fetch_all(&mut *connection).await? {
         let key: String = row.try_get(0)?;
         changes.insert(key.clone(), change(key, None, None, location(&row)?));
     }
     let mut changed = select(COLUMNS, plan, &live, scope);
     changed.push(" AND position > ").push_bind(int(since)).push(format!(" LIMIT {limit}"));
-    for found in changed.build().fetch_all(&mut **tx).await? {
+    for found in changed.build().fetch_all(connection).await? {
         let row = row(&found)?;
         changes.insert(row.key.clone(), change(row.key.clone(), row.location, Some(row), None));
     }

@@ -174,16 +174,20 @@ pub(super) async fn has_reader(pool: &PgPool) -> Result<bool> {
     sqlx::query_scalar(sql).fetch_one(pool).await
 }
 
-/// Begins a snapshot that is read as `cnc_read`, where that role is, and of only this company and these locations. One
-/// text, since it is sent before every read; it is made of ids alone.
-pub(super) fn begin_reading(reader: bool, company: CompanyId, scope: Option<&BTreeSet<LocationId>>) -> String {
-    let locations = scope
-        .map_or_else(|| "*".to_owned(), |scope| scope.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
-    let role = if reader { "SET LOCAL ROLE cnc_read;" } else { "" };
+/// Begins a snapshot of only this company and these locations, for who reads as `cnc_read`. One text; it is made of ids
+/// alone.
+pub(super) fn begin_reading(company: CompanyId, scope: Option<&BTreeSet<LocationId>>) -> String {
+    let locations = locations(scope);
     format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {role}
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
          SET LOCAL cnc.company = '{company}'; SET LOCAL cnc.locations = '{locations}'"
     )
+}
+
+/// What `cnc.locations` is for a reader who may see these, as [`secure`] reads it.
+pub(super) fn locations(scope: Option<&BTreeSet<LocationId>>) -> String {
+    let Some(scope) = scope else { return "*".into() };
+    scope.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// The expression of a member, as indexes and queries must both write it.

@@ -1,6 +1,9 @@
 //! Reading documents from SQLite, each time on one snapshot: a page and its position belong together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cnc_domain::{
     kernel::{CompanyId, LocationId},
@@ -100,7 +103,7 @@ pub(super) fn get(tx: &Transaction<'_>, plan: &Plan, company: CompanyId, key: &s
     let text = format!("SELECT {COLUMNS} FROM \"{table}\" WHERE company = ? AND build = ? AND key = ? {scoped}");
     let mut select = tx.prepare_cached(&text)?;
     let mut rows = select.query(params_from_iter(values))?;
-    Ok(Found { row: rows.next()?.map(row).transpose()?, position: live.position })
+    Ok(Found { row: rows.next()?.map(row).transpose()?.map(Arc::new), position: live.position })
 }
 
 /// A query with its members looked up and its values read.
