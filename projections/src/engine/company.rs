@@ -12,7 +12,7 @@ use super::{
     Inner,
     reader::{Chunk, Reader},
     resting::Rest,
-    worker::{Prepared, Worker},
+    worker::{PLACE, Prepared, Worker},
 };
 use crate::store::{Plan, Standing, Write, Written};
 
@@ -188,7 +188,7 @@ impl CompanyFolds {
 
     fn pending(&self, inner: &Inner, worker: usize, write: &Write) -> Pending {
         let text = write.changes.iter().flat_map(|(_, changes)| changes);
-        let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
+        let text = text.map(|change| change.doc.as_ref().map_or(PLACE, String::len)).sum();
         let main = write.changes.iter().find(|(shelf, _)| *shelf == 0).map_or(&[][..], |(_, changes)| changes);
         let tells = self.workers[worker].is_live() && inner.board.is_told_on();
         let told = (main.is_empty() || tells).then(|| main.to_vec());

@@ -12,10 +12,12 @@ use cnc_domain::{
 };
 
 use super::{reader::Chunk, resting::Rest};
-use crate::store::{Clock, FoldRow, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written};
+use crate::store::{Clock, FoldRow, Loaded, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written};
 
 /// Loaded documents are forgotten past this much text.
 const TEXT_MAX: usize = 16 << 20;
+/// What the place of a document takes beside its text, about; also of one that is known not to be there.
+pub(super) const PLACE: usize = 512;
 /// A position is written at the latest after this many entries that changed nothing.
 const UNWRITTEN_MAX: u64 = 1_000;
 /// After this many starts without an end, what was begun is folded entry by entry.
@@ -38,7 +40,7 @@ pub(super) struct Worker {
     fold: Option<Box<dyn Running>>,
     /// Whether all documents that there are, are loaded: since it began with none, it has forgotten none.
     complete: bool,
-    /// How much text was loaded and written since it last forgot.
+    /// How much text was loaded and written since it last forgot, places included.
     pub text: usize,
     /// Whether this process has counted its start.
     begun: bool,
@@ -231,10 +233,16 @@ impl Worker {
         }
         let asked = keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect();
         let found = if self.complete { Vec::new() } else { storage.load(&self.plan, &self.row.id, asked).await? };
+        self.take_in(wanted, found)
+    }
+
+    /// Takes in documents that were asked for. Those that were not found are not there, which is kept as well.
+    fn take_in(&mut self, wanted: Vec<(usize, String)>, found: Loaded) -> Result<(), Fault> {
         let fold = self.fold.get_or_insert_with(|| self.plan.kind.start());
         let mut shelves = fold.shelves();
         let broken = |wrong| Fault::broken("loading documents", wrong);
         for (shelf, key) in wanted {
+            self.text += PLACE + key.len();
             shelves[shelf].load(key, None).map_err(broken)?;
         }
         for (shelf, key, text) in found {
@@ -331,4 +339,42 @@ fn pass(fold: &mut dyn Running, chunk: &Chunk, at: Position, end: Position) -> R
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use cnc_domain::kernel::{CompanyId, Timestamp};
+
+    use super::*;
+    use crate::{VIEWS, store::FoldId};
+
+    fn worker() -> Worker {
+        let plan = Arc::new(Plan::of(VIEWS[0].kind));
+        let id = FoldId { company: CompanyId::number(1), fold: plan.fold.into(), version: plan.version, build: 1 };
+        let row = FoldRow {
+            id,
+            standing: Standing::Live,
+            position: 0,
+            silent_until: 0,
+            starts: 0,
+            poisoned: None,
+            touched_at: Timestamp::default(),
+            horizon: 0,
+        };
+        Worker::new(plan, Opened { row, skipped: BTreeSet::new() }, Arc::new(Timestamp::default))
+    }
+
+    #[test]
+    fn documents_that_are_not_there_are_forgotten_like_any_others() {
+        let mut worker = worker();
+        for nth in 0..u64::MAX {
+            worker.take_in(vec![(0, format!("nobody {nth}"))], Vec::new()).expect("nothing is read");
+            worker.settle(nth, Some(&Written { were: Vec::new() }), 0);
+            if worker.fold.is_none() {
+                break;
+            }
+            assert!(nth < 50_000, "all that is known not to be there is kept");
+        }
+        assert_eq!(worker.text, 0);
+    }
 }
