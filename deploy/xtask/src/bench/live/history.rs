@@ -30,10 +30,7 @@ pub async fn measure(world: &World, options: &Options, report: &mut Report) -> O
         report.add(
             format!("KiB resident in {} after {} entries", part.name(), options.entries),
             resident[2][place] as f64,
-            format!(
-                "the same after {}, by when caches are full ({} after {})",
-                lengths[1], resident[0][place], lengths[0]
-            ),
+            format!("the same after {} ({} after {})", lengths[1], resident[0][place], lengths[0]),
             resident[1][place] as f64,
             Some(Target::AtMost(1.2)),
         );
