@@ -233,11 +233,12 @@ async fn drop_old(place: &Place) {
     }
 }
 
-/// Whether somebody waits for a lock there.
-async fn waits(database: &mut PgConnection) -> bool {
-    let sql = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                              WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    sqlx::query_scalar(sql).fetch_one(database).await.expect("answers")
+/// Whether somebody waits to write this table. A process that starts may wait for other locks, which says nothing.
+async fn waits(database: &mut PgConnection, table: &str) -> bool {
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+                              WHERE d.datname = current_database() AND l.relation = $1::text::regclass
+                                AND NOT l.granted)";
+    sqlx::query_scalar(sql).bind(table).fetch_one(database).await.expect("answers")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -261,7 +262,7 @@ async fn a_move_that_is_killed_anywhere_is_finished_by_the_same_command() {
         holding.execute(format!("BEGIN; LOCK TABLE {table} IN SHARE MODE").as_str()).await.expect("locks");
         let mut moving = place.moving().spawn().expect("cnc starts");
         let begun = std::time::Instant::now();
-        while !waits(&mut looking).await {
+        while !waits(&mut looking, table).await {
             let ended = moving.try_wait().expect("can be asked");
             assert!(ended.is_none() && begun.elapsed() < PATIENCE, "{table}: it did not come so far: {ended:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
