@@ -357,18 +357,15 @@ impl Database for MemoryLedger {
 
     async fn is_recorded(&self, batch: &Batch<'_>, stamped: &Stamped<'_>) -> Result<bool, Failed> {
         let (server, companies) = (self.server.clone(), batch.companies.clone());
-        let recorded = stamped.rows.first().map(|row| (row.company, row.hash));
-        let answer = stamped.remembered.first().map(|answer| answer.id);
+        let tips: Vec<_> = stamped.moved.iter().map(|moved| (moved.company, moved.tip.head.hash)).collect();
+        let answers: Vec<_> = stamped.remembered.iter().map(|answer| answer.id).collect();
         let work = async move {
             let _locks = server.lock(&companies, true).await;
             let rows = server.rows();
-            Ok(match (recorded, answer) {
-                (Some((company, hash)), _) => {
-                    rows.ledgers.get(&company).is_some_and(|stored| stored.lines.iter().any(|line| line.hash == hash))
-                }
-                (None, Some(id)) => rows.answers.contains_key(&id),
-                (None, None) => true,
-            })
+            let is_there = |(company, hash): &(CompanyId, Hash)| {
+                rows.ledgers.get(company).is_some_and(|stored| stored.lines.iter().any(|line| line.hash == *hash))
+            };
+            Ok(tips.iter().all(is_there) && answers.iter().all(|id| rows.answers.contains_key(id)))
         };
         self.tell("ask whether it was recorded", work).await
     }

@@ -196,7 +196,9 @@ pub(super) fn key_uuid(company: CompanyId, actor: &str, key: &str) -> Uuid {
     Uuid::from_bytes(key_id(company, actor, key))
 }
 
-/// Whether this was recorded.
+/// Whether all of this was recorded: the last entry of each company, whose hash covers those before it, and every answer. The
+/// first entry alone would not do: another process that carries out the same command at the same time records the very
+/// same bytes, and then goes on otherwise.
 async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     // The server may still be at it. This waits for whoever holds the heads or is about to make them; it is rolled back.
@@ -208,13 +210,21 @@ async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::R
     .bind(batch.companies.iter().map(|company| company.uuid()).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
-    let recorded = stamped.rows.first().map(|row| (row.company.uuid(), integer(row.position), row.hash));
-    let Some((company, position, hash)) = recorded else {
-        let Some(answer) = stamped.remembered.first() else { return Ok(true) };
-        let sql = "SELECT EXISTS (SELECT FROM cnc.commands WHERE id = $1 AND answer = $2)";
-        let asked = sqlx::query_scalar(sql).bind(Uuid::from_bytes(answer.id));
-        return asked.bind(&answer.answer).fetch_one(&mut *tx).await;
-    };
-    let sql = "SELECT EXISTS (SELECT FROM cnc.events WHERE company = $1 AND position = $2 AND hash = $3)";
-    sqlx::query_scalar(sql).bind(company).bind(position).bind(hash.0.as_slice()).fetch_one(&mut *tx).await
+    let Stamped { moved, remembered, .. } = stamped;
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (
+                SELECT FROM unnest($1::uuid[], $2::bigint[], $3::bytea[]) AS m (company, position, hash)
+                WHERE NOT EXISTS (SELECT FROM cnc.events AS e WHERE e.company = m.company AND e.position = m.position
+                                                                AND e.hash = m.hash))
+            AND NOT EXISTS (
+                SELECT FROM unnest($4::uuid[], $5::text[]) AS r (id, answer)
+                WHERE NOT EXISTS (SELECT FROM cnc.commands AS c WHERE c.id = r.id AND c.answer = r.answer))",
+    )
+    .bind(moved.iter().map(|moved| moved.company.uuid()).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| integer(moved.tip.head.position)).collect::<Vec<_>>())
+    .bind(moved.iter().map(|moved| moved.tip.head.hash.0.as_slice()).collect::<Vec<_>>())
+    .bind(remembered.iter().map(|answer| Uuid::from_bytes(answer.id)).collect::<Vec<_>>())
+    .bind(remembered.iter().map(|answer| answer.answer.as_str()).collect::<Vec<_>>())
+    .fetch_one(&mut *tx)
+    .await
 }
