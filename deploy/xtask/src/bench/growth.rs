@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use cnc_commands::appender::Appender;
 use cnc_domain::{
     kernel::CompanyId,
     ledger::{Feed, Ledger, Verifier},
@@ -10,13 +9,10 @@ use cnc_domain::{
 
 use super::{
     Options, Outcome, load, memory,
-    postgres::BATCH,
+    postgres::appends_to,
     report::{Report, Target},
     rows,
 };
-
-/// How many entries an append of the filling holds, and how many appends a batch.
-const FILL: (u64, u64) = (100, 20);
 
 /// Measures at `entries / 100`, in a new database each turn, beside one of `entries`.
 pub async fn measure(
@@ -72,54 +68,27 @@ impl Grown {
         Ok(Self { ledger, company })
     }
 
-    /// Appends until the ledger is `entries` long.
     async fn fill(&self, entries: u64) -> Outcome {
-        let (ledger, company) = (&self.ledger, self.company);
-        let mut position = ledger.head(company).await?.map_or(0, |head| head.position);
-        while position < entries {
-            let batch = (0..FILL.1).map(|_| {
-                let mut append = rows::report(company, rows::fresh(), 0, "fill");
-                let first = append.drafts.remove(0);
-                append.drafts =
-                    (1..=FILL.0).map(|sequence| cnc_domain::ledger::Draft { sequence, ..first.clone() }).collect();
-                append
-            });
-            for appended in ledger.append(batch.collect()).await? {
-                position = position.max(appended?.head.position);
-            }
-        }
-        Ok(())
+        rows::fill(&self.ledger, self.company, entries).await
     }
 
     /// Of 64 writers, each with a stream of its own.
     async fn appends_per_second(&self, options: &Options) -> Outcome<f64> {
-        let (company, appender) = (self.company, Arc::new(Appender::start(self.ledger.clone(), BATCH)));
-        let journeys: Arc<Vec<_>> = Arc::new((0..64).map(|_| rows::fresh()).collect());
-        load::per_second(64, options.cell(), move |writer, count| {
-            let (appender, journey) = (appender.clone(), journeys[writer]);
-            async move {
-                let append = rows::report(company, journey, count, &writer.to_string());
-                appender.append(append).await.map(|_| ()).map_err(|error| error.to_string())
-            }
-        })
-        .await
+        appends_to(&self.ledger, vec![self.company], 64, options.cell()).await
     }
 
-    /// Reads of one stream of 100 entries.
+    /// Reads of one whole journey.
     async fn reads_per_second(&self, options: &Options) -> Outcome<f64> {
-        let (ledger, company) = (&self.ledger, self.company);
-        let mut append = rows::report(company, rows::fresh(), 0, "read");
-        let first = append.drafts.remove(0);
-        let journey = first.id;
-        append.drafts = (1..=FILL.0).map(|sequence| cnc_domain::ledger::Draft { sequence, ..first.clone() }).collect();
+        let (ledger, company) = (self.ledger.clone(), self.company);
+        let append = rows::whole_journey(company, "read");
+        let journey = append.drafts[0].id;
         ledger.append(vec![append]).await?.remove(0)?;
-        let ledger = ledger.clone();
         load::per_second(4, options.cell(), move |_, _| {
             let ledger = ledger.clone();
             async move {
                 match ledger.read_stream(company, "truck_journey", journey, 0, 500).await {
-                    Ok(lines) if lines.len() == 100 => Ok(()),
-                    Ok(lines) => Err(format!("{} lines instead of 100", lines.len())),
+                    Ok(lines) if lines.len() as u64 == rows::REPORTS => Ok(()),
+                    Ok(lines) => Err(format!("{} lines instead of {}", lines.len(), rows::REPORTS)),
                     Err(fault) => Err(fault.to_string()),
                 }
             }

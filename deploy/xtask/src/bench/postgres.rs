@@ -17,7 +17,7 @@ use super::{
 };
 
 /// How many appends a batch may hold, as the host has it.
-pub const BATCH: usize = 512;
+const BATCH: usize = 512;
 /// The peer's pool sizes; its best counts.
 const POOLS: [u32; 3] = [4, 16, 64];
 
@@ -60,22 +60,32 @@ pub async fn measure(url: &str, options: &Options, report: &mut Report) -> Outco
     Ok(())
 }
 
-/// Appends per second through the appender, each with its idempotency key and its stream checked.
+/// Appends per second to so many new companies.
 pub async fn appends_per_second(
     ledger: &Arc<dyn Ledger>,
     companies: usize,
     writers: usize,
     time: Duration,
 ) -> Outcome<f64> {
-    let appender = Arc::new(Appender::start(ledger.clone(), BATCH));
     let ids: Vec<CompanyId> = (0..companies).map(|_| CompanyId::new(rows::fresh())).collect();
     for company in &ids {
-        appender.append(rows::founding(*company)).await?;
+        ledger.append(vec![rows::founding(*company)]).await?.remove(0)?;
     }
+    appends_to(ledger, ids, writers, time).await
+}
+
+/// Appends per second through the appender, each with its idempotency key and its stream checked.
+pub async fn appends_to(
+    ledger: &Arc<dyn Ledger>,
+    companies: Vec<CompanyId>,
+    writers: usize,
+    time: Duration,
+) -> Outcome<f64> {
+    let appender = Arc::new(Appender::start(ledger.clone(), BATCH));
     let journeys: Vec<_> = (0..writers).map(|_| rows::fresh()).collect();
-    let (ids, journeys) = (Arc::new(ids), Arc::new(journeys));
+    let (companies, journeys) = (Arc::new(companies), Arc::new(journeys));
     load::per_second(writers, time, move |writer, count| {
-        let (appender, company, journey) = (appender.clone(), ids[writer % ids.len()], journeys[writer]);
+        let (appender, company, journey) = (appender.clone(), companies[writer % companies.len()], journeys[writer]);
         async move {
             let append = rows::report(company, journey, count, &writer.to_string());
             appender.append(append).await.map(|_| ()).map_err(|error| error.to_string())

@@ -1,11 +1,20 @@
 //! The entries that are measured: a truck's status reports, of a usual size.
 
+use std::sync::Arc;
+
 use cnc_domain::{
     kernel::{Actor, CommandId, CompanyId, Id, LocationId, Timestamp, UserId},
-    ledger::{Answer, Append, Check, Draft, Idempotency, Sequence},
+    ledger::{Answer, Append, Check, Draft, Idempotency, Ledger, Sequence},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use super::Outcome;
+
+/// How many reports a whole journey has.
+pub const REPORTS: u64 = 100;
+/// How many whole journeys are appended at once to fill a ledger.
+const JOURNEYS_AT_ONCE: usize = 20;
 
 /// The payload of each event.
 pub const PAYLOAD: &str = r#"{"occurred_at":"2026-07-01T12:00:00.000000Z","status":"in_traffic","note":"Stopped behind an accident on Knight Street, ten minutes or more","position":null}"#;
@@ -63,4 +72,24 @@ pub fn report(company: CompanyId, journey: Uuid, sequence: Sequence, writer: &st
         }),
         answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
     }
+}
+
+/// A new journey with all its [reports](REPORTS), in one append.
+pub fn whole_journey(company: CompanyId, writer: &str) -> Append {
+    let mut append = report(company, fresh(), 0, writer);
+    let first = append.drafts.remove(0);
+    append.drafts = (1..=REPORTS).map(|sequence| Draft { sequence, ..first.clone() }).collect();
+    append
+}
+
+/// Appends whole journeys until a company's ledger is `entries` long.
+pub async fn fill(ledger: &Arc<dyn Ledger>, company: CompanyId, entries: u64) -> Outcome {
+    let mut position = ledger.head(company).await?.map_or(0, |head| head.position);
+    while position < entries {
+        let journeys = (0..JOURNEYS_AT_ONCE).map(|_| whole_journey(company, "fill")).collect();
+        for appended in ledger.append(journeys).await? {
+            position = position.max(appended?.head.position);
+        }
+    }
+    Ok(())
 }

@@ -56,20 +56,7 @@ impl World {
     pub async fn fill(&self, entries: u64) -> Outcome<CompanyId> {
         let ledger: Arc<dyn Ledger> = Arc::new(PostgresLedger::connect(&self.database).await?);
         let company: CompanyId = self.split.ok(&["company", "found", "Filled Movers"]).parse()?;
-        let mut written = 0;
-        while written < entries {
-            let appends = (0..20).map(|_| {
-                let mut append = rows::report(company, rows::fresh(), 0, "fill");
-                append.idempotency = None;
-                let first = append.drafts.remove(0);
-                let drafts = (1..=100).map(|sequence| cnc_domain::ledger::Draft { sequence, ..first.clone() });
-                append.drafts = drafts.collect();
-                append
-            });
-            for appended in ledger.append(appends.collect()).await? {
-                written = appended?.head.position;
-            }
-        }
+        rows::fill(&ledger, company, entries).await?;
         Ok(company)
     }
 }
