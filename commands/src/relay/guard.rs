@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use cnc_domain::ledger::Fault;
 use tokio::sync::{Notify, watch};
 
-use super::ports::{Book, Broker, Shortfall};
+use super::{
+    ports::{Book, Broker},
+    shortfall::Shortfall,
+};
 
 /// How often the stream is looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -51,7 +54,7 @@ impl Guard {
                     if !std::mem::replace(&mut is_down, true) {
                         tracing::warn!(%fault, "the stream is out of reach; it is tried again");
                     }
-                    self.good.send_if_modified(|good| good.take().is_some());
+                    self.distrust();
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -59,14 +62,25 @@ impl Guard {
     }
 
     async fn look(&self, is_new: bool) -> Result<Option<Shortfall>, Fault> {
-        let (created, last) = self.broker.stream().await?;
-        if !self.book.has_less(&created, last).await? {
-            return self.book.compare(&created, last, is_new).await;
+        let mut is_believed = false;
+        loop {
+            let known = self.book.known().await?;
+            let found = self.broker.stream(known.tip.sequence).await?;
+            let Some(shortfall) = known.shortfall(&found).or(is_new.then_some(Shortfall::Perhaps)) else {
+                return Ok(None);
+            };
+            if shortfall == Shortfall::Behind && !std::mem::replace(&mut is_believed, true) {
+                // A leader that was elected just now may not have told all that it has. Nothing is published meanwhile.
+                self.distrust();
+                tokio::time::sleep(PAUSE).await;
+            } else if self.book.begin(&known, &found, shortfall).await? {
+                return Ok(Some(shortfall));
+            }
         }
-        // A leader that was elected just now may not have told all that it has.
-        tokio::time::sleep(PAUSE).await;
-        let (created, last) = self.broker.stream().await?;
-        self.book.compare(&created, last, is_new).await
+    }
+
+    fn distrust(&self) {
+        self.good.send_if_modified(|good| good.take().is_some());
     }
 
     async fn wait(&self, connection_before: u64) {

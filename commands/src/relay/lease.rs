@@ -8,7 +8,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Feed, Position},
+    ledger::{Fault, Feed, Position, subject},
 };
 use futures::{StreamExt as _, stream};
 use tokio::{
@@ -16,7 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{RelayOptions, ports::Book};
+use super::{RelayOptions, ports::Book, shortfall::Tip};
 
 /// How often leases are renewed.
 const RENEW: Duration = Duration::from_secs(1);
@@ -41,7 +41,8 @@ pub(super) enum News {
 pub(super) struct Progress {
     pub(super) generation: i64,
     pub(super) moved: BTreeMap<CompanyId, Position>,
-    pub(super) acknowledged: u64,
+    /// The last message that the broker acknowledged: its place in the stream, and which it is.
+    pub(super) tip: (u64, CompanyId, Position),
 }
 
 /// Holds companies, and tells what it holds.
@@ -127,16 +128,17 @@ impl Leases {
 
     /// Records what moved. What could not be recorded is tried again with what moved since.
     pub(super) async fn record(&self) -> Result<(), Fault> {
-        let (generation, acknowledged, taken) = {
+        let (generation, (sequence, company, position), taken) = {
             let mut progress = self.progress();
-            (progress.generation, progress.acknowledged, std::mem::take(&mut progress.moved))
+            (progress.generation, progress.tip, std::mem::take(&mut progress.moved))
         };
         if taken.is_empty() {
             return Ok(());
         }
         let mut moved: Vec<_> = taken.into_iter().collect();
         moved.sort_unstable();
-        let recorded = self.book.record(generation, &moved, acknowledged).await;
+        let tip = Tip { sequence, message_id: subject::message_id(company, position) };
+        let recorded = self.book.record(generation, &moved, tip).await;
         if recorded.is_err() {
             let mut progress = self.progress();
             if progress.generation == generation {

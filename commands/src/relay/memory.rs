@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Feed, Position, Weather},
+    ledger::{Fault, Feed, Position, Weather, subject},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use super::{
     Relay, RelayOptions,
     message::Message,
-    ports::{Acknowledged, Behind, Book, Broker, Held, Shortfall, Unpublished},
+    ports::{Acknowledged, Behind, Book, Broker, Held, Unpublished},
+    shortfall::{Found, Known, Shortfall, Tip},
 };
 
 /// What was published so long before the last acknowledgement is on the broker's disk.
@@ -41,15 +42,14 @@ pub struct Published {
 }
 
 struct State {
-    /// Which of the broker's streams this is, and how many messages it ever took.
+    /// Which of the broker's streams this is.
     created: u64,
-    last: u64,
     messages: Vec<Published>,
     connection: u64,
     relays: u64,
     alive: BTreeMap<u64, Instant>,
-    generation: i64,
-    known: (String, u64, Instant),
+    known: Known,
+    acknowledged_at: Instant,
     rows: BTreeMap<CompanyId, Row>,
 }
 
@@ -67,13 +67,12 @@ impl Default for Exchange {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(State {
             created: 1,
-            last: 0,
             messages: Vec::new(),
             connection: 1,
             relays: 0,
             alive: BTreeMap::new(),
-            generation: 0,
-            known: (String::new(), 0, Instant::now()),
+            known: Known::default(),
+            acknowledged_at: Instant::now(),
             rows: BTreeMap::new(),
         })))
     }
@@ -104,7 +103,6 @@ impl Exchange {
         let mut state = self.state();
         let on_disk = state.messages.iter().filter(|message| message.at.elapsed() > SAFE_AFTER / 2).count();
         let left = state.messages.len().saturating_sub(count).max(on_disk);
-        state.last -= (state.messages.len() - left) as u64;
         state.messages.truncate(left);
         state.connection += 1;
     }
@@ -112,7 +110,7 @@ impl Exchange {
     /// The broker comes back with another, empty stream.
     pub fn wipe(&self) {
         let mut state = self.state();
-        (state.created, state.last, state.connection) = (state.created + 1, 0, state.connection + 1);
+        (state.created, state.connection) = (state.created + 1, state.connection + 1);
         state.messages.clear();
     }
 
@@ -139,6 +137,11 @@ impl Seat {
 }
 
 impl State {
+    /// The place of the stream's last message: from one on, as the broker's.
+    fn last(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
     /// Takes or gives back companies until this relay has its fair share.
     fn balance(&mut self, relay: u64) {
         let now = Instant::now();
@@ -156,10 +159,12 @@ impl State {
         held.take(mine.saturating_sub(fair)).for_each(|row| row.holder = None);
     }
 
-    fn record(&mut self, moved: &[(CompanyId, Position)], acknowledged: u64) {
+    fn record(&mut self, moved: &[(CompanyId, Position)], tip: Tip) {
         let now = Instant::now();
-        self.known.1 = self.known.1.max(acknowledged);
-        self.known.2 = now;
+        if tip.sequence > self.known.tip.sequence {
+            self.known.tip = tip;
+        }
+        self.acknowledged_at = now;
         for (company, position) in moved {
             let Some(row) = self.rows.get_mut(company) else { continue };
             if row.marked_at.elapsed() > SAFE_AFTER {
@@ -169,28 +174,30 @@ impl State {
         }
     }
 
-    fn compare(&mut self, created: &str, last: u64, is_new: bool) -> Option<Shortfall> {
-        let now = Instant::now();
-        let acknowledged_at = self.known.2;
-        let shortfall = if self.known.0 != created {
-            for row in self.rows.values_mut() {
-                (row.published, row.safe, row.mark, row.marked_at) = (None, None, None, now);
+    fn begin(&mut self, known: &Known, found: &Found, shortfall: Shortfall) -> bool {
+        let (now, is_doubt) = (Instant::now(), shortfall == Shortfall::Perhaps);
+        if self.known.generation != known.generation || is_doubt && self.known.tip != known.tip {
+            return false;
+        }
+        self.known.generation += 1;
+        match shortfall {
+            Shortfall::Perhaps => return true,
+            Shortfall::Lost => {
+                for row in self.rows.values_mut() {
+                    (row.published, row.safe, row.mark, row.marked_at) = (None, None, None, now);
+                }
             }
-            Shortfall::Lost
-        } else if self.known.1 > last {
-            for row in self.rows.values_mut().filter(|row| row.published_at + SAFE_AFTER > acknowledged_at) {
-                (row.published, row.mark, row.marked_at) = (row.safe, row.safe, now);
+            Shortfall::Behind => {
+                let acknowledged_at = self.acknowledged_at;
+                for row in self.rows.values_mut().filter(|row| row.published_at + SAFE_AFTER > acknowledged_at) {
+                    (row.published, row.mark, row.marked_at) = (row.safe, row.safe, now);
+                }
             }
-            Shortfall::Behind
-        } else if is_new {
-            self.generation += 1;
-            return Some(Shortfall::Perhaps);
-        } else {
-            return None;
-        };
-        self.generation += 1;
-        self.known = (created.to_owned(), last, now);
-        Some(shortfall)
+        }
+        self.known.created.clone_from(&found.created);
+        self.known.tip = Tip { sequence: found.last, message_id: String::new() };
+        self.acknowledged_at = now;
+        true
     }
 }
 
@@ -210,7 +217,7 @@ impl Book for Seat {
             state.balance(relay);
             let held = state.rows.iter().filter(|(_, row)| row.holder == Some(relay));
             let companies = held.map(|(company, row)| (*company, row.published)).collect();
-            Held { generation: state.generation, companies }
+            Held { generation: state.known.generation, companies }
         };
         self.step("renew a relay's leases", work).await
     }
@@ -219,21 +226,21 @@ impl Book for Seat {
         self.step("give a relay's leases back", |state| state.alive.remove(&self.relay)).await.map(|_| ())
     }
 
-    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], acknowledged: u64) -> Result<(), Fault> {
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], tip: Tip) -> Result<(), Fault> {
         let work = |state: &mut State| {
-            if state.generation == generation {
-                state.record(moved, acknowledged);
+            if state.known.generation == generation {
+                state.record(moved, tip);
             }
         };
         self.step("record what was published", work).await
     }
 
-    async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault> {
-        self.step("look up the stream", |state| state.known.0 == created && state.known.1 > last).await
+    async fn known(&self) -> Result<Known, Fault> {
+        self.step("look up the stream", |state| state.known.clone()).await
     }
 
-    async fn compare(&self, created: &str, last: u64, is_new: bool) -> Result<Option<Shortfall>, Fault> {
-        self.step("compare the stream", |state| state.compare(created, last, is_new)).await
+    async fn begin(&self, known: &Known, found: &Found, shortfall: Shortfall) -> Result<bool, Fault> {
+        self.step("begin a generation of the stream", |state| state.begin(known, found, shortfall)).await
     }
 
     async fn behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> Result<Vec<Behind>, Fault> {
@@ -276,8 +283,7 @@ impl Broker for Seat {
             }
             let Message { company, position, .. } = message;
             state.messages.push(Published { company, position, line, at: Instant::now() });
-            state.last += 1;
-            Ok(state.last)
+            Ok(state.last())
         });
         let weather = self.weather.clone();
         let landing = async move {
@@ -288,7 +294,13 @@ impl Broker for Seat {
         Ok(landing.boxed())
     }
 
-    async fn stream(&self) -> Result<(String, u64), Fault> {
-        self.step("look after the stream", |state| (state.created.to_string(), state.last)).await
+    async fn stream(&self, tip: u64) -> Result<Found, Fault> {
+        let show = |state: &mut State| {
+            let place = usize::try_from(tip).ok().and_then(|tip| tip.checked_sub(1));
+            let message = place.and_then(|place| state.messages.get(place));
+            let at_tip = message.map(|message| subject::message_id(message.company, message.position));
+            Found { created: state.created.to_string(), last: state.last(), at_tip }
+        };
+        self.step("look after the stream", show).await
     }
 }

@@ -16,6 +16,7 @@ mod message;
 mod ports;
 mod pump;
 mod share;
+mod shortfall;
 mod store;
 mod stream;
 
@@ -118,10 +119,10 @@ impl Relay {
             news,
         };
         let (ledger, book, broker) = (self.ledger.clone(), self.book.clone(), self.broker.clone());
-        let mut pump = Pump::new(ledger, book, broker, self.metrics.clone(), progress, doubt);
+        let mut pump = Pump::new(ledger, book, broker, self.metrics.clone(), progress, is_good, doubt);
         tokio::select! {
             biased;
-            () = pump.run(heard, is_good, stop) => {}
+            () = pump.run(heard, stop) => {}
             () = leases.run() => {}
             () = guard.run() => {}
         }

@@ -9,23 +9,15 @@ use cnc_domain::{
 };
 use futures::future::BoxFuture;
 
-use super::message::Message;
+use super::{
+    message::Message,
+    shortfall::{Found, Known, Shortfall, Tip},
+};
 
 /// What a relay holds.
 pub(super) struct Held {
     pub(super) generation: i64,
     pub(super) companies: BTreeMap<CompanyId, Option<Position>>,
-}
-
-/// How the broker's stream was found to have less than what relays know to be in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shortfall {
-    /// It is another stream.
-    Lost,
-    /// Its last messages are gone.
-    Behind,
-    /// The connection is another: the last that were acknowledged over the one before, and not recorded, may be gone.
-    Perhaps,
 }
 
 /// Companies that have more to send, and some of it.
@@ -48,14 +40,14 @@ pub(super) trait Book: Send + Sync {
 
     /// Records how far companies were published, all or nothing; nothing where another generation has begun. Whoever
     /// holds a company, it is as true as it was said to be.
-    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], acknowledged: u64) -> Result<(), Fault>;
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], tip: Tip) -> Result<(), Fault>;
 
-    /// Whether relays know of more than this stream has.
-    async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault>;
+    /// What relays know of the stream.
+    async fn known(&self) -> Result<Known, Fault>;
 
-    /// Compares the broker's stream with what relays know of it. Where it has less, or may since the connection is new, a
-    /// new generation begins, in which what it may lack is published again.
-    async fn compare(&self, created: &str, last: u64, is_new: bool) -> Result<Option<Shortfall>, Fault>;
+    /// Begins a generation, in which what the stream that was `found` may lack is published again. Says `false`, and does
+    /// nothing, where `known` is not what relays know any more: the stream has to be looked at again.
+    async fn begin(&self, known: &Known, found: &Found, shortfall: Shortfall) -> Result<bool, Fault>;
 
     /// Of these companies those that have more after the position that each is at, and up to so many lines of each.
     async fn behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> Result<Vec<Behind>, Fault>;
@@ -85,6 +77,6 @@ pub(super) trait Broker: Send + Sync {
     /// Sends a line, and gives what waits for its acknowledgement.
     async fn send(&self, message: Message, line: String) -> Result<BoxFuture<'static, Acknowledged>, Unpublished>;
 
-    /// Makes the stream where it is missing, and says which it is and the place of its last message.
-    async fn stream(&self) -> Result<(String, u64), Fault>;
+    /// Makes the stream where it is missing, and shows it: also which message stands at `tip`.
+    async fn stream(&self, tip: u64) -> Result<Found, Fault>;
 }

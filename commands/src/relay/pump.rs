@@ -50,6 +50,8 @@ pub(super) struct Pump {
     broker: Arc<dyn Broker>,
     metrics: Arc<RelayMetrics>,
     progress: Arc<Mutex<Progress>>,
+    /// The connection that was looked at.
+    good: watch::Receiver<Option<u64>>,
     doubt: Arc<Notify>,
     shares: BTreeMap<CompanyId, Share>,
     lives: u64,
@@ -68,6 +70,7 @@ impl Pump {
         broker: Arc<dyn Broker>,
         metrics: Arc<RelayMetrics>,
         progress: Arc<Mutex<Progress>>,
+        good: watch::Receiver<Option<u64>>,
         doubt: Arc<Notify>,
     ) -> Self {
         Self {
@@ -76,6 +79,7 @@ impl Pump {
             broker,
             metrics,
             progress,
+            good,
             doubt,
             shares: BTreeMap::new(),
             lives: 0,
@@ -86,19 +90,14 @@ impl Pump {
         }
     }
 
-    /// Publishes what `news` says that it holds, over connections that are `good`, until `stop` says so.
-    pub(super) async fn run(
-        &mut self,
-        mut news: mpsc::Receiver<News>,
-        mut good: watch::Receiver<Option<u64>>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    /// Publishes what `news` says that it holds, over connections that are good, until `stop` says so.
+    pub(super) async fn run(&mut self, mut news: mpsc::Receiver<News>, mut stop: watch::Receiver<bool>) {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = 0;
         let mut reading: Option<BoxFuture<'static, Found>> = None;
         while !*stop.borrow() {
-            if reading.is_none() && self.look && self.is_connected(&good) {
+            if reading.is_none() && self.look && self.is_trusted() {
                 reading = self.read();
             }
             // In this order, what comes seldom first, so that nothing waits for long and a simulated run can be repeated.
@@ -106,7 +105,7 @@ impl Pump {
                 biased;
                 gone = stop.changed() => if gone.is_err() { break },
                 Some(news) = news.recv() => self.hear(news),
-                Ok(()) = good.changed() => self.begin_again(),
+                Ok(()) = self.good.changed() => self.begin_again(),
                 _ = tick.tick() => {
                     self.look = true;
                     self.measure();
@@ -114,10 +113,7 @@ impl Pump {
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
                 found = async { reading.as_mut().expect("is there").await }, if reading.is_some() => {
                     reading = None;
-                    // Over a connection that was not looked at, messages would hide that others are missing.
-                    if self.is_connected(&good) {
-                        self.publish(found).await;
-                    }
+                    self.publish(found).await;
                 }
                 count = self.ledger.changed(seen) => (seen, self.look) = (count, true),
             }
@@ -125,8 +121,10 @@ impl Pump {
         self.drain().await;
     }
 
-    fn is_connected(&self, good: &watch::Receiver<Option<u64>>) -> bool {
-        *good.borrow() == Some(self.broker.connection()) && self.broker.is_connected()
+    /// Whether the connection is there and was looked at. Over one that was not, messages would hide that others are
+    /// missing, and what was acknowledged may be gone.
+    fn is_trusted(&self) -> bool {
+        *self.good.borrow() == Some(self.broker.connection()) && self.broker.is_connected()
     }
 
     fn hear(&mut self, news: News) {
@@ -207,6 +205,9 @@ impl Pump {
 
     /// Sends a line, and says whether the next may follow.
     async fn send(&mut self, company: CompanyId, line: String) -> bool {
+        if !self.is_trusted() {
+            return false;
+        }
         let message = match Message::of(&line) {
             Ok(message) => message,
             Err(malformed) => {
@@ -236,16 +237,19 @@ impl Pump {
     }
 
     fn land(&mut self, Landed { company, life, position, outcome }: Landed) {
+        let is_trusted = self.is_trusted();
         let Some(share) = self.shares.get_mut(&company).filter(|share| share.life == life) else { return };
         match outcome {
-            Ok(acknowledged) => {
+            // The guard looks, and then it is sent again.
+            Ok(_) if !is_trusted => {}
+            Ok(sequence) => {
                 let (count, published) = share.acknowledge(position);
                 self.look |= share.is_behind();
                 self.metrics.published.fetch_add(count, Ordering::Relaxed);
                 {
                     let mut progress = self.progress();
                     // Also of one that waits for those before it: when they come, it is the last that is published.
-                    progress.acknowledged = progress.acknowledged.max(acknowledged);
+                    progress.tip = progress.tip.max((sequence, company, position));
                     if count > 0 {
                         progress.moved.insert(company, published);
                     }

@@ -10,7 +10,10 @@ use cnc_domain::{
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::ports::{Behind, Book, Held, Shortfall};
+use super::{
+    ports::{Behind, Book, Held},
+    shortfall::{Found, Known, Shortfall, Tip},
+};
 use crate::ledger::{integer, number, postgres::fault};
 
 /// One relay's view of the tables.
@@ -88,45 +91,52 @@ impl Store {
         Ok(())
     }
 
-    async fn try_compare(&self, created: &str, last: u64, is_new: bool) -> sqlx::Result<Option<Shortfall>> {
+    async fn try_begin(&self, known: &Known, found: &Found, shortfall: Shortfall) -> sqlx::Result<bool> {
         let mut tx = self.pool.begin().await?;
-        let sql = "SELECT created, acknowledged FROM cnc.relay_stream FOR UPDATE";
-        let row = sqlx::query(sql).fetch_one(&mut *tx).await?;
-        let known: &str = row.try_get(0)?;
-        let shortfall = if known != created {
-            Shortfall::Lost
-        } else if row.try_get::<i64, _>(1)? > integer(last) {
-            Shortfall::Behind
-        } else if is_new {
-            Shortfall::Perhaps
-        } else {
-            return Ok(None);
-        };
-        // What was published long before the last acknowledgement was on the broker's disk.
+        // In doubt, what was recorded since `known` may be what is in doubt.
+        let begun = sqlx::query(
+            "UPDATE cnc.relay_stream SET generation = generation + 1
+             WHERE generation = $1 AND (acknowledged = $2 OR NOT $3)",
+        )
+        .bind(known.generation)
+        .bind(integer(known.tip.sequence))
+        .bind(shortfall == Shortfall::Perhaps)
+        .execute(&mut *tx)
+        .await?;
+        if begun.rows_affected() == 0 {
+            return Ok(false);
+        }
         let again = match shortfall {
+            // What is recorded, the stream has; relays begin anew from there.
+            Shortfall::Perhaps => return tx.commit().await.map(|()| true),
             Shortfall::Lost => "UPDATE cnc.relay SET published = NULL, safe = NULL, mark = NULL, marked_at = now()",
+            // What was published long before the last acknowledgement was on the broker's disk.
             Shortfall::Behind => {
                 "UPDATE cnc.relay SET published = safe, mark = safe, marked_at = now()
                  WHERE published_at > (SELECT acknowledged_at - interval '10 minutes' FROM cnc.relay_stream)"
             }
-            Shortfall::Perhaps => {
-                // What is recorded, the stream has; relays begin anew from there.
-                sqlx::query("UPDATE cnc.relay_stream SET generation = generation + 1").execute(&mut *tx).await?;
-                tx.commit().await?;
-                return Ok(Some(shortfall));
-            }
         };
         sqlx::query(again).execute(&mut *tx).await?;
         sqlx::query(
-            "UPDATE cnc.relay_stream SET generation = generation + 1, created = $1, acknowledged = $2,
-                 acknowledged_at = now()",
+            "UPDATE cnc.relay_stream
+             SET created = $1, acknowledged = $2, tip = 0, acknowledged_at = now()",
         )
-        .bind(created)
-        .bind(integer(last))
+        .bind(&found.created)
+        .bind(integer(found.last))
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
-        Ok(Some(shortfall))
+        tx.commit().await.map(|()| true)
+    }
+
+    async fn try_known(&self) -> sqlx::Result<Known> {
+        let row = sqlx::query(
+            "SELECT generation, created, acknowledged, CASE WHEN tip = acknowledged THEN tip_id ELSE '' END
+             FROM cnc.relay_stream",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let tip = Tip { sequence: number(row.try_get(2)?), message_id: row.try_get(3)? };
+        Ok(Known { generation: row.try_get(0)?, created: row.try_get(1)?, tip })
     }
 
     async fn try_behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> sqlx::Result<Vec<Behind>> {
@@ -170,10 +180,13 @@ impl Book for Store {
         leaving.execute(&self.pool).await.map(|_| ()).map_err(fault("give a relay's leases back"))
     }
 
-    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], acknowledged: u64) -> Result<(), Fault> {
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], tip: Tip) -> Result<(), Fault> {
         let recording = sqlx::query(
             "WITH stream AS (
-                 UPDATE cnc.relay_stream SET acknowledged = greatest(acknowledged, $4), acknowledged_at = now()
+                 UPDATE cnc.relay_stream
+                 SET acknowledged = greatest(acknowledged, $4), acknowledged_at = now(),
+                     tip = CASE WHEN $4 > acknowledged THEN $4 ELSE tip END,
+                     tip_id = CASE WHEN $4 > acknowledged THEN $5 ELSE tip_id END
                  WHERE generation = $3 RETURNING generation
              )
              UPDATE cnc.relay AS r
@@ -187,18 +200,17 @@ impl Book for Store {
         .bind(moved.iter().map(|(company, _)| company.uuid()).collect::<Vec<_>>())
         .bind(moved.iter().map(|(_, position)| integer(*position)).collect::<Vec<_>>())
         .bind(generation)
-        .bind(integer(acknowledged));
+        .bind(integer(tip.sequence))
+        .bind(tip.message_id);
         recording.execute(&self.pool).await.map(|_| ()).map_err(fault("record what was published"))
     }
 
-    async fn has_less(&self, created: &str, last: u64) -> Result<bool, Fault> {
-        let asking =
-            sqlx::query_scalar("SELECT created = $1 AND acknowledged > $2 FROM cnc.relay_stream").bind(created);
-        asking.bind(integer(last)).fetch_one(&self.pool).await.map_err(fault("look up the stream"))
+    async fn known(&self) -> Result<Known, Fault> {
+        self.try_known().await.map_err(fault("look up the stream"))
     }
 
-    async fn compare(&self, created: &str, last: u64, is_new: bool) -> Result<Option<Shortfall>, Fault> {
-        self.try_compare(created, last, is_new).await.map_err(fault("compare the stream"))
+    async fn begin(&self, known: &Known, found: &Found, shortfall: Shortfall) -> Result<bool, Fault> {
+        self.try_begin(known, found, shortfall).await.map_err(fault("begin a generation of the stream"))
     }
 
     async fn behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> Result<Vec<Behind>, Fault> {

@@ -4,11 +4,12 @@ use std::{future::IntoFuture as _, sync::atomic::Ordering, time::Duration};
 
 use async_nats::{
     connection::State,
+    header::NATS_MESSAGE_ID,
     jetstream::{
         Context, ErrorCode,
         context::{ContextBuilder, GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
-        stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+        stream::{Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
     },
 };
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use super::{
     message::Message,
     ports::{Acknowledged, Broker, Unpublished},
     pump::WINDOW,
+    shortfall::Found,
 };
 
 /// For so long the broker drops what it was sent twice. Later repeats are settled by position.
@@ -108,10 +110,23 @@ impl Broker for JetStream {
         Ok(landing.boxed())
     }
 
-    async fn stream(&self) -> Result<(String, u64), Fault> {
+    async fn stream(&self, tip: u64) -> Result<Found, Fault> {
         let stream = ensure_stream(&self.context, &self.options).await?;
         let info = stream.cached_info();
-        Ok((info.created.unix_timestamp_nanos().to_string(), info.state.last_sequence))
+        let (created, state) = (info.created.unix_timestamp_nanos().to_string(), &info.state);
+        // Places count from one; an empty stream says that its first is zero.
+        let is_there = tip > 0 && (state.first_sequence..=state.last_sequence).contains(&tip);
+        let at_tip = if is_there { message_id(&stream, tip).await? } else { None };
+        Ok(Found { created, last: state.last_sequence, at_tip })
+    }
+}
+
+/// The id of the message at this place, where there is one.
+async fn message_id(stream: &Stream, sequence: u64) -> Result<Option<String>, Fault> {
+    match stream.get_raw_message(sequence).await {
+        Ok(message) => Ok(message.headers.get(NATS_MESSAGE_ID).map(ToString::to_string)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(Fault::passing(DOING, error)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use async_nats::jetstream::message::PublishMessage;
 use cnc_commands::relay::RelayOptions;
 use cnc_domain::ledger::{Ledger as _, subject};
 use cnc_tests::{
@@ -123,6 +124,31 @@ async fn a_broker_that_lost_its_last_messages_gets_them_again() {
     // Another relay finds out.
     let relay = ground.relay(options()).await;
     ground.all_arrive_once(1..=2).await;
+    relay.stop().await;
+}
+
+/// What a client had on its way, when the broker died, may arrive before anybody looked: the stream is as long again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_lost_its_last_messages_and_took_others_gets_them_again() {
+    let ground = Ground::new().await;
+    ground.found(1).await;
+    let relay = ground.relay(options()).await;
+    ground.all_arrive_once([1]).await;
+    ground.broker.remember();
+    ground.fill(company(1), 1, 20).await;
+    ground.all_arrive_once([1]).await;
+    relay.stop().await;
+    ground.broker.forget_what_followed();
+    ground.fill(company(1), 2, 40).await;
+    let jetstream = ground.broker.jetstream().await;
+    for (line, position) in ground.lines(company(1)).await.into_iter().zip(1..).skip(21) {
+        let message =
+            PublishMessage::build().message_id(subject::message_id(company(1), position)).payload(line.into());
+        let subject = subject::of_entry_named(&company(1).to_string(), "truck", "cleaned");
+        jetstream.send_publish(subject, message).await.expect("sent").await.expect("stored");
+    }
+    let relay = ground.relay(options()).await;
+    ground.all_arrive([1]).await;
     relay.stop().await;
 }
 
