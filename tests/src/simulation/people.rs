@@ -67,6 +67,8 @@ async fn insist(world: &Arc<World>, wish: &Wish, person: u64) -> Answer {
         if let Some(process) = process {
             let asked = process.host.execute(request(world, wish, person));
             match tokio::time::timeout(Duration::from_millis(patience), asked).await {
+                // What the server told a process that ended meanwhile, nobody heard.
+                _ if process.life.has_ended() => {}
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(HostError::Fault(fault))) if fault.passing => {}
                 Ok(Err(HostError::Busy)) | Err(_) => {}

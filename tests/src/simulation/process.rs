@@ -23,7 +23,8 @@ static MODULES: &[&Module] = &[&TILLS];
 pub struct Process {
     /// Its commands.
     pub host: Host,
-    life: Arc<Life>,
+    /// What it lives through.
+    pub life: Arc<Life>,
     ledger: Arc<MemoryLedger>,
     /// Never says so: a process ends with a stroke.
     _stop: watch::Sender<bool>,

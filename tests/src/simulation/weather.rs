@@ -89,9 +89,14 @@ impl Life {
         Arc::new(Self { world: world.clone(), name, dead, died, skew, calm })
     }
 
+    /// Whether it is over.
+    pub fn has_ended(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
     /// Waits for its end.
     pub async fn ended(&self) {
-        while !self.dead.load(Ordering::Relaxed) {
+        while !self.has_ended() {
             self.died.notified().await;
         }
     }
@@ -149,7 +154,7 @@ impl Life {
 
     /// Never comes back once the life has ended.
     async fn go_on(&self) {
-        if self.dead.load(Ordering::Relaxed) {
+        if self.has_ended() {
             std::future::pending::<()>().await;
         }
     }
