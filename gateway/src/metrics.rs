@@ -32,6 +32,7 @@ pub struct Metrics {
     dropped: Family<Reason, Counter>,
     lag: Family<FoldName, Gauge<u64, AtomicU64>>,
     stopped: Family<FoldName, Gauge<u64, AtomicU64>>,
+    fold_held: Gauge<u64, AtomicU64>,
     append_batches: Gauge<u64, AtomicU64>,
     append_commands: Gauge<u64, AtomicU64>,
     nats: Nats,
@@ -85,6 +86,7 @@ impl Default for Metrics {
             dropped: Family::default(),
             lag: Family::default(),
             stopped: Family::default(),
+            fold_held: Gauge::default(),
             append_batches: Gauge::default(),
             append_commands: Gauge::default(),
             nats: Nats::default(),
@@ -106,6 +108,7 @@ impl Metrics {
             "Entries that a fold has not folded yet, all companies",
             self.lag.clone(),
         );
+        registry.register("fold_held_bytes", "Documents that folds hold for the next news", self.fold_held.clone());
         registry.register("fold_stopped_companies", "Companies for which a fold has stopped", self.stopped.clone());
         registry.register(
             "append_batches",
@@ -133,6 +136,11 @@ impl Metrics {
         let name = FoldName { fold: fold.into() };
         self.lag.get_or_create(&name).set(lag);
         self.stopped.get_or_create(&name).set(stopped);
+    }
+
+    /// Sets how much folds hold between two pieces of news.
+    pub fn folds_hold(&self, bytes: usize) {
+        self.fold_held.set(bytes as u64);
     }
 
     /// Sets how many transactions the appender made, and of how many commands.

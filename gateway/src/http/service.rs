@@ -97,6 +97,7 @@ pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Res
     for (fold, (lag, stopped)) in folds {
         app.metrics.fold(&fold, lag, stopped);
     }
+    app.metrics.folds_hold(app.engine.held_bytes());
     let (batches, commands) = app.host.appended();
     app.metrics.appends(batches, commands);
     app.metrics.parts(&app.parts);

@@ -26,8 +26,10 @@ use crate::store::Plan;
 
 /// How many companies are folded at once.
 const AT_ONCE: usize = 8;
-/// How much text the folds of idle companies may hold.
-const IDLE_TEXT_MAX: usize = 256 << 20;
+/// How much text the folds of companies that wait for news may hold.
+const WAITING_TEXT_MAX: usize = 256 << 20;
+/// A company's folds hold nothing any more when it had no news for so long.
+const IDLE: Duration = Duration::from_secs(10);
 /// Removals are remembered this long.
 const REMOVALS_KEPT: Seconds = Seconds(24 * 3600);
 const TICK: Duration = Duration::from_secs(1);
@@ -41,6 +43,8 @@ struct Slot {
     folds: Option<CompanyFolds>,
     /// The task that has them, while they are.
     task: Option<Id>,
+    /// When its last turn ended.
+    ended: Option<Instant>,
     head: Position,
     done: Position,
     watch: bool,
@@ -169,8 +173,7 @@ impl Rounds {
         match ended {
             Ok((_, (company, folds, turn))) => {
                 let slot = self.slots.entry(company).or_default();
-                slot.task = None;
-                slot.folds = folds;
+                (slot.task, slot.folds, slot.ended) = (None, folds, Some(Instant::now()));
                 match turn {
                     Ok(turn) => {
                         (slot.done, slot.watch, slot.failed) = (turn.done, turn.watch, false);
@@ -203,12 +206,18 @@ impl Rounds {
         }
     }
 
+    /// How much text the folds of companies that wait for news hold.
+    fn held(&self) -> usize {
+        self.slots.values().filter_map(|slot| slot.folds.as_ref()).map(CompanyFolds::text).sum()
+    }
+
     /// Bounds what is held and remembered.
     async fn sweep(&mut self, ticks: u64) {
-        let held = self.slots.values().filter_map(|slot| slot.folds.as_ref()).map(CompanyFolds::text).sum::<usize>();
-        if held > IDLE_TEXT_MAX {
-            self.slots.values_mut().filter_map(|slot| slot.folds.as_mut()).for_each(CompanyFolds::forget);
-        }
+        let is_much = self.held() > WAITING_TEXT_MAX;
+        let is_idle = |slot: &Slot| slot.ended.is_some_and(|ended| ended.elapsed() >= IDLE);
+        let forgets = self.slots.values_mut().filter(|slot| is_much || is_idle(slot));
+        forgets.filter_map(|slot| slot.folds.as_mut()).for_each(CompanyFolds::forget);
+        self.inner.held.store(self.held(), Ordering::Relaxed);
         if ticks.is_multiple_of(TICKS_A_SWEEP) {
             let forgotten = self.inner.storage().forget_removals(self.inner.now().minus(REMOVALS_KEPT)).await;
             if let Err(fault) = forgotten {

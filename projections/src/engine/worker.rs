@@ -15,7 +15,7 @@ use super::{reader::Chunk, resting::Rest};
 use crate::store::{Clock, FoldRow, Loaded, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written};
 
 /// Loaded documents are forgotten past this much text.
-const TEXT_MAX: usize = 16 << 20;
+const TEXT_MAX: usize = 4 << 20;
 /// What the place of a document takes beside its text, about; also of one that is known not to be there.
 pub(super) const PLACE: usize = 512;
 /// A position is written at the latest after this many entries that changed nothing.

@@ -226,12 +226,16 @@ impl World {
 
     fn put(&self, place: usize, process: Option<Arc<Process>>) {
         locked(&self.seen).deaths += u64::from(process.is_none());
-        let before = std::mem::replace(&mut locked(&self.processes)[place], process);
+        let before = std::mem::replace(&mut self.processes()[place], process);
         drop(before);
     }
 
+    fn processes(&self) -> MutexGuard<'_, Vec<Option<Arc<Process>>>> {
+        locked(&self.processes)
+    }
+
     fn any_process(&self) -> Option<Arc<Process>> {
-        let processes = locked(&self.processes);
+        let processes = self.processes();
         let running: Vec<_> = processes.iter().flatten().collect();
         let place = self.draw(|chance, _| chance.below(running.len().max(1) as u64));
         running.get(usize::try_from(place).unwrap_or_default()).map(|process| Arc::clone(process))

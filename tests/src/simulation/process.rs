@@ -23,6 +23,8 @@ static MODULES: &[&Module] = &[&TILLS];
 pub struct Process {
     /// Its commands.
     pub host: Host,
+    /// What folds.
+    pub engine: Engine,
     /// What it lives through.
     pub life: Arc<Life>,
     ledger: Arc<MemoryLedger>,
@@ -65,7 +67,7 @@ impl Process {
         let options = RelayOptions { replicas: 1, keep: Duration::ZERO, lease: Duration::from_secs(5) };
         let relay = world.exchange.relay(ledger.clone(), life.clone(), options);
         tasks.spawn(async move { relay.run(stopped).await });
-        Ok(Self { host, life, ledger, _stop: stop, _tasks: tasks })
+        Ok(Self { host, engine, life, ledger, _stop: stop, _tasks: tasks })
     }
 }
 

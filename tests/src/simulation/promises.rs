@@ -23,6 +23,9 @@ use super::{
 /// How long all may take to come to rest once nothing fails any more.
 const REST: u64 = 900;
 
+/// How long after the last news folds may hold documents.
+const IDLE: u64 = 30;
+
 type Promise<T = ()> = Result<T, String>;
 
 fn told(fault: impl std::fmt::Display) -> String {
@@ -54,7 +57,20 @@ pub async fn keep(world: &Arc<World>) -> Promise {
         published(world, *company, &entries)?;
         auditor.view(*company, &entries).await?;
     }
-    Ok(())
+    idle(world).await
+}
+
+/// What folds have loaded they forget, once there was no news for a while.
+async fn idle(world: &World) -> Promise {
+    let mut held = 0;
+    for _ in 0..IDLE {
+        held = world.processes().iter().flatten().map(|process| process.engine.held_bytes()).sum();
+        if held == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Err(format!("folds hold {held} bytes, long after the last news"))
 }
 
 impl Auditor {
