@@ -49,7 +49,11 @@ impl Partners {
         for number in 1..=2 {
             ground.fill(company(number), 1, 20).await;
         }
-        until("all to be published", async || relay.published() == 42).await;
+        let looker = jetstream::new(user(&ground, "operator").await);
+        until("all to be published", async || {
+            looker.get_stream(subject::STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages >= 42)
+        })
+        .await;
         let operator = Operator::on(&ground.url);
         let users = String::new();
         let mut partners = Self { ground, relay, operator, users };
