@@ -144,20 +144,16 @@ async fn refusal(refusals: &mut mpsc::UnboundedReceiver<String>, what: &str) {
 async fn the_rights_that_are_shipped_are_all_that_a_relay_needs() {
     let ground = Ground::on(Broker::with_config(&settings(""))).await;
     ground.found(1).await;
+    let database = sqlx::PgPool::connect(&ground.url).await.expect("connected");
+    let tip = || sqlx::query_scalar::<_, i64>("SELECT tip FROM cnc.relay_stream").fetch_one(&database);
     for round in 1..=2 {
         let relay = Working::start(ground.ledger.clone(), jetstream::new(user(&ground, "relay").await), options());
         ground.fill(company(1), round, 20).await;
         until("all to be published", async || relay.published() >= 20).await;
         // From now on a relay that starts looks whether the last of these is in the stream.
-        until("that to be recorded", async || tip(&ground).await > 0).await;
+        until("that to be recorded", async || tip().await.expect("is there") > 0).await;
         relay.stop().await;
     }
-}
-
-/// The place of the stream's last message that relays know of.
-async fn tip(ground: &Ground) -> i64 {
-    let pool = sqlx::PgPool::connect(&ground.url).await.expect("connected");
-    sqlx::query_scalar("SELECT tip FROM cnc.relay_stream").fetch_one(&pool).await.expect("is there")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
