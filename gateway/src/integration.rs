@@ -49,6 +49,16 @@ impl Integration {
         format!("_INBOX_{}", self.durable())
     }
 
+    /// Where it asks for its next messages.
+    pub fn next(&self) -> String {
+        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", subject::STREAM, self.durable())
+    }
+
+    /// Where its answers to messages go.
+    fn answers(&self) -> String {
+        format!("$JS.ACK.{}.{}.>", subject::STREAM, self.durable())
+    }
+
     /// Its consumer: all that the stream keeps of the company, and then what comes.
     pub fn consumer(&self) -> pull::Config {
         pull::Config {
@@ -63,13 +73,21 @@ impl Integration {
         }
     }
 
-    /// The user, as it stands in the broker's settings: who has the secret to this public key may fetch from the consumer,
+    /// The account, as it stands in the broker's settings: who has the secret to this public key may fetch from the consumer,
     /// acknowledge, and listen to inboxes of its own.
-    pub fn user(&self, public_key: &str) -> String {
-        let (stream, durable, inbox) = (subject::STREAM, self.durable(), self.inbox());
+    ///
+    /// A broker answers to whatever subject it is asked to, with rights of its own: were the partner a user of our account,
+    /// an answer could be sent to where that deletes the stream, or be stored as an entry of another company. In an
+    /// account of its own it reaches nobody else.
+    pub fn account(&self, public_key: &str) -> String {
+        let (durable, inbox, next, answers) = (self.durable(), self.inbox(), self.next(), self.answers());
         format!(
-            "{{ nkey: {public_key}, permissions: {{\n    publish: {{ allow: [\"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}\", \
-             \"$JS.ACK.{stream}.{durable}.>\"] }}\n    subscribe: {{ allow: [\"{inbox}.>\"] }} }} }}"
+            "{durable} {{
+  users: [{{ nkey: {public_key}, permissions: {{
+    publish: {{ allow: [\"{next}\", \"{answers}\"] }}
+    subscribe: {{ allow: [\"{inbox}.>\"] }} }} }}]
+  imports: [{{ service: {{ account: CNC, subject: \"{next}\" }} }}, {{ service: {{ account: CNC, subject: \"{answers}\" }} }}]
+}}"
         )
     }
 }

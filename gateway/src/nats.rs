@@ -7,8 +7,6 @@ use cnc_domain::ledger::Fault;
 
 use crate::roles::Roles;
 
-/// Answers come in here, and not among those of other clients: rights of a process can end at this prefix, or at `_INBOX`.
-pub(crate) const INBOX: &str = "_INBOX.cnc";
 /// How long to wait before the first attempts to connect again, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
@@ -45,7 +43,6 @@ pub(crate) async fn connect(access: &NatsAccess, roles: &Roles) -> Result<Client
         .map_err(|_| Fault::broken(DOING, "--nats takes nats://HOST:PORT, or several with commas between"))?;
     let options = ConnectOptions::new()
         .name(format!("cnc {roles}"))
-        .custom_inbox_prefix(INBOX)
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
@@ -63,13 +60,14 @@ pub(crate) async fn connect(access: &NatsAccess, roles: &Roles) -> Result<Client
     options.connect(addresses).await.map_err(|error| Fault::broken(DOING, error))
 }
 
-/// Takes user and password from the first address that has them: the client itself passes over them.
+/// Takes user and password from the first address that has them: the client itself passes over them. Answers come to
+/// `_INBOX_<user>`, so that no user need have the right to hear what another was answered.
 pub(crate) fn sign_in(options: ConnectOptions, addresses: &[ServerAddr]) -> ConnectOptions {
     let named = addresses.iter().find_map(|address| Some((address.username()?, address.password()?)));
-    match named {
-        Some((user, password)) => options.user_and_password(user.to_owned(), password.to_owned()),
-        None => options,
-    }
+    let Some((user, password)) = named else { return options };
+    let options = options.user_and_password(user.to_owned(), password.to_owned());
+    let is_plain = user.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if is_plain { options.custom_inbox_prefix(format!("_INBOX_{user}")) } else { options }
 }
 
 fn log(event: &Event) {

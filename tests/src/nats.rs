@@ -105,11 +105,11 @@ impl Broker {
         self.start_again_after("recall");
     }
 
-    /// Ends it, so that all is on its disk, and starts it again with its streams empty and its consumers standing where
-    /// they stood.
-    pub fn lose_messages(&self) {
+    /// Ends it, so that all is on its disk, and starts it again with the messages that it had at [`Broker::remember`] and
+    /// its consumers standing where they stood, as after a power cut at which only theirs was on the disk.
+    pub fn forget_messages_that_followed(&self) {
         self.shell.order("end");
-        self.shell.order("behead");
+        self.shell.order("unfollow");
         self.start_again();
     }
 
@@ -117,6 +117,13 @@ impl Broker {
     fn start_again_after(&self, order: &str) {
         self.kill();
         self.shell.order(order);
+        self.start_again();
+    }
+
+    /// Ends it, and starts it again with other settings.
+    pub fn restart(&self, settings: &str) {
+        self.shell.order("end");
+        configure(&self.folder, settings);
         self.start_again();
     }
 

@@ -23,7 +23,13 @@ while read -r order; do
     end) end ;;
     wipe) rm -rf "$dir/data" ;;
     remember) cp -r "$dir/data" "$dir/remembered" ;;
-    behead) find "$dir/data" -type f -path '*/msgs/*' -delete ;;
+    unfollow)
+        find "$dir/remembered" -type d -name msgs | while read -r old; do
+            new="$dir/data${old#"$dir/remembered"}"
+            rm -rf "$new" && mv "$old" "$new"
+        done
+        rm -rf "$dir/remembered"
+        ;;
     recall) rm -rf "$dir/data" && mv "$dir/remembered" "$dir/data" ;;
     reload) kill -HUP "$server" ;;
     esac

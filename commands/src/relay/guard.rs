@@ -13,7 +13,7 @@ use super::{
 /// How often the stream is looked at.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long to wait after a failure, and before a stream that seems to be behind is believed to be.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is asked whether the client has connected again.
 const ASK: Duration = Duration::from_millis(50);
 
@@ -34,7 +34,7 @@ impl Guard {
         let (mut is_down, mut before) = (false, None);
         loop {
             let connection = self.broker.connection();
-            let is_new = before.is_some_and(|before| before != connection);
+            let is_new = before != Some(connection);
             match self.look(is_new).await {
                 Ok(shortfall) => {
                     before = Some(connection);
@@ -66,15 +66,17 @@ impl Guard {
         loop {
             let known = self.book.known().await?;
             let found = self.broker.stream(known.tip.sequence).await?;
-            let Some(shortfall) = known.shortfall(&found).or(is_new.then_some(Shortfall::Perhaps)) else {
-                return Ok(None);
-            };
-            if shortfall == Shortfall::Behind && !std::mem::replace(&mut is_believed, true) {
+            let shortfall = known.shortfall(&found).or(is_new.then_some(Shortfall::Perhaps));
+            if shortfall == Some(Shortfall::Behind) && !std::mem::replace(&mut is_believed, true) {
                 // A leader that was elected just now may not have told all that it has. Nothing is published meanwhile.
                 self.distrust();
                 tokio::time::sleep(PAUSE).await;
-            } else if self.book.begin(&known, &found, shortfall).await? {
-                return Ok(Some(shortfall));
+                continue;
+            }
+            self.broker.mend_consumers(known.places(shortfall)).await?;
+            match shortfall {
+                Some(shortfall) if !self.book.begin(&known, &found, shortfall).await? => {}
+                done => return Ok(done),
             }
         }
     }

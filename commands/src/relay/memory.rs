@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Relay, RelayOptions,
+    consumers::Places,
     message::Message,
     ports::{Acknowledged, Behind, Book, Broker, Held, Unpublished},
     shortfall::{Found, Known, Shortfall, Tip},
@@ -302,5 +303,10 @@ impl Broker for Seat {
             Found { created: state.created.to_string(), last: state.last(), at_tip }
         };
         self.step("look after the stream", show).await
+    }
+
+    /// It has none: who reads it goes by what it holds.
+    async fn mend_consumers(&self, _: Places) -> Result<(), Fault> {
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! Any number of relays share the companies. Each holds its fair share by lease, judged by the database's clock. Two that
 //! both think they hold a company publish it twice, which is as harmless as above.
 
+mod consumers;
 mod guard;
 mod lease;
 #[cfg(feature = "simulation")]

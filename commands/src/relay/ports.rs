@@ -10,6 +10,7 @@ use cnc_domain::{
 use futures::future::BoxFuture;
 
 use super::{
+    consumers::Places,
     message::Message,
     shortfall::{Found, Known, Shortfall, Tip},
 };
@@ -79,4 +80,7 @@ pub(super) trait Broker: Send + Sync {
 
     /// Makes the stream where it is missing, and shows it: also which message stands at `tip`.
     async fn stream(&self, tip: u64) -> Result<Found, Fault>;
+
+    /// Makes the stream's consumers anew that stand where it lost what they have seen, before that place is another's.
+    async fn mend_consumers(&self, places: Places) -> Result<(), Fault>;
 }

@@ -1,5 +1,7 @@
 //! Whether the broker's stream still has what it acknowledged.
 
+use super::consumers::Places;
+
 /// The last message that relays know to be in the stream: where it stands there, and the id that it was published under.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tip {
@@ -48,6 +50,12 @@ impl Known {
         }
         let is_another = !message_id.is_empty() && found.at_tip.as_ref().is_some_and(|id| id != message_id);
         (*sequence > found.last || is_another).then_some(Shortfall::Behind)
+    }
+
+    /// What this makes of the places that consumers go by.
+    pub(super) fn places(&self, shortfall: Option<Shortfall>) -> Places {
+        let is_lost = matches!(shortfall, Some(Shortfall::Lost | Shortfall::Behind));
+        Places { intact: if is_lost { 0 } else { self.tip.sequence }, are_doubtful: shortfall.is_some() }
     }
 }
 

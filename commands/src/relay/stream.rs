@@ -18,6 +18,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{
     RelayOptions,
+    consumers::{self, Places},
     message::Message,
     ports::{Acknowledged, Broker, Unpublished},
     pump::WINDOW,
@@ -118,6 +119,12 @@ impl Broker for JetStream {
         let is_there = tip > 0 && (state.first_sequence..=state.last_sequence).contains(&tip);
         let at_tip = if is_there { message_id(&stream, tip).await? } else { None };
         Ok(Found { created, last: state.last_sequence, at_tip })
+    }
+
+    async fn mend_consumers(&self, places: Places) -> Result<(), Fault> {
+        let stream = self.context.get_stream_no_info(subject::STREAM).await;
+        let stream = stream.map_err(|error| Fault::passing(DOING, error))?;
+        consumers::mend(&stream, places).await
     }
 }
 

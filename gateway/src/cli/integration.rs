@@ -20,9 +20,9 @@ use crate::{integration::Integration as Partner, nats, run::Config};
 /// Let partners read a company's entries from NATS, each with rights of its own
 #[derive(Debug, clap::Subcommand)]
 pub enum Integration {
-    /// Make a durable consumer of a company's entries, and print the user to put into the broker's settings
+    /// Make a durable consumer of a company's entries, and print the account to put into the broker's settings
     ///
-    /// The user is known to the broker by a public key. The partner should make the key pair and give you the public half
+    /// Its user is known to the broker by a public key. The partner should make the key pair and give you the public half
     /// (--key). Otherwise it is made here, and the secret half is written to a file that only you can read.
     Add {
         #[command(flatten)]
@@ -42,7 +42,7 @@ pub enum Integration {
         #[arg(long, value_name = "ID")]
         company: Option<CompanyId>,
     },
-    /// Remove an integration's consumer. Then remove its user from the broker's settings
+    /// Remove an integration's consumer. Then remove its account from the broker's settings
     Remove {
         #[command(flatten)]
         which: Which,
@@ -75,8 +75,8 @@ impl Broker {
     async fn connect(&self) -> Result<Context, Failure> {
         let wrong = |_| Failure::Usage("--nats takes nats://USER:PASSWORD@HOST:PORT".into());
         let address: ServerAddr = self.nats.parse().map_err(wrong)?;
-        let options = ConnectOptions::new().custom_inbox_prefix(nats::INBOX);
-        let client = nats::sign_in(options, std::slice::from_ref(&address)).connect(address).await;
+        let options = nats::sign_in(ConnectOptions::new(), std::slice::from_ref(&address));
+        let client = options.connect(address).await;
         client.map(jetstream::new).map_err(|error| Failure::fault(format!("the broker does not let us in: {error}")))
     }
 }
@@ -130,14 +130,16 @@ fn new_key(file: &PathBuf) -> Result<String, Failure> {
 }
 
 async fn add(jetstream: &Context, partner: &Partner, key: &str, out: Out) -> Result<(), Failure> {
-    let made = jetstream.create_consumer_on_stream(partner.consumer(), subject::STREAM).await;
+    let stream = jetstream.get_stream(subject::STREAM).await.map_err(Failure::fault)?;
+    // One that is there stays: it may stand anywhere, and its partner may only want another key.
+    let made = stream.get_or_create_consumer(&partner.durable(), partner.consumer()).await;
     made.map_err(|error| Failure::fault(format!("the consumer cannot be made: {error}")))?;
-    note("put this user into the broker's settings (authorization.users), and have it read them again:");
-    let user = partner.user(key);
+    note("put this account into the broker's settings, under accounts, and have it read them again:");
+    let account = partner.account(key);
     out.say(
-        &user,
+        &account,
         &json!({ "company": partner.company(), "name": partner.name(), "durable": partner.durable(),
-            "inbox": partner.inbox(), "key": key, "user": user }),
+            "inbox": partner.inbox(), "key": key, "account": account }),
     )
 }
 
@@ -168,6 +170,6 @@ async fn remove(jetstream: &Context, partner: &Partner, out: Out) -> Result<(), 
     let missing = || Failure::Missing(format!("there is no integration {} of {}", partner.name(), partner.company()));
     stream.get_consumer::<jetstream::consumer::pull::Config>(&partner.durable()).await.map_err(|_| missing())?;
     stream.delete_consumer(&partner.durable()).await.map_err(Failure::fault)?;
-    note("its user is still in the broker's settings: remove it there");
+    note("its account is still in the broker's settings: remove it there");
     out.say(format_args!("removed {}", partner.durable()), &json!({ "removed": partner.durable() }))
 }

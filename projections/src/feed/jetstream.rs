@@ -179,15 +179,15 @@ impl JetStreamFeed {
         // Beside it: a broker that has just come back may deliver messages and not answer a question from before.
         tokio::select! {
             ended = taking => ended,
-            unfit = self.unfit(name, &info) => unfit,
+            replaced = self.replaced(name, &info) => replaced,
         }
     }
 
-    /// Waits until a durable is another one or does not fit its stream any more.
-    async fn unfit(&self, name: &str, known: &Info) -> Result<(), Fault> {
+    /// Waits until a durable is gone, or another one.
+    async fn replaced(&self, name: &str, known: &Info) -> Result<(), Fault> {
         loop {
             tokio::time::sleep(self.options.look_every).await;
-            if !durable::is_fit(&self.jetstream, name, known).await? {
+            if !durable::is_same(&self.jetstream, name, known).await? {
                 return Ok(());
             }
         }

@@ -1,28 +1,36 @@
 //! A partner's rights end at its own consumer, under the configuration that we ship.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    collections::BTreeSet,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
-use async_nats::{Client, ConnectOptions, Event, jetstream};
+use async_nats::{Client, ConnectOptions, Event, Subject, jetstream};
 use cnc_domain::{
     kernel::CompanyId,
     ledger::{Ledger as _, subject},
 };
 use cnc_gateway::integration::Integration;
 use cnc_tests::nats::Broker;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::relay::{Ground, Working, options, until};
 use crate::{
     cli::Operator,
-    ledger::{company, deed, truck},
+    ledger::{company, deed, truck, within},
 };
 
 const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
 const BELOW: &str = "# Integrations: what `cnc integration add` prints goes below this line.";
 
-/// What is shipped, with passwords, and with the users of partners.
-fn settings(users: &str) -> String {
+/// Asks for a message, for a second.
+const REQUEST: &str = r#"{"batch":1,"expires":1000000000}"#;
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What is shipped, with passwords, and with the accounts of partners.
+fn settings(accounts: &str) -> String {
     // The harness has a place of its own for what is stored.
     let (before, rest) = SHIPPED.split_once("jetstream {").expect("is there");
     let mut settings = before.to_owned() + rest.split_once("\n}\n").expect("ends").1;
@@ -30,38 +38,61 @@ fn settings(users: &str) -> String {
         settings = settings.replace(&format!("$CNC_NATS_{role}_PASSWORD"), "secret");
     }
     assert!(settings.contains(BELOW));
-    settings.replace(BELOW, users)
+    settings.replace(BELOW, accounts)
 }
 
 /// Two companies whose entries are in the stream of a broker as we ship it, and a partner of each.
 struct Partners {
     ground: Ground,
-    relay: Working,
+    relay: Option<Working>,
     operator: Operator,
-    users: String,
+    accounts: String,
 }
 
 impl Partners {
     async fn new() -> Self {
         let ground = Ground::on(Broker::with_config(&settings(""))).await;
         ground.found(2).await;
-        let relay = Working::start(ground.ledger.clone(), jetstream::new(user(&ground, "relay").await), options());
         for number in 1..=2 {
             ground.fill(company(number), 1, 20).await;
         }
-        let looker = jetstream::new(user(&ground, "operator").await);
-        until("all to be published", async || {
-            looker.get_stream(subject::STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages >= 42)
-        })
-        .await;
         let operator = Operator::on(&ground.url);
-        let users = String::new();
-        let mut partners = Self { ground, relay, operator, users };
+        let accounts = String::new();
+        let mut partners = Self { ground, relay: None, operator, accounts };
+        partners.start_relay().await;
+        partners.hold(42).await;
         for number in 1..=2 {
             partners.add(number);
         }
-        partners.ground.broker.reload(&settings(&partners.users));
+        partners.ground.broker.restart(&settings(&partners.accounts));
         partners
+    }
+
+    async fn start_relay(&mut self) {
+        let ledger = self.ground.ledger.clone();
+        self.relay = Some(Working::start(ledger, jetstream::new(user(&self.ground, "relay").await), options()));
+    }
+
+    async fn stop_relay(&mut self) {
+        self.relay.take().expect("works").stop().await;
+    }
+
+    /// Waits until the stream holds so many messages.
+    async fn hold(&self, count: u64) {
+        let looker = jetstream::new(user(&self.ground, "operator").await);
+        until("all to be published", async || {
+            looker.get_stream(subject::STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages >= count)
+        })
+        .await;
+    }
+
+    /// Publishes lines of company 2 by hand, without ids.
+    async fn publish(&self, lines: Vec<String>) {
+        let relay = jetstream::new(user(&self.ground, "relay").await);
+        for line in lines {
+            let subject = format!("cnc.events.{}.truck.cleaned", company(2));
+            relay.publish(subject, line.into()).await.expect("sent").await.expect("stored");
+        }
     }
 
     /// Adds the partner of a company, as an operator does.
@@ -80,9 +111,9 @@ impl Partners {
             &seed,
         ];
         let added = self.operator.json(&arguments);
-        self.users += added["user"].as_str().expect("a user");
-        self.users += "\n";
-        assert!(!self.users.contains(std::fs::read_to_string(&seed).expect("written").trim()));
+        self.accounts += added["account"].as_str().expect("an account");
+        self.accounts += "\n";
+        assert!(!self.accounts.contains(std::fs::read_to_string(&seed).expect("written").trim()));
     }
 
     fn nats(&self) -> String {
@@ -123,12 +154,34 @@ fn partner(number: u128) -> Integration {
 
 async fn user(ground: &Ground, name: &str) -> Client {
     let options = ConnectOptions::with_user_and_password(name.into(), "secret".into());
-    let options = options.custom_inbox_prefix("_INBOX.cnc");
+    let options = options.custom_inbox_prefix(format!("_INBOX_{name}"));
     options.connect(ground.broker.url()).await.expect("is let in")
 }
 
 fn next_of(number: u128) -> String {
-    format!("$JS.API.CONSUMER.MSG.NEXT.CNC.{}", partner(number).durable())
+    partner(number).next()
+}
+
+/// Reads as a partner of company 1 until it was sent all of that company's lines, and says how each message is answered.
+/// It is sent nothing else.
+async fn read_all(client: &Client, lines: &[String]) -> Vec<Subject> {
+    let inbox = client.new_inbox();
+    let mut messages = client.subscribe(inbox.clone()).await.expect("subscribed");
+    let (mut missing, mut replies): (BTreeSet<_>, _) = (lines.iter().cloned().collect(), Vec::new());
+    let reading = async {
+        while !missing.is_empty() {
+            client.publish_with_reply(next_of(1), inbox.clone(), REQUEST.into()).await.expect("sent");
+            // Without an entry, or an answer: the consumer is another now, and has to be asked again.
+            let answer = tokio::time::timeout(SILENCE, messages.next()).await;
+            let Some(message) = answer.ok().flatten().filter(|message| message.status.is_none()) else { continue };
+            let line = String::from_utf8(message.payload.into()).expect("is text");
+            assert!(lines.contains(&line), "{line}");
+            missing.remove(&line);
+            replies.extend(message.reply);
+        }
+    };
+    within("all to be sent", reading).await;
+    replies
 }
 
 /// Waits until the broker has refused something that names this.
@@ -158,7 +211,7 @@ async fn the_rights_that_are_shipped_are_all_that_a_relay_needs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partner_fetches_and_acknowledges_its_own() {
-    let partners = Partners::new().await;
+    let mut partners = Partners::new().await;
     let (client, _) = partners.client(1).await;
     let inbox = client.new_inbox();
     let mut messages = client.subscribe(inbox.clone()).await.expect("subscribed");
@@ -180,12 +233,12 @@ async fn a_partner_fetches_and_acknowledges_its_own() {
         of(2) == (Some(21), Some(0)) && of(1) == (Some(0), Some(0))
     })
     .await;
-    partners.relay.stop().await;
+    partners.stop_relay().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partner_is_refused_everything_else() {
-    let partners = Partners::new().await;
+    let mut partners = Partners::new().await;
     let (client, mut refusals) = partners.client(1).await;
     let (own, other) = (partner(1).durable(), partner(2).durable());
     let inbox = client.new_inbox();
@@ -216,7 +269,7 @@ async fn a_partner_is_refused_everything_else() {
         format!("$JS.API.CONSUMER.DELETE.CNC.{other}"),
         "$JS.API.CONSUMER.LIST.CNC".into(),
         format!("{}.x", partner(2).inbox()),
-        "_INBOX.cnc.x".into(),
+        "_INBOX_relay.x".into(),
     ] {
         client.publish_with_reply(publishing.clone(), inbox.clone(), "{}".into()).await.expect("sent");
         refusal(&mut refusals, &publishing).await;
@@ -226,7 +279,7 @@ async fn a_partner_is_refused_everything_else() {
         subject::entries_of(company(1)),
         subject::ALL_CHANGES.into(),
         format!("{}.>", partner(2).inbox()),
-        "_INBOX.cnc.>".into(),
+        "_INBOX_relay.>".into(),
         "$JS.>".into(),
         ">".into(),
     ] {
@@ -241,27 +294,70 @@ async fn a_partner_is_refused_everything_else() {
     let relay = jetstream::new(user(&partners.ground, "relay").await);
     let stream = relay.get_stream(subject::STREAM).await.expect("is there");
     assert_eq!((stream.cached_info().state.messages, stream.cached_info().state.consumer_count), (42, 2));
-    partners.relay.stop().await;
+    partners.stop_relay().await;
+}
+
+/// What a client had on its way, when the broker died, may arrive before anybody looked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_is_not_sent_another_companys_entries_in_place_of_its_own_that_a_broker_lost() {
+    let mut partners = Partners::new().await;
+    let (client, _) = partners.client(1).await;
+    partners.ground.broker.remember();
+    partners.ground.fill(company(1), 2, 20).await;
+    // All lie with the partner, unanswered.
+    let sent = read_all(&client, &partners.ground.lines(company(1)).await).await;
+    partners.ground.fill(company(2), 2, 40).await;
+    let others = partners.ground.lines(company(2)).await.split_off(21);
+    partners.stop_relay().await;
+    partners.ground.broker.forget_messages_that_followed();
+    partners.publish(others).await;
+    partners.start_relay().await;
+    partners.hold(42 + 40 + 20 + 40).await;
+    for reply in sent {
+        client.publish(reply, "-NAK".into()).await.expect("sent");
+    }
+    read_all(&client, &partners.ground.lines(company(1)).await).await;
+    partners.stop_relay().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_that_has_seen_what_a_broker_lost_is_sent_all_that_comes_after_it() {
+    let mut partners = Partners::new().await;
+    let (client, _) = partners.client(1).await;
+    partners.ground.broker.remember();
+    // So the partner's consumer comes to stand far beyond what will be left.
+    partners.publish(partners.ground.lines(company(2)).await).await;
+    partners.ground.fill(company(1), 2, 1).await;
+    for reply in read_all(&client, &partners.ground.lines(company(1)).await).await {
+        client.publish(reply, "+ACK".into()).await.expect("sent");
+    }
+    client.flush().await.expect("sent");
+    partners.stop_relay().await;
+    partners.ground.fill(company(1), 3, 10).await;
+    partners.ground.broker.forget_messages_that_followed();
+    partners.start_relay().await;
+    read_all(&client, &partners.ground.lines(company(1)).await).await;
+    partners.stop_relay().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_let_in_without_a_key_and_a_removed_partner_has_nothing() {
-    let partners = Partners::new().await;
+    let mut partners = Partners::new().await;
     assert!(async_nats::connect(partners.ground.broker.url()).await.is_err());
     let company = company(1).to_string();
     let remove = ["integration", "remove", "--company", &company, "--name", "erp", "--nats", &partners.nats()];
     assert!(partners.operator.ok(&remove).contains("removed"));
     assert_eq!(partners.operator.run(&remove).status, 3);
-    partners.ground.broker.reload(&settings(""));
+    partners.ground.broker.restart(&settings(""));
     let seed = std::fs::read_to_string(partners.seed(1)).expect("written");
     let options = ConnectOptions::with_nkey(seed.trim().to_owned());
     assert!(options.connect(partners.ground.broker.url()).await.is_err());
-    partners.relay.stop().await;
+    partners.stop_relay().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_is_killed() {
-    let partners = Partners::new().await;
+    let mut partners = Partners::new().await;
     let file = partners.operator.data().join("copy.ndjson");
     let file = file.to_str().expect("a plain path").to_owned();
     let copied = || std::fs::read_to_string(&file).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
@@ -294,22 +390,35 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
     relay.publish(subject, forged.into()).await.expect("sent").await.expect("stored");
     until("it to stop", async || example.try_wait().expect("a child").is_some()).await;
     assert_eq!(copied(), lines);
-    partners.relay.stop().await;
+    partners.stop_relay().await;
 }
 
+/// A broker answers with rights of its own, to wherever it is asked to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_asked_for_elsewhere_do_not_become_another_companys() {
-    let partners = Partners::new().await;
+async fn what_a_partner_asks_for_reaches_nobody_else() {
+    let mut partners = Partners::new().await;
     let (client, _) = partners.client(1).await;
-    let elsewhere = format!("cnc.events.{}.truck.cleaned", company(2));
-    client.publish_with_reply(next_of(1), elsewhere, "1".into()).await.expect("sent");
-    // The broker answers in order: when this has come, that is done.
-    let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await.expect("subscribed");
-    client.publish_with_reply(next_of(1), inbox, "1".into()).await.expect("sent");
-    answers.next().await.expect("a message");
-    let relay = jetstream::new(user(&partners.ground, "relay").await);
-    let count = relay.get_stream(subject::STREAM).await.expect("is there").cached_info().state.messages;
-    assert_eq!(count, 42);
-    partners.relay.stop().await;
+    let looker = jetstream::new(user(&partners.ground, "operator").await);
+    for elsewhere in [
+        format!("cnc.events.{}.truck.cleaned", company(2)),
+        subject::of_changes(company(2), "alerts"),
+        format!("$JS.API.CONSUMER.DELETE.CNC.{}", partner(2).durable()),
+        "$JS.API.STREAM.PURGE.CNC".into(),
+        "$JS.API.STREAM.DELETE.CNC".into(),
+    ] {
+        let mut changes = looker.client().subscribe(subject::ALL_CHANGES).await.expect("sent");
+        // A message, and that there is none, and that the question is none.
+        for question in ["1", r#"{"batch":1,"no_wait":true}"#, r#"{"batch":-1}"#, "{", "nonsense"] {
+            client.publish_with_reply(next_of(1), elsewhere.clone(), question.into()).await.expect("sent");
+        }
+        // The broker answers in order: when this has come, that is done.
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.expect("subscribed");
+        client.publish_with_reply(next_of(1), inbox, "1".into()).await.expect("sent");
+        answers.next().await.expect("a message");
+        let state = looker.get_stream(subject::STREAM).await.expect("is there").cached_info().state.clone();
+        assert_eq!((state.last_sequence, state.messages, state.consumer_count), (42, 42, 2), "{elsewhere}");
+        assert!(changes.next().now_or_never().flatten().is_none());
+    }
+    partners.stop_relay().await;
 }
