@@ -62,13 +62,14 @@ async fn until_even(inner: &Inner) -> Result<(), Fault> {
 }
 
 impl Inner {
-    /// Tells what changed in views that this engine does not fold itself.
+    /// Tells what changed in views that this engine does not fold itself, or not everywhere.
     pub(super) async fn follow_others(&self) -> Result<(), Fault> {
         let mine = &self.folds.views;
         let others: Vec<_> = VIEWS
             .iter()
             .map(|view| view.kind.name())
             .filter(|name| !mine.iter().any(|kind| kind.name() == *name))
+            .chain(mine.iter().map(|kind| kind.name()).filter(|name| self.is_outdated(name)))
             .collect();
         if others.is_empty() {
             return Ok(());

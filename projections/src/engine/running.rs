@@ -115,6 +115,9 @@ impl Rounds {
                 }
                 now = self.inner.feed.changed(seen) => { seen = now; }
             }
+            if ticked && let Err(fault) = self.look_at_outdated().await {
+                tracing::warn!(%fault, "folds that rest cannot be looked at");
+            }
             if let Err(fault) = self.look(ticked).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
                 tokio::time::sleep(TICK / 10).await;
@@ -140,6 +143,20 @@ impl Rounds {
             .collect();
         for company in wanting {
             self.give_turn(company, tick);
+        }
+        Ok(())
+    }
+
+    /// Lets folds go on that stand still for a higher version, where ours is live again. One question for all companies.
+    async fn look_at_outdated(&mut self) -> Result<(), Fault> {
+        let outdated: Vec<_> = self.plans.iter().filter(|plan| self.inner.is_outdated(plan.fold)).cloned().collect();
+        for plan in outdated {
+            for company in self.inner.storage().live_in(&plan).await? {
+                let Some(slot) = self.slots.get_mut(&company) else { continue };
+                if slot.folds.as_mut().is_some_and(|folds| folds.resume(plan.fold)) {
+                    slot.done = 0;
+                }
+            }
         }
         Ok(())
     }

@@ -142,6 +142,19 @@ pub(crate) fn whole(doc: String, restricted: Option<&str>) -> String {
     format!("{open}{comma}{restricted}")
 }
 
+impl FoldRow {
+    /// Up to where a trigger that takes the place of this one is silent. One that was still catching up has answered nothing
+    /// of what its own predecessor has.
+    pub fn answered_until(&self) -> Position {
+        self.position.max(self.silent_until)
+    }
+
+    /// Whether this build must leave the place to the one that is live: who rebuilds chooses a version, an engine does not.
+    pub fn gives_way_to(&self, live: &Self) -> bool {
+        self.standing == Standing::Building && live.id.version > self.id.version
+    }
+}
+
 /// What opening a company's fold gives.
 pub(crate) struct Opened {
     pub row: FoldRow,
@@ -202,8 +215,14 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault>;
 
     /// The build of this version that the engine should fold, made where there is none: live where nothing is live,
-    /// otherwise building. A trigger's predecessor is retired, and the new one silent up to its position.
-    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
+    /// otherwise building. A trigger's predecessor is retired, and the new one silent up to where that was, or was to be.
+    ///
+    /// `None` where there is none, and a higher version is live or building: so two programs side by side do not replace
+    /// each other's builds for ever. Who rebuilds the lower version makes it the live one again.
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault>;
+
+    /// The companies in which just this version of a fold is live.
+    async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault>;
 
     /// Counts a start of work, so that a process that dies of an entry is noticed. A commit takes the count back.
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault>;
@@ -252,8 +271,8 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// A new scratch build beside the others, from position 0; silent.
     async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
 
-    /// Makes this build the live one, where it is as far as the one that is live (a trigger exactly so). False where it
-    /// is not.
+    /// Makes this build the live one, where it is as far as the one that is live (a trigger exactly so), and as silent.
+    /// False where it is not, or is an engine's and a higher version is live.
     async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault>;
 
     /// Retires a build and drops [some](DROPPED_AT_ONCE) of its documents; its row, when none is left. Says how many, and

@@ -5,6 +5,7 @@ mod folding;
 mod pruning;
 mod querying;
 mod triggers;
+mod versions;
 pub mod world;
 mod writing;
 
@@ -98,6 +99,11 @@ impl Place {
             Self::Postgres(url) => Store::postgres(url).await,
         };
         store.expect("the store opens")
+    }
+
+    /// An engine that does not run, with connections of its own: what an operator's command has.
+    pub async fn engine<F: Feed + 'static>(&self, feed: &Arc<F>, folds: EngineFolds) -> Engine {
+        Engine::new(feed.clone(), self.store().await, folds)
     }
 }
 

@@ -139,8 +139,12 @@ impl Storage for Postgres {
         write!(self, "registering a trigger", |tx| builds::register(&mut tx, plan.fold, heads))
     }
 
-    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
         write!(self, "opening a fold", |tx| builds::open(&mut tx, plan, company))
+    }
+
+    async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault> {
+        builds::live_in(&self.pool, plan).await.map_err(fault("looking for outdated folds"))
     }
 
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {

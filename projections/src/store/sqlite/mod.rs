@@ -73,9 +73,14 @@ impl Storage for Sqlite {
         self.ledger.write("registering a trigger", move |tx| builds::register(tx, fold, &heads)).await
     }
 
-    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
         let mine = plan.clone();
         self.db(plan.trigger).write("opening a fold", move |tx| builds::open(tx, &mine, company)).await
+    }
+
+    async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault> {
+        let mine = plan.clone();
+        self.db(plan.trigger).read("looking for outdated folds", move |tx| builds::live_in(tx, &mine)).await
     }
 
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
