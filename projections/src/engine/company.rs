@@ -71,6 +71,13 @@ impl CompanyFolds {
         self.workers.iter_mut().for_each(Worker::forget);
     }
 
+    /// Has everything read from the store again that is remembered of it.
+    pub fn distrust(&mut self, inner: &Inner) {
+        self.reader = Reader::new(inner.feed.clone(), self.company);
+        self.outdated.clear();
+        self.workers.iter_mut().for_each(Worker::distrust);
+    }
+
     /// Folds up to `head`, or until its turn is over.
     pub async fn turn(
         &mut self,
@@ -138,7 +145,7 @@ impl CompanyFolds {
         for worker in &mut self.workers {
             let again = match &worker.resting {
                 Some(rest) => rest.is_due(),
-                None => tick && !worker.is_ready(),
+                None => worker.stale || (tick && !worker.is_ready()),
             };
             if !again {
                 continue;

@@ -54,7 +54,7 @@ struct Slot {
     failed: bool,
 }
 
-type Ended = (CompanyId, Option<CompanyFolds>, Result<Turn, Fault>);
+type Ended = (CompanyId, CompanyFolds, Result<Turn, Fault>);
 
 struct Rounds {
     inner: Arc<Inner>,
@@ -180,8 +180,10 @@ impl Rounds {
         let task = self.tasks.spawn(async move {
             let _permit = permits.acquire_owned().await;
             let turn = folds.turn(&inner, &plans, head, tick).await;
-            // After a fault nothing in memory is trusted.
-            (company, turn.is_ok().then_some(folds), turn)
+            if turn.is_err() {
+                folds.distrust(&inner);
+            }
+            (company, folds, turn)
         });
         slot.task = Some(task.id());
     }
@@ -190,7 +192,7 @@ impl Rounds {
         match ended {
             Ok((_, (company, folds, turn))) => {
                 let slot = self.slots.entry(company).or_default();
-                (slot.task, slot.folds, slot.ended) = (None, folds, Some(Instant::now()));
+                (slot.task, slot.folds, slot.ended) = (None, Some(folds), Some(Instant::now()));
                 match turn {
                     Ok(turn) => {
                         (slot.done, slot.watch, slot.failed) = (turn.done, turn.watch, false);

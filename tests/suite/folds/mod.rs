@@ -1,6 +1,7 @@
 //! The fold engine over ledgers in memory, on every store.
 
 mod dying;
+mod failing;
 mod folding;
 mod pruning;
 mod querying;
