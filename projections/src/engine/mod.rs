@@ -144,7 +144,7 @@ impl Engine {
         timeout: Duration,
     ) -> Result<Position, Position> {
         let Some(view) = self.inner.view(view).map(FoldKind::name) else { return Err(0) };
-        // A view never goes back, so what is known here holds.
+        // A view goes back only where a server crashes, which is noticed within a second: so what is known here holds.
         if let Some(at) = self.inner.board.position(company, view).filter(|at| *at >= position) {
             return Ok(at);
         }

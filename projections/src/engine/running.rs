@@ -50,6 +50,8 @@ struct Slot {
     watch: bool,
     /// When its resting folds are looked at.
     look: Option<Instant>,
+    /// The store lost commits while its folds were at work.
+    distrusted: bool,
     /// Its last turn failed; it is tried at the next tick.
     failed: bool,
 }
@@ -64,6 +66,8 @@ struct Rounds {
     /// When to look at companies that another process folds.
     looks: BinaryHeap<Reverse<(Instant, CompanyId)>>,
     permits: Arc<Semaphore>,
+    /// The generation of the store that is known here.
+    generation: Option<i64>,
 }
 
 /// Folds until `stop`.
@@ -72,7 +76,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
         let plans = prepared(&inner).await;
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let (slots, tasks, looks) = (BTreeMap::new(), JoinSet::new(), BinaryHeap::new());
-        Rounds { inner, plans: Arc::new(plans), slots, tasks, looks, permits }.go().await;
+        let plans = Arc::new(plans);
+        Rounds { inner, plans, slots, tasks, looks, permits, generation: None }.go().await;
     };
     // A turn that is cut off has either written its batch or not; both are as if the process had ended here.
     tokio::select! {
@@ -115,8 +120,8 @@ impl Rounds {
                 }
                 now = self.inner.feed.changed(seen) => { seen = now; }
             }
-            if ticked && let Err(fault) = self.look_at_outdated().await {
-                tracing::warn!(%fault, "folds that rest cannot be looked at");
+            if ticked && let Err(fault) = self.look_back().await {
+                tracing::warn!(%fault, "what the store remembers cannot be looked at");
             }
             if let Err(fault) = self.look(ticked).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
@@ -145,6 +150,15 @@ impl Rounds {
             self.give_turn(company, tick);
         }
         Ok(())
+    }
+
+    /// Looks at what companies that have no news would never ask for.
+    async fn look_back(&mut self) -> Result<(), Fault> {
+        if self.inner.has_lost(&mut self.generation).await? {
+            let inner = &self.inner;
+            self.slots.values_mut().for_each(|slot| slot.distrust(inner));
+        }
+        self.look_at_outdated().await
     }
 
     /// Lets folds go on that stand still for a higher version, where ours is live again. One question for all companies.
@@ -206,6 +220,9 @@ impl Rounds {
                         slot.failed = true;
                     }
                 }
+                if slot.distrusted {
+                    slot.distrust(&self.inner);
+                }
                 if slot.wants(false) {
                     self.give_turn(company, false);
                 }
@@ -253,6 +270,14 @@ impl Rounds {
 }
 
 impl Slot {
+    /// Has everything read from the store again that is remembered of it; where the folds are at work, after that.
+    fn distrust(&mut self, inner: &Inner) {
+        (self.done, self.distrusted) = (0, self.task.is_some());
+        if let Some(folds) = &mut self.folds {
+            folds.distrust(inner);
+        }
+    }
+
     fn wants(&self, tick: bool) -> bool {
         if self.failed { tick } else { self.done < self.head || (tick && self.watch) }
     }

@@ -305,6 +305,9 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         limit: usize,
     ) -> Result<Documents, Fault>;
 
+    /// A number that changes whenever the store may have lost commits that it had confirmed.
+    async fn generation(&self) -> Result<i64, Fault>;
+
     /// Positions of live builds of these folds.
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault>;
 

@@ -160,6 +160,7 @@ impl World {
         let mut running = tokio::task::JoinSet::new();
         (0..PROCESSES).for_each(|place| drop(running.spawn(process::keep_running(self.clone(), place))));
         running.spawn(process::trouble_broker(self.clone()));
+        running.spawn(process::trouble_databases(self.clone()));
         tokio::task::yield_now().await;
         self.found().await?;
         promises::begun(self).await?;

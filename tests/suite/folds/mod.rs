@@ -1,5 +1,6 @@
 //! The fold engine over ledgers in memory, on every store.
 
+mod crashing;
 mod dying;
 mod failing;
 mod folding;

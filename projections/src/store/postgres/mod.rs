@@ -235,6 +235,10 @@ impl Storage for Postgres {
         reading::page(&self.pool, plan, id, shelf, after, limit).await.map_err(fault("reading documents"))
     }
 
+    async fn generation(&self) -> Result<i64, Fault> {
+        schema::generation(&self.pool).await.map_err(fault("asking for lost commits"))
+    }
+
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault> {
         reading::standing(&self.pool, company, folds).await.map_err(fault("reading positions"))
     }
