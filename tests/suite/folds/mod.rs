@@ -4,6 +4,7 @@ mod crashing;
 mod dying;
 mod failing;
 mod folding;
+mod outbox;
 mod pruning;
 mod querying;
 mod triggers;

@@ -69,7 +69,22 @@ fn parcel(text: &str) -> Result<Parcel> {
     serde_json::from_str(text).map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)))
 }
 
+/// Locks parcels in the one order in which all do: workers do not claim what they carry out, so that two may have done the
+/// same, each in an order of its own.
+async fn lock(tx: &mut Tx, replies: &[Replied]) -> Result<()> {
+    sqlx::query(
+        "SELECT FROM cnc.outbox o JOIN unnest($1::text[], $2::text[]) AS u (c, i)
+            ON o.company = u.c::uuid AND o.command = u.i::uuid ORDER BY o.company, o.command FOR UPDATE OF o",
+    )
+    .bind(replies.iter().map(|reply| reply.company.to_string()).collect::<Vec<_>>())
+    .bind(replies.iter().map(|reply| reply.command.to_string()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
 async fn replied(tx: &mut Tx, now: Timestamp, replies: &[Replied]) -> Result<()> {
+    lock(tx, replies).await?;
     let (done, failed): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.outcome.is_ok());
     sqlx::query(
         "DELETE FROM cnc.outbox o USING unnest($1::text[], $2::text[]) AS u (c, i)
