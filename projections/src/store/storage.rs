@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::{self, CompanyId, Deadline, LocationId, Seconds, Timestamp},
-    ledger::{Fault, Outbox, Parcel, Position},
+    kernel::{self, CommandId, CompanyId, Deadline, LocationId, Seconds, Timestamp},
+    ledger::{Fault, Outbox, Parcel, Position, Replied},
 };
 
 use super::Plan;
@@ -125,6 +125,40 @@ const PARCEL_WAITS_MAX: u32 = 300;
 /// When a parcel that failed `tries` times is tried again: after 1 s, 2 s, 4 s … 5 min.
 pub(crate) fn retry_parcel_at(tries: u32, now: Timestamp) -> Timestamp {
     now.plus(Seconds((1 << tries.saturating_sub(1).min(9)).min(PARCEL_WAITS_MAX)))
+}
+
+/// A parcel or deadline as it is kept: whose it is, its command or its key, and its text.
+pub(crate) struct KeptParcel<Key> {
+    pub company: CompanyId,
+    pub key: Key,
+    pub text: String,
+}
+
+/// Tells what can be read, in its order, from what cannot, with the cause: a program of another version may have written it,
+/// which must hold up nothing else.
+pub(crate) fn read_parcels<Key>(kept: Vec<KeptParcel<Key>>) -> (Vec<Parcel>, Vec<(KeptParcel<Key>, String)>) {
+    let (mut parcels, mut unreadable) = (Vec::new(), Vec::new());
+    for one in kept {
+        match serde_json::from_str(&one.text) {
+            Ok(parcel) => parcels.push(parcel),
+            Err(wrong) => {
+                let cause = format!("it cannot be read: {wrong}");
+                tracing::error!(company = %one.company, cause, "what a trigger sent is put off");
+                unreadable.push((one, cause));
+            }
+        }
+    }
+    (parcels, unreadable)
+}
+
+/// What puts parcels off that cannot be read, as those are that fail.
+pub(crate) fn put_off(unreadable: Vec<(KeptParcel<CommandId>, String)>) -> Vec<Replied> {
+    let reply = |(kept, cause): (KeptParcel<CommandId>, String)| Replied {
+        company: kept.company,
+        command: kept.key,
+        outcome: Err(cause),
+    };
+    unreadable.into_iter().map(reply).collect()
 }
 
 /// No parcel waits beyond this: a later time was set by a process whose clock was ahead.

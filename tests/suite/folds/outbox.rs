@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cnc_domain::{
-    kernel::fold,
+    kernel::{Minutes, fold},
     ledger::{Parcel, Replied},
 };
 use cnc_projections::EngineFolds;
@@ -13,6 +13,13 @@ use super::{
     ACME, Place, Running, put_in, till,
     world::{Counting, Ledgers, time},
 };
+use crate::ledger::on_both;
+
+on_both!(
+    crate::folds::Place;
+    a_parcel_that_cannot_be_read_is_put_off_with_its_cause_and_the_others_go_on,
+    a_deadline_that_cannot_be_read_is_put_off_and_the_others_ring,
+);
 
 /// A trigger that has sent one parcel, and set one deadline, for each of these tills.
 async fn sent(place: &Place, tills: u128) -> (Running, Vec<Parcel>) {
@@ -25,6 +32,59 @@ async fn sent(place: &Place, tills: u128) -> (Running, Vec<Parcel>) {
     running.until("all is sent", all).await;
     let parcels = outbox.waiting(time(1), 100).await.expect("reads");
     (running, parcels)
+}
+
+/// Runs SQL on what triggers keep, behind the engine's back. Gives the first column of the first row, where there is one.
+async fn sql(place: &Place, sql: &str) -> Option<String> {
+    match place {
+        Place::Sqlite(folder) => {
+            let ledger = rusqlite::Connection::open(folder.path().join("ledger.db")).expect("opens");
+            let mut statement = ledger.prepare(sql).expect("is SQL");
+            let mut rows = statement.query([]).expect("runs");
+            rows.next().expect("reads").map(|row| row.get(0).expect("is text"))
+        }
+        Place::Postgres(url) => {
+            let mut ledger = PgConnection::connect(url).await.expect("connects");
+            sqlx::query("SET search_path TO cnc").execute(&mut ledger).await.expect("sets");
+            sqlx::query_scalar(sql).fetch_optional(&mut ledger).await.expect("runs")
+        }
+    }
+}
+
+/// What a program of another version may have written.
+const ODD: &str = r#"{"sort":"odd"}"#;
+
+async fn a_parcel_that_cannot_be_read_is_put_off_with_its_cause_and_the_others_go_on(place: Place) {
+    let (running, parcels) = sent(&place, 3).await;
+    let (outbox, odd) = (running.store.outbox(), parcels[0].command);
+    let whole = serde_json::to_string(&parcels[0]).expect("is JSON");
+    sql(&place, &format!("UPDATE outbox SET parcel = '{ODD}' WHERE command = '{odd}'")).await;
+    let (now, later) = (time(10), time(11));
+    let commands = |parcels: &[Parcel]| parcels.iter().map(|parcel| parcel.command).collect::<Vec<_>>();
+    let waiting = async |at| commands(&outbox.waiting(at, 10).await.expect("reads"));
+    assert_eq!(waiting(now).await, commands(&parcels[1..]));
+    let cause = sql(&place, &format!("SELECT last_fault FROM outbox WHERE command = '{odd}' AND tries = 1")).await;
+    assert!(cause.as_ref().is_some_and(|cause| cause.contains("cannot be read")), "{cause:?}");
+    // Once a program reads it, it goes on.
+    sql(&place, &format!("UPDATE outbox SET parcel = '{whole}' WHERE command = '{odd}'")).await;
+    assert_eq!(waiting(now).await, commands(&parcels[1..]), "it waits a second");
+    assert_eq!(waiting(later).await, commands(&parcels));
+    running.stop().await;
+}
+
+async fn a_deadline_that_cannot_be_read_is_put_off_and_the_others_ring(place: Place) {
+    let (running, _) = sent(&place, 3).await;
+    let (outbox, now) = (running.store.outbox(), time(10).plus(Minutes(60)));
+    let odd = format!("WHERE key = '{}'", till(0));
+    let whole = if matches!(place, Place::Sqlite(_)) { "parcel" } else { "parcel::text" };
+    let whole = sql(&place, &format!("SELECT {whole} FROM deadlines {odd}")).await.expect("is set");
+    sql(&place, &format!("UPDATE deadlines SET parcel = '{ODD}' {odd}")).await;
+    let later = now.plus(Minutes(5));
+    assert_eq!(outbox.ring(now).await.expect("rings"), (2, Some(later)));
+    assert_eq!(outbox.ring(now).await.expect("rings"), (0, Some(later)));
+    sql(&place, &format!("UPDATE deadlines SET parcel = '{whole}' {odd}")).await;
+    assert_eq!(outbox.ring(later).await.expect("rings"), (1, None));
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
