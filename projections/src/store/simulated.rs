@@ -27,17 +27,6 @@ struct Kept {
 /// A table's name, and its rows.
 type Table = (String, Vec<Vec<Value>>);
 
-/// What a transaction is to the disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// It writes nothing.
-    Read,
-    /// It need not be there at once.
-    Relaxed,
-    /// It is there, and all before it.
-    Lasting,
-}
-
 impl Databases {
     /// Empty ones.
     pub fn new() -> Result<Self, Fault> {
@@ -70,19 +59,20 @@ impl Shared {
         Ok(Self(Mutex::new(Kept { connection, on_disk: None })))
     }
 
-    /// Does `work` in one transaction.
-    pub fn transact<T>(&self, step: Step, work: impl FnOnce(&Transaction<'_>) -> Sql<T>) -> Sql<T> {
+    /// Does `work` in one transaction. Where it writes, it is on disk after that, and all before it, unless it is `relaxed`.
+    pub fn transact<T>(&self, relaxed: bool, work: impl FnOnce(&Transaction<'_>) -> Sql<T>) -> Sql<T> {
         let mut kept = self.lock();
         let Kept { connection, on_disk } = &mut *kept;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if step == Step::Relaxed && on_disk.is_none() {
+        if relaxed && on_disk.is_none() {
             *on_disk = Some(tables(&tx)?);
         }
+        let before = changes(&tx)?;
         let result = work(&tx)?;
-        tx.commit()?;
-        if step == Step::Lasting {
+        if !relaxed && changes(&tx)? > before {
             *on_disk = None;
         }
+        tx.commit()?;
         Ok(result)
     }
 
@@ -105,6 +95,11 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many rows were ever changed on a connection.
+fn changes(tx: &Transaction<'_>) -> Sql<i64> {
+    tx.prepare_cached("SELECT total_changes()")?.query_row([], |row| row.get(0))
 }
 
 /// All that is in a database.

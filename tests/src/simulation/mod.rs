@@ -219,6 +219,14 @@ impl World {
         }
     }
 
+    /// The database server of the folds stops, and loses what has not reached the disk.
+    fn crash_databases(&self) {
+        self.trace(|| "the database server of the folds crashes".into());
+        if let Err(fault) = self.databases.crash() {
+            self.breaks(format!("the databases are broken: {fault}"));
+        }
+    }
+
     /// A promise is broken; the first counts.
     fn breaks(&self, promise: String) {
         self.trace(|| promise.clone());

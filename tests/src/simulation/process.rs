@@ -97,13 +97,10 @@ pub async fn trouble_databases(world: Arc<World>) {
         let draw = |chance: &mut Random, climate: &Climate| (1 + chance.below(10), chance.happens(climate.crashes));
         let (pause, crashes) = world.draw(draw);
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        if !crashes || !world.storms() {
-            world.databases.flush();
-            continue;
-        }
-        world.trace(|| "the database server of the folds crashes".into());
-        if let Err(fault) = world.databases.crash() {
-            world.breaks(format!("the databases are broken: {fault}"));
+        match (world.storms(), crashes) {
+            (true, true) => world.crash_databases(),
+            (true, false) => world.databases.flush(),
+            (false, _) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use cnc_domain::ledger::Fault;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 #[cfg(feature = "simulation")]
-use super::super::simulated::{Shared, Step};
+use super::super::simulated::Shared;
 
 /// How many connections for reading are kept open.
 const READERS_KEPT: usize = 8;
@@ -54,10 +54,7 @@ impl Db {
         let inner = match self {
             Self::File(file) => file.clone(),
             #[cfg(feature = "simulation")]
-            Self::Memory(shared, weather) => {
-                let step = if doing == WRITING { Step::Relaxed } else { Step::Lasting };
-                return in_memory(shared, weather, doing, step, work).await;
-            }
+            Self::Memory(shared, weather) => return in_memory(shared, weather, doing, work).await,
         };
         let work = move || {
             let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +75,7 @@ impl Db {
         let inner = match self {
             Self::File(file) => file.clone(),
             #[cfg(feature = "simulation")]
-            Self::Memory(shared, weather) => return in_memory(shared, weather, doing, Step::Read, work).await,
+            Self::Memory(shared, weather) => return in_memory(shared, weather, doing, work).await,
         };
         let work = move || {
             let kept = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -102,11 +99,10 @@ async fn in_memory<T>(
     shared: &Shared,
     weather: &Arc<dyn cnc_domain::ledger::Weather>,
     doing: &'static str,
-    step: Step,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
 ) -> Result<T, Fault> {
     weather.before(doing).await?;
-    let result = shared.transact(step, work).map_err(|error| fault(doing, &error))?;
+    let result = shared.transact(doing == WRITING, work).map_err(|error| fault(doing, &error))?;
     weather.after(doing).await?;
     Ok(result)
 }
