@@ -107,6 +107,19 @@ impl Board {
         }
     }
 
+    /// Views stand here, after the store lost its last commits: what is known beyond is forgotten. Those who were told of
+    /// it may be told again.
+    pub fn set_back(&self, standing: &HashMap<Key, Position>) {
+        for (key, known) in self.lock().iter_mut().filter(|(_, known)| known.started) {
+            let at = standing.get(key).copied().unwrap_or(0);
+            if *known.position.borrow() > at {
+                known.told = known.told.min(at);
+                known.fresh.forget();
+                known.position.send_replace(at);
+            }
+        }
+    }
+
     /// A row that was read a moment ago, as it is where the view is.
     pub fn fresh(&self, company: CompanyId, view: &'static str, key: &str) -> Option<Found> {
         let views = self.lock();
@@ -301,6 +314,22 @@ mod tests {
         assert_eq!(told(&mut changes), [(3, 4), (6, 8)]);
         board.start(COMPANY, "board", 5);
         assert_eq!(board.position(COMPANY, "board"), Some(8));
+    }
+
+    #[test]
+    fn a_view_whose_last_commits_were_lost_stands_where_the_store_has_it_and_tells_again_what_follows() {
+        let board = Board::default();
+        let mut changes = board.subscribe();
+        board.start(COMPANY, "board", 3);
+        board.announce(batch(3, 7));
+        board.keep_fresh(COMPANY, "board", &found("a", 7, 7));
+        board.set_back(&HashMap::from([((COMPANY, "board"), 5)]));
+        assert_eq!((board.position(COMPANY, "board"), at(&board, "a")), (Some(5), None));
+        board.announce(batch(5, 6));
+        board.announce(batch(6, 8));
+        assert_eq!(told(&mut changes), [(3, 7), (5, 6), (6, 8)]);
+        board.set_back(&HashMap::from([((COMPANY, "board"), 9)]));
+        assert_eq!(board.position(COMPANY, "board"), Some(8), "who is behind the store reads it");
     }
 
     fn found(key: &str, changed_at: Position, position: Position) -> Found {

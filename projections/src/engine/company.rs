@@ -24,6 +24,8 @@ pub(super) struct CompanyFolds {
     company: CompanyId,
     reader: Reader,
     workers: Vec<Worker>,
+    /// Folds that stand still here, since a higher version of them is live or building.
+    outdated: Vec<&'static str>,
 }
 
 /// How a turn ended.
@@ -48,7 +50,15 @@ struct Pending {
 
 impl CompanyFolds {
     pub fn new(inner: &Inner, company: CompanyId) -> Self {
-        Self { company, reader: Reader::new(inner.feed.clone(), company), workers: Vec::new() }
+        let reader = Reader::new(inner.feed.clone(), company);
+        Self { company, reader, workers: Vec::new(), outdated: Vec::new() }
+    }
+
+    /// Has a fold that stood still opened again at the next turn. False where it did not stand still.
+    pub fn resume(&mut self, fold: &str) -> bool {
+        let before = self.outdated.len();
+        self.outdated.retain(|outdated| *outdated != fold);
+        self.outdated.len() < before
     }
 
     /// How much text its folds hold, about.
@@ -59,6 +69,13 @@ impl CompanyFolds {
     /// Drops all that is loaded.
     pub fn forget(&mut self) {
         self.workers.iter_mut().for_each(Worker::forget);
+    }
+
+    /// Has everything read from the store again that is remembered of it.
+    pub fn distrust(&mut self, inner: &Inner) {
+        self.reader = Reader::new(inner.feed.clone(), self.company);
+        self.outdated.clear();
+        self.workers.iter_mut().for_each(Worker::distrust);
     }
 
     /// Folds up to `head`, or until its turn is over.
@@ -110,29 +127,54 @@ impl CompanyFolds {
 
     /// Opens folds that are not open, and looks again at those that stand still.
     async fn open(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Position, tick: bool) -> Result<(), Fault> {
-        for plan in plans.iter().skip(self.workers.len()) {
-            let opened = inner.storage().open(plan, self.company).await?;
+        for plan in plans {
+            if self.knows(plan) {
+                continue;
+            }
+            let Some(opened) = inner.storage().open(plan, self.company).await? else {
+                self.give_way(inner, plan).await?;
+                continue;
+            };
             let worker = Worker::new(plan.clone(), opened, inner.store.clock().clone());
             if worker.is_live() && !plan.trigger {
                 inner.board.start(self.company, plan.fold, worker.at);
             }
             self.workers.push(worker);
         }
+        let mut outdated = Vec::new();
         for worker in &mut self.workers {
             let again = match &worker.resting {
                 Some(rest) => rest.is_due(),
-                None => tick && !worker.is_ready(),
+                None => worker.stale || (tick && !worker.is_ready()),
             };
             if !again {
                 continue;
             }
-            let opened = inner.storage().open(&worker.plan, self.company).await?;
+            let Some(opened) = inner.storage().open(&worker.plan, self.company).await? else {
+                outdated.push(worker.plan.clone());
+                continue;
+            };
             let now_at = opened.row.position;
             worker.reopen(opened);
             worker.resting = worker.resting.and_then(|rest| rest.looked(now_at, head));
             inner.follow(self.company, &worker.plan).await?;
         }
+        for plan in outdated {
+            self.give_way(inner, &plan).await?;
+        }
         Ok(())
+    }
+
+    fn knows(&self, plan: &Plan) -> bool {
+        self.outdated.contains(&plan.fold) || self.workers.iter().any(|worker| worker.plan.fold == plan.fold)
+    }
+
+    /// Stands still with a fold of which another program folds a higher version.
+    async fn give_way(&mut self, inner: &Inner, plan: &Plan) -> Result<(), Fault> {
+        self.workers.retain(|worker| worker.plan.fold != plan.fold);
+        self.outdated.push(plan.fold);
+        inner.note_outdated(plan);
+        inner.follow(self.company, plan).await
     }
 
     /// Tells a chunk to all folds that stand at its start, to its end.
@@ -207,14 +249,21 @@ impl CompanyFolds {
 
     /// Reads the rows again that others have moved.
     async fn reopen_stale(&mut self, inner: &Inner) -> Result<(), Fault> {
+        let mut outdated = Vec::new();
         for worker in self.workers.iter_mut().filter(|worker| worker.stale) {
             let build = worker.row.id.clone();
-            let opened = inner.storage().open(&worker.plan, self.company).await?;
+            let Some(opened) = inner.storage().open(&worker.plan, self.company).await? else {
+                outdated.push(worker.plan.clone());
+                continue;
+            };
             let same = opened.row.id == build;
             worker.reopen(opened);
             // Another process folds it too: it goes on, and this one watches.
             worker.resting = same.then(|| Rest::at(worker.at));
             inner.follow(self.company, &worker.plan).await?;
+        }
+        for plan in outdated {
+            self.give_way(inner, &plan).await?;
         }
         Ok(())
     }

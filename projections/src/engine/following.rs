@@ -19,8 +19,11 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Follows all views until `stop`: for an engine that folds none.
 pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     let following = async {
-        let mut seen = 0;
+        let (mut seen, mut generation) = (0, None);
         loop {
+            if let Err(fault) = inner.has_lost(&mut generation).await {
+                tracing::warn!(%fault, "the store does not say whether it lost anything");
+            }
             let told = inner.is_told();
             let followed = if told { inner.follow_others().await } else { until_even(&inner).await };
             if let Err(fault) = followed {
@@ -62,13 +65,33 @@ async fn until_even(inner: &Inner) -> Result<(), Fault> {
 }
 
 impl Inner {
-    /// Tells what changed in views that this engine does not fold itself.
+    /// Whether the store may have lost commits since it had this generation. Then what this process knows of views is set
+    /// back to what is there.
+    pub(super) async fn has_lost(&self, known: &mut Option<i64>) -> Result<bool, Fault> {
+        let generation = self.storage().generation().await?;
+        if *known == Some(generation) {
+            return Ok(false);
+        }
+        if known.is_some() {
+            tracing::warn!("the store may have lost its last commits: what is known of it is read again");
+        }
+        let names = VIEWS.iter().map(|view| view.kind.name()).chain(self.folds.views.iter().map(|kind| kind.name()));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let standing = self.storage().standing(None, &names).await?.into_iter();
+        let standing = standing.filter_map(|live| Some(((live.company, self.view(&live.fold)?.name()), live.position)));
+        self.board.set_back(&standing.collect());
+        *known = Some(generation);
+        Ok(true)
+    }
+
+    /// Tells what changed in views that this engine does not fold itself, or not everywhere.
     pub(super) async fn follow_others(&self) -> Result<(), Fault> {
         let mine = &self.folds.views;
         let others: Vec<_> = VIEWS
             .iter()
             .map(|view| view.kind.name())
             .filter(|name| !mine.iter().any(|kind| kind.name() == *name))
+            .chain(mine.iter().map(|kind| kind.name()).filter(|name| self.is_outdated(name)))
             .collect();
         if others.is_empty() {
             return Ok(());

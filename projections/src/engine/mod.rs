@@ -17,7 +17,7 @@ mod worker;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -73,6 +73,8 @@ struct Inner {
     restarts: AtomicU64,
     /// How much text the folds of companies that wait for news hold.
     held: AtomicUsize,
+    /// Folds that stand still in some company, since another program folds a higher version.
+    outdated: Mutex<BTreeSet<&'static str>>,
     /// Whether other processes tell what they fold, so that the store need not be asked all the time.
     told: AtomicBool,
     /// When the loop last looked, in microseconds.
@@ -90,6 +92,7 @@ impl Engine {
             pasts: Semaphore::new(PASTS_AT_ONCE),
             restarts: AtomicU64::new(0),
             held: AtomicUsize::new(0),
+            outdated: Mutex::default(),
             told: AtomicBool::new(false),
             beat: AtomicI64::new(0),
         };
@@ -141,7 +144,7 @@ impl Engine {
         timeout: Duration,
     ) -> Result<Position, Position> {
         let Some(view) = self.inner.view(view).map(FoldKind::name) else { return Err(0) };
-        // A view never goes back, so what is known here holds.
+        // A view goes back only where a server crashes, which is noticed within a second: so what is known here holds.
         if let Some(at) = self.inner.board.position(company, view).filter(|at| *at >= position) {
             return Ok(at);
         }
@@ -221,6 +224,24 @@ impl Inner {
 
     fn is_told(&self) -> bool {
         self.told.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that a fold stands still, and says so once.
+    fn note_outdated(&self, plan: &Plan) {
+        let mut outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
+        if outdated.insert(plan.fold) {
+            let (fold, version) = (plan.fold, plan.version);
+            tracing::warn!(
+                fold,
+                version,
+                "a higher version stands: ours rests, unless `cnc folds rebuild` brings it back"
+            );
+        }
+    }
+
+    /// Whether a fold stands still in some company, or did.
+    fn is_outdated(&self, fold: &str) -> bool {
+        self.outdated.lock().unwrap_or_else(PoisonError::into_inner).contains(fold)
     }
 
     fn kinds(&self) -> impl Iterator<Item = &'static dyn FoldKind> {

@@ -50,11 +50,13 @@ struct Slot {
     watch: bool,
     /// When its resting folds are looked at.
     look: Option<Instant>,
+    /// The store lost commits while its folds were at work.
+    distrusted: bool,
     /// Its last turn failed; it is tried at the next tick.
     failed: bool,
 }
 
-type Ended = (CompanyId, Option<CompanyFolds>, Result<Turn, Fault>);
+type Ended = (CompanyId, CompanyFolds, Result<Turn, Fault>);
 
 struct Rounds {
     inner: Arc<Inner>,
@@ -64,6 +66,8 @@ struct Rounds {
     /// When to look at companies that another process folds.
     looks: BinaryHeap<Reverse<(Instant, CompanyId)>>,
     permits: Arc<Semaphore>,
+    /// The generation of the store that is known here.
+    generation: Option<i64>,
 }
 
 /// Folds until `stop`.
@@ -72,7 +76,8 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
         let plans = prepared(&inner).await;
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let (slots, tasks, looks) = (BTreeMap::new(), JoinSet::new(), BinaryHeap::new());
-        Rounds { inner, plans: Arc::new(plans), slots, tasks, looks, permits }.go().await;
+        let plans = Arc::new(plans);
+        Rounds { inner, plans, slots, tasks, looks, permits, generation: None }.go().await;
     };
     // A turn that is cut off has either written its batch or not; both are as if the process had ended here.
     tokio::select! {
@@ -115,6 +120,9 @@ impl Rounds {
                 }
                 now = self.inner.feed.changed(seen) => { seen = now; }
             }
+            if ticked && let Err(fault) = self.look_back().await {
+                tracing::warn!(%fault, "what the store remembers cannot be looked at");
+            }
             if let Err(fault) = self.look(ticked).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
                 tokio::time::sleep(TICK / 10).await;
@@ -144,6 +152,29 @@ impl Rounds {
         Ok(())
     }
 
+    /// Looks at what companies that have no news would never ask for.
+    async fn look_back(&mut self) -> Result<(), Fault> {
+        if self.inner.has_lost(&mut self.generation).await? {
+            let inner = &self.inner;
+            self.slots.values_mut().for_each(|slot| slot.distrust(inner));
+        }
+        self.look_at_outdated().await
+    }
+
+    /// Lets folds go on that stand still for a higher version, where ours is live again. One question for all companies.
+    async fn look_at_outdated(&mut self) -> Result<(), Fault> {
+        let outdated: Vec<_> = self.plans.iter().filter(|plan| self.inner.is_outdated(plan.fold)).cloned().collect();
+        for plan in outdated {
+            for company in self.inner.storage().live_in(&plan).await? {
+                let Some(slot) = self.slots.get_mut(&company) else { continue };
+                if slot.folds.as_mut().is_some_and(|folds| folds.resume(plan.fold)) {
+                    slot.done = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a turn to the company whose resting folds are to be looked at first. One that is at work says at the end of
     /// its turn when to look.
     fn look_at_rested(&mut self) {
@@ -163,8 +194,10 @@ impl Rounds {
         let task = self.tasks.spawn(async move {
             let _permit = permits.acquire_owned().await;
             let turn = folds.turn(&inner, &plans, head, tick).await;
-            // After a fault nothing in memory is trusted.
-            (company, turn.is_ok().then_some(folds), turn)
+            if turn.is_err() {
+                folds.distrust(&inner);
+            }
+            (company, folds, turn)
         });
         slot.task = Some(task.id());
     }
@@ -173,7 +206,7 @@ impl Rounds {
         match ended {
             Ok((_, (company, folds, turn))) => {
                 let slot = self.slots.entry(company).or_default();
-                (slot.task, slot.folds, slot.ended) = (None, folds, Some(Instant::now()));
+                (slot.task, slot.folds, slot.ended) = (None, Some(folds), Some(Instant::now()));
                 match turn {
                     Ok(turn) => {
                         (slot.done, slot.watch, slot.failed) = (turn.done, turn.watch, false);
@@ -186,6 +219,9 @@ impl Rounds {
                         tracing::warn!(%company, %fault, "folds are held up");
                         slot.failed = true;
                     }
+                }
+                if slot.distrusted {
+                    slot.distrust(&self.inner);
                 }
                 if slot.wants(false) {
                     self.give_turn(company, false);
@@ -234,6 +270,14 @@ impl Rounds {
 }
 
 impl Slot {
+    /// Has everything read from the store again that is remembered of it; where the folds are at work, after that.
+    fn distrust(&mut self, inner: &Inner) {
+        (self.done, self.distrusted) = (0, self.task.is_some());
+        if let Some(folds) = &mut self.folds {
+            folds.distrust(inner);
+        }
+    }
+
     fn wants(&self, tick: bool) -> bool {
         if self.failed { tick } else { self.done < self.head || (tick && self.watch) }
     }

@@ -124,6 +124,13 @@ impl Worker {
         self.stale || self.is_stopped() || self.at != self.row.position || self.row.standing == Standing::Building
     }
 
+    /// Trusts nothing that it remembers of its build: the row is to be read again. That it has begun stays true, or each
+    /// passing fault would be counted as a death of the process.
+    pub fn distrust(&mut self) {
+        self.forget();
+        (self.at, self.stale, self.resting) = (self.row.position, true, None);
+    }
+
     /// Drops all that is loaded.
     pub fn forget(&mut self) {
         (self.fold, self.text, self.complete) = (None, 0, false);

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::{self, CompanyId, Deadline, LocationId, Seconds, Timestamp},
-    ledger::{Fault, Outbox, Parcel, Position},
+    kernel::{self, CommandId, CompanyId, Deadline, LocationId, Seconds, Timestamp},
+    ledger::{Fault, Outbox, Parcel, Position, Replied},
 };
 
 use super::Plan;
@@ -127,6 +127,40 @@ pub(crate) fn retry_parcel_at(tries: u32, now: Timestamp) -> Timestamp {
     now.plus(Seconds((1 << tries.saturating_sub(1).min(9)).min(PARCEL_WAITS_MAX)))
 }
 
+/// A parcel or deadline as it is kept: whose it is, its command or its key, and its text.
+pub(crate) struct KeptParcel<Key> {
+    pub company: CompanyId,
+    pub key: Key,
+    pub text: String,
+}
+
+/// Tells what can be read, in its order, from what cannot, with the cause: a program of another version may have written it,
+/// which must hold up nothing else.
+pub(crate) fn read_parcels<Key>(kept: Vec<KeptParcel<Key>>) -> (Vec<Parcel>, Vec<(KeptParcel<Key>, String)>) {
+    let (mut parcels, mut unreadable) = (Vec::new(), Vec::new());
+    for one in kept {
+        match serde_json::from_str(&one.text) {
+            Ok(parcel) => parcels.push(parcel),
+            Err(wrong) => {
+                let cause = format!("it cannot be read: {wrong}");
+                tracing::error!(company = %one.company, cause, "what a trigger sent is put off");
+                unreadable.push((one, cause));
+            }
+        }
+    }
+    (parcels, unreadable)
+}
+
+/// What puts parcels off that cannot be read, as those are that fail.
+pub(crate) fn put_off(unreadable: Vec<(KeptParcel<CommandId>, String)>) -> Vec<Replied> {
+    let reply = |(kept, cause): (KeptParcel<CommandId>, String)| Replied {
+        company: kept.company,
+        command: kept.key,
+        outcome: Err(cause),
+    };
+    unreadable.into_iter().map(reply).collect()
+}
+
 /// No parcel waits beyond this: a later time was set by a process whose clock was ahead.
 pub(crate) fn latest_retry(now: Timestamp) -> Timestamp {
     now.plus(Seconds(PARCEL_WAITS_MAX))
@@ -140,6 +174,19 @@ pub(crate) fn whole(doc: String, restricted: Option<&str>) -> String {
     let open = doc.strip_suffix('}').unwrap_or(&doc);
     let comma = if open == "{" { "" } else { "," };
     format!("{open}{comma}{restricted}")
+}
+
+impl FoldRow {
+    /// Up to where a trigger that takes the place of this one is silent. One that was still catching up has answered nothing
+    /// of what its own predecessor has.
+    pub fn answered_until(&self) -> Position {
+        self.position.max(self.silent_until)
+    }
+
+    /// Whether this build must leave the place to the one that is live: who rebuilds chooses a version, an engine does not.
+    pub fn gives_way_to(&self, live: &Self) -> bool {
+        self.standing == Standing::Building && live.id.version > self.id.version
+    }
 }
 
 /// What opening a company's fold gives.
@@ -202,8 +249,14 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault>;
 
     /// The build of this version that the engine should fold, made where there is none: live where nothing is live,
-    /// otherwise building. A trigger's predecessor is retired, and the new one silent up to its position.
-    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
+    /// otherwise building. A trigger's predecessor is retired, and the new one silent up to where that was, or was to be.
+    ///
+    /// `None` where there is none, and a higher version is live or building: so two programs side by side do not replace
+    /// each other's builds for ever. Who rebuilds the lower version makes it the live one again.
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault>;
+
+    /// The companies in which just this version of a fold is live.
+    async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault>;
 
     /// Counts a start of work, so that a process that dies of an entry is noticed. A commit takes the count back.
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault>;
@@ -252,8 +305,8 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// A new scratch build beside the others, from position 0; silent.
     async fn beside(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault>;
 
-    /// Makes this build the live one, where it is as far as the one that is live (a trigger exactly so). False where it
-    /// is not.
+    /// Makes this build the live one, where it is as far as the one that is live (a trigger exactly so), and as silent.
+    /// False where it is not, or is an engine's and a higher version is live.
     async fn swap(&self, trigger: bool, id: &FoldId) -> Result<bool, Fault>;
 
     /// Retires a build and drops [some](DROPPED_AT_ONCE) of its documents; its row, when none is left. Says how many, and
@@ -285,6 +338,9 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         after: &str,
         limit: usize,
     ) -> Result<Documents, Fault>;
+
+    /// A number that changes whenever the store may have lost commits that it had confirmed.
+    async fn generation(&self) -> Result<i64, Fault>;
 
     /// Positions of live builds of these folds.
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault>;

@@ -160,6 +160,7 @@ impl World {
         let mut running = tokio::task::JoinSet::new();
         (0..PROCESSES).for_each(|place| drop(running.spawn(process::keep_running(self.clone(), place))));
         running.spawn(process::trouble_broker(self.clone()));
+        running.spawn(process::trouble_databases(self.clone()));
         tokio::task::yield_now().await;
         self.found().await?;
         promises::begun(self).await?;
@@ -215,6 +216,14 @@ impl World {
         seen.steps += 1;
         if seen.told {
             seen.trace.push(step);
+        }
+    }
+
+    /// The database server of the folds stops, and loses what has not reached the disk.
+    fn crash_databases(&self) {
+        self.trace(|| "the database server of the folds crashes".into());
+        if let Err(fault) = self.databases.crash() {
+            self.breaks(format!("the databases are broken: {fault}"));
         }
     }
 

@@ -14,8 +14,9 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     World,
     tills::{Counting, Sums, TILLS},
-    weather::Life,
+    weather::{Climate, Life},
 };
+use crate::random::Random;
 
 static MODULES: &[&Module] = &[&TILLS];
 
@@ -85,6 +86,21 @@ pub async fn trouble_broker(world: Arc<World>) {
             0 => world.exchange.wipe(),
             1..4 => world.exchange.lose_tail(usize::try_from(count).unwrap_or_default()),
             _ => world.exchange.reconnect(),
+        }
+    }
+}
+
+/// What befalls the database server of the folds while there is a storm: it crashes, and loses commits of views that have
+/// not reached the disk; else they reach it now and then.
+pub async fn trouble_databases(world: Arc<World>) {
+    loop {
+        let draw = |chance: &mut Random, climate: &Climate| (1 + chance.below(10), chance.happens(climate.crashes));
+        let (pause, crashes) = world.draw(draw);
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        match (world.storms(), crashes) {
+            (true, true) => world.crash_databases(),
+            (true, false) => world.databases.flush(),
+            (false, _) => {}
         }
     }
 }

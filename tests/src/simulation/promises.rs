@@ -49,6 +49,11 @@ pub async fn begun(world: &Arc<World>) -> Promise {
 pub async fn keep(world: &Arc<World>) -> Promise {
     let auditor = Auditor::new(world);
     auditor.rest().await?;
+    if world.climate.crashes > 0 {
+        // Now no news will tell anybody what was lost.
+        world.crash_databases();
+        auditor.rest().await?;
+    }
     auditor.folds().await?;
     for company in &world.companies {
         let entries = auditor.chain(*company).await?;

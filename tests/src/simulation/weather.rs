@@ -39,6 +39,8 @@ pub struct Climate {
     pub jumps: u64,
     /// How often, of a thousand looks, the broker has trouble of its own.
     pub broker: u64,
+    /// How often, of a thousand looks, the database server of the folds crashes.
+    pub crashes: u64,
 }
 
 impl Climate {
@@ -53,6 +55,7 @@ impl Climate {
             deadly: *chance.one_of(&[0, 2, 5, 15]),
             jumps: *chance.one_of(&[0, 0, 3]),
             broker: *chance.one_of(&[0, 100, 500]),
+            crashes: *chance.one_of(&[0, 100, 500]),
         }
     }
 

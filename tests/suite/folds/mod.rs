@@ -1,10 +1,14 @@
 //! The fold engine over ledgers in memory, on every store.
 
+mod crashing;
 mod dying;
+mod failing;
 mod folding;
+mod outbox;
 mod pruning;
 mod querying;
 mod triggers;
+mod versions;
 pub mod world;
 mod writing;
 
@@ -98,6 +102,11 @@ impl Place {
             Self::Postgres(url) => Store::postgres(url).await,
         };
         store.expect("the store opens")
+    }
+
+    /// An engine that does not run, with connections of its own: what an operator's command has.
+    pub async fn engine<F: Feed + 'static>(&self, feed: &Arc<F>, folds: EngineFolds) -> Engine {
+        Engine::new(feed.clone(), self.store().await, folds)
     }
 }
 

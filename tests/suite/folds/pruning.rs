@@ -52,6 +52,8 @@ async fn what_was_replaced_is_dropped_with_its_tables_when_nobody_has_written_it
     assert!(place.sql("DELETE FROM sums_v1").await.is_err(), "the table of version 1 is there still");
     assert_eq!(prune::<2>(&feed, &place).await, Pruned::default());
     // Who still has the former program can go back to it.
+    let former = place.engine(&feed, views(&[fold::<Sums<1>>()])).await;
+    assert_eq!(former.rebuild(None, "sums").await.expect("rebuilds")[0].stopped, None);
     fold_all::<1>(&feed, &place, last).await;
 }
 

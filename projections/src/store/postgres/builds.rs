@@ -106,7 +106,38 @@ pub(super) async fn register(tx: &mut Tx, fold: &str, heads: &[(CompanyId, Posit
     sqlx::query(text).bind(fold).bind(companies).bind(positions).execute(&mut **tx).await.map(drop)
 }
 
-pub(super) async fn open(tx: &mut Tx, plan: &Plan, company: CompanyId) -> Result<Opened> {
+/// The companies in which a version is live.
+pub(super) async fn live_in(pool: &PgPool, plan: &Plan) -> Result<Vec<CompanyId>> {
+    let text = format!(
+        "SELECT company::text FROM {}.folds WHERE standing = 'live' AND fold = $1 AND version = $2",
+        schema(plan.trigger)
+    );
+    let query = sqlx::query_scalar(&text).bind(plan.fold).bind(i64::from(plan.version));
+    let found: Vec<String> = query.fetch_all(pool).await?;
+    found.iter().map(|company| company.parse().map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)))).collect()
+}
+
+/// Waits until nobody else makes or replaces a build of a company's fold, and keeps them waiting.
+async fn one_at_a_time(tx: &mut Tx, company: CompanyId, fold: &str) -> Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || $2, 0))")
+        .bind(company.to_string())
+        .bind(fold)
+        .execute(&mut **tx)
+        .await
+        .map(drop)
+}
+
+/// Whether a higher version is live or building.
+async fn is_outdated(tx: &mut Tx, schema: &str, plan: &Plan, company: CompanyId) -> Result<bool> {
+    let text = format!(
+        "SELECT EXISTS (SELECT FROM {schema}.folds WHERE company = $1::uuid AND fold = $2 AND version > $3
+            AND standing IN ('live', 'building'))"
+    );
+    let query = sqlx::query_scalar(&text).bind(company.to_string()).bind(plan.fold).bind(i64::from(plan.version));
+    query.fetch_one(&mut **tx).await
+}
+
+pub(super) async fn open(tx: &mut Tx, plan: &Plan, company: CompanyId) -> Result<Option<Opened>> {
     let schema = schema(plan.trigger);
     let mine = format!(
         "SELECT {COLUMNS} FROM {schema}.folds WHERE company = $1::uuid AND fold = $2 AND version = $3
@@ -114,28 +145,26 @@ pub(super) async fn open(tx: &mut Tx, plan: &Plan, company: CompanyId) -> Result
     );
     let find = || sqlx::query(&mine).bind(company.to_string()).bind(plan.fold).bind(i64::from(plan.version));
     if let Some(row) = find().fetch_optional(&mut **tx).await? {
-        return opened(tx, schema, read(&row)?).await;
+        return opened(tx, schema, read(&row)?).await.map(Some);
     }
-    // One at a time makes the first build of a company.
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1 || $2, 0))")
-        .bind(company.to_string())
-        .bind(plan.fold)
-        .execute(&mut **tx)
-        .await?;
+    one_at_a_time(tx, company, plan.fold).await?;
     if let Some(row) = find().fetch_optional(&mut **tx).await? {
-        return opened(tx, schema, read(&row)?).await;
+        return opened(tx, schema, read(&row)?).await.map(Some);
+    }
+    if is_outdated(tx, schema, plan, company).await? {
+        return Ok(None);
     }
     let live = live(tx, schema, company, plan.fold, true).await?;
     let silent_until = match (&live, plan.trigger) {
         (_, false) => 0,
         (Some(predecessor), true) => {
             set_standing(tx, schema, &predecessor.id, Standing::Retired).await?;
-            predecessor.position
+            predecessor.answered_until()
         }
         (None, true) => registered(tx, plan.fold, company).await?,
     };
     let standing = if live.is_some() && !plan.trigger { Standing::Building } else { Standing::Live };
-    insert(tx, plan, company, standing, silent_until, now()).await
+    insert(tx, plan, company, standing, silent_until, now()).await.map(Some)
 }
 
 pub(super) async fn insert(
@@ -267,20 +296,27 @@ pub(super) async fn skip(
 
 pub(super) async fn swap(tx: &mut Tx, trigger: bool, id: &FoldId) -> Result<bool> {
     let schema = schema(trigger);
+    one_at_a_time(tx, id.company, &id.fold).await?;
     // The live row first, in the order in which all take them.
     let live = live(tx, schema, id.company, &id.fold, true).await?;
     let mine = row(tx, schema, id).await?.filter(|row| row.standing != Standing::Retired);
     let Some(mine) = mine else { return Ok(false) };
+    let mut silent_until = mine.silent_until.min(mine.position);
     if let Some(live) = live {
+        if mine.gives_way_to(&live) {
+            set_standing(tx, schema, id, Standing::Retired).await?;
+            return Ok(false);
+        }
         // A trigger must neither answer an entry twice nor leave one out.
         if live.position > mine.position || (trigger && live.position != mine.position) {
             return Ok(false);
         }
         set_standing(tx, schema, &live.id, Standing::Retired).await?;
+        silent_until = live.answered_until();
     }
     // Nobody who saw the former documents can be told what changed; who asks since an earlier position asks again.
-    let set = "standing = 'live', horizon = position, silent_until = least(silent_until, position)";
-    update(tx, schema, id, set, &[], None).await?;
+    let set = "standing = 'live', horizon = position, silent_until = $5";
+    update(tx, schema, id, set, &[int(silent_until)], None).await?;
     Ok(true)
 }
 

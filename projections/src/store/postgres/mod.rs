@@ -139,8 +139,12 @@ impl Storage for Postgres {
         write!(self, "registering a trigger", |tx| builds::register(&mut tx, plan.fold, heads))
     }
 
-    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
         write!(self, "opening a fold", |tx| builds::open(&mut tx, plan, company))
+    }
+
+    async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault> {
+        builds::live_in(&self.pool, plan).await.map_err(fault("looking for outdated folds"))
     }
 
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
@@ -229,6 +233,10 @@ impl Storage for Postgres {
         limit: usize,
     ) -> Result<Documents, Fault> {
         reading::page(&self.pool, plan, id, shelf, after, limit).await.map_err(fault("reading documents"))
+    }
+
+    async fn generation(&self) -> Result<i64, Fault> {
+        schema::generation(&self.pool).await.map_err(fault("asking for lost commits"))
     }
 
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault> {

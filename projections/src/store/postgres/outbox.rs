@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::Timestamp,
+    kernel::{CommandId, Timestamp},
     ledger::{Fault, Outbox, Parcel, Replied},
 };
-use sqlx::{Result, Row as _};
+use sqlx::{Result, Row as _, postgres::PgRow};
 
 use super::{
-    super::{latest_retry, retry_parcel_at},
+    super::{KeptParcel, latest_retry, put_off, read_parcels, retry_parcel_at},
     Postgres, Tx,
     builds::int,
     fault, writing,
@@ -25,8 +25,8 @@ const FILLED_ELSEWHERE: Duration = Duration::from_secs(1);
 impl Outbox for Postgres {
     async fn waiting(&self, now: Timestamp, limit: usize) -> std::result::Result<Vec<Parcel>, Fault> {
         // What waits behind a parcel that failed must not overtake it.
-        let query = sqlx::query_scalar(
-            "SELECT parcel::text FROM cnc.outbox o WHERE NOT (due_at > $1 AND due_at <= $3) AND NOT EXISTS
+        let query = sqlx::query(
+            "SELECT company::text, command::text, parcel::text FROM cnc.outbox o WHERE NOT (due_at > $1 AND due_at <= $3) AND NOT EXISTS
                 (SELECT 1 FROM cnc.outbox e WHERE e.due_at > $1 AND e.due_at <= $3
                     AND e.place < o.place AND e.company = o.company
                     AND e.parcel #>> '{also,stream}' = o.parcel #>> '{also,stream}'
@@ -34,9 +34,11 @@ impl Outbox for Postgres {
              ORDER BY place LIMIT $2",
         );
         let query = query.bind(now.micros()).bind(int(limit as u64)).bind(latest_retry(now).micros());
-        let found: Result<Vec<String>> = query.fetch_all(&self.pool).await;
-        let read = found.and_then(|found| found.iter().map(|text| parcel(text)).collect());
-        read.map_err(fault("reading the outbox"))
+        let found = query.fetch_all(&self.pool).await;
+        let kept = found.and_then(|found| found.iter().map(kept).collect::<Result<Vec<_>>>());
+        let (parcels, unreadable) = read_parcels(kept.map_err(fault("reading the outbox"))?);
+        self.replied(now, put_off(unreadable)).await?;
+        Ok(parcels)
     }
 
     async fn replied(&self, now: Timestamp, replies: Vec<Replied>) -> std::result::Result<(), Fault> {
@@ -65,11 +67,31 @@ impl Outbox for Postgres {
     }
 }
 
-fn parcel(text: &str) -> Result<Parcel> {
-    serde_json::from_str(text).map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)))
+/// Whose it is, its command and its text.
+fn kept(row: &PgRow) -> Result<KeptParcel<CommandId>> {
+    Ok(KeptParcel { company: id(row, 0)?, key: id(row, 1)?, text: row.try_get(2)? })
+}
+
+fn id<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(row: &PgRow, column: usize) -> Result<T> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)))
+}
+
+/// Locks parcels in the one order in which all do: workers do not claim what they carry out, so that two may have done the
+/// same, each in an order of its own.
+async fn lock(tx: &mut Tx, replies: &[Replied]) -> Result<()> {
+    sqlx::query(
+        "SELECT FROM cnc.outbox o JOIN unnest($1::text[], $2::text[]) AS u (c, i)
+            ON o.company = u.c::uuid AND o.command = u.i::uuid ORDER BY o.company, o.command FOR UPDATE OF o",
+    )
+    .bind(replies.iter().map(|reply| reply.company.to_string()).collect::<Vec<_>>())
+    .bind(replies.iter().map(|reply| reply.command.to_string()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await
+    .map(drop)
 }
 
 async fn replied(tx: &mut Tx, now: Timestamp, replies: &[Replied]) -> Result<()> {
+    lock(tx, replies).await?;
     let (done, failed): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.outcome.is_ok());
     sqlx::query(
         "DELETE FROM cnc.outbox o USING unnest($1::text[], $2::text[]) AS u (c, i)
@@ -101,19 +123,33 @@ async fn replied(tx: &mut Tx, now: Timestamp, replies: &[Replied]) -> Result<()>
     Ok(())
 }
 
+/// Has a deadline run out later.
+async fn put_back(tx: &mut Tx, deadline: KeptParcel<(String, String)>, due_at: Timestamp) -> Result<()> {
+    let KeptParcel { company, key: (fold, key), text } = deadline;
+    let insert =
+        "INSERT INTO cnc.deadlines (company, fold, key, due_at, parcel) VALUES ($1::uuid, $2, $3, $4, $5::json)";
+    let insert = sqlx::query(insert).bind(company.to_string()).bind(fold).bind(key).bind(due_at.micros()).bind(text);
+    insert.execute(&mut **tx).await.map(drop)
+}
+
 async fn ring(tx: &mut Tx, now: Timestamp) -> Result<(usize, Option<Timestamp>)> {
     let due = sqlx::query(
         "DELETE FROM cnc.deadlines WHERE (company, fold, key) IN
             (SELECT company, fold, key FROM cnc.deadlines WHERE due_at <= $1
                 ORDER BY due_at, company, key LIMIT $2 FOR UPDATE SKIP LOCKED)
-         RETURNING parcel::text",
+         RETURNING company::text, fold, key, parcel::text",
     )
     .bind(now.micros())
     .bind(RUNG_AT_ONCE)
     .fetch_all(&mut **tx)
     .await?;
-    let parcels: Vec<Parcel> = due.iter().map(|row| parcel(&row.try_get::<String, _>(0)?)).collect::<Result<_>>()?;
+    let key = |row: &PgRow| Ok::<_, sqlx::Error>((row.try_get(1)?, row.try_get(2)?));
+    let due = due.iter().map(|row| Ok(KeptParcel { company: id(row, 0)?, key: key(row)?, text: row.try_get(3)? }));
+    let (parcels, unreadable) = read_parcels(due.collect::<Result<_>>()?);
     writing::parcels(tx, &parcels).await?;
+    for (deadline, _) in unreadable {
+        put_back(tx, deadline, latest_retry(now)).await?;
+    }
     let next: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM cnc.deadlines").fetch_one(&mut **tx).await?;
     Ok((parcels.len(), next.map(Timestamp::from_micros)))
 }

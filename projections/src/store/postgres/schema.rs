@@ -20,25 +20,49 @@ const READER: &str = "DO $$ BEGIN
 EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL; END $$";
 
 /// The version of `tables.sql` and of what secures it.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
+
+/// A number that is gone after whatever may lose commits of views: a table without a log is emptied when a server recovers
+/// from a crash, of the machine or of one of its processes, and is empty on a standby that takes over.
+const GENERATION: &str = "CREATE UNLOGGED TABLE IF NOT EXISTS cnc_views.generation
+    (one boolean PRIMARY KEY DEFAULT true CHECK (one), number bigint NOT NULL)";
 
 /// Makes what all folds share, once: every process asks for it when it starts, and to secure a table anew would lock out
 /// those who work on it.
 pub(super) async fn make(pool: &PgPool) -> Result<()> {
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
-    if made(&mut tx).await? >= VERSION {
+    let made = made(&mut tx).await?;
+    if made >= VERSION {
         return Ok(());
     }
+    if made < 1 {
+        make_shared(&mut tx).await?;
+    }
+    tx.execute(GENERATION).await?;
+    sqlx::query("INSERT INTO cnc_views.versions VALUES ($1)").bind(VERSION).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+async fn make_shared(tx: &mut Tx) -> Result<()> {
     tx.execute(READER).await?;
     for trigger in [false, true] {
         let text = include_str!("tables.sql").replace("{schema}", schema(trigger));
         tx.execute(text.as_str()).await?;
     }
     tx.execute(secure("cnc_views.folds", false).as_str()).await?;
-    tx.execute(secure("cnc_views.removals", true).as_str()).await?;
-    sqlx::query("INSERT INTO cnc_views.versions VALUES ($1)").bind(VERSION).execute(&mut *tx).await?;
-    tx.commit().await
+    tx.execute(secure("cnc_views.removals", true).as_str()).await.map(drop)
+}
+
+/// See [`Storage::generation`](super::Storage::generation). Who finds none begins one.
+pub(super) async fn generation(pool: &PgPool) -> Result<i64> {
+    let known = "SELECT number FROM cnc_views.generation";
+    if let Some(number) = sqlx::query_scalar(known).fetch_optional(pool).await? {
+        return Ok(number);
+    }
+    let begin = "INSERT INTO cnc_views.generation (number) VALUES ((random() * 9e15)::bigint) ON CONFLICT DO NOTHING";
+    sqlx::query(begin).execute(pool).await?;
+    sqlx::query_scalar(known).fetch_one(pool).await
 }
 
 /// The version that is there; 0 where there is none.

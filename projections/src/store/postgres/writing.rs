@@ -1,6 +1,6 @@
 //! Writing a batch in Postgres: one statement for all documents and positions, so that it takes one round trip.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use cnc_domain::{
     kernel::{self, Deadline, Timestamp},
@@ -226,9 +226,9 @@ pub(super) async fn parcels(tx: &mut Tx, parcels: &[Parcel]) -> Result<()> {
     .map(drop)
 }
 
-/// The last word on each deadline, in two statements.
+/// The last word on each deadline, in two statements. Rows are locked in the order of keys, as all do.
 async fn deadlines(tx: &mut Tx, write: &Write) -> Result<()> {
-    let mut last = HashMap::new();
+    let mut last = BTreeMap::new();
     for deadline in &write.deadlines {
         match deadline {
             Deadline::Set(due) => last.insert(due.key.as_str(), Some(due)),
@@ -240,12 +240,16 @@ async fn deadlines(tx: &mut Tx, write: &Write) -> Result<()> {
     }
     let company = write.id.company.to_string();
     let keys: Vec<&str> = last.keys().copied().collect();
-    sqlx::query("DELETE FROM cnc.deadlines WHERE company = $1::uuid AND fold = $2 AND key = ANY ($3)")
-        .bind(&company)
-        .bind(&write.id.fold)
-        .bind(keys)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "WITH held AS MATERIALIZED (SELECT company, fold, key FROM cnc.deadlines
+            WHERE company = $1::uuid AND fold = $2 AND key = ANY ($3) ORDER BY key FOR UPDATE)
+         DELETE FROM cnc.deadlines AS d USING held AS h WHERE (d.company, d.fold, d.key) = (h.company, h.fold, h.key)",
+    )
+    .bind(&company)
+    .bind(&write.id.fold)
+    .bind(keys)
+    .execute(&mut **tx)
+    .await?;
     let set: Vec<_> = last.values().copied().flatten().collect();
     let texts = set.iter().map(|due| parcel_text(&due.parcel)).collect::<Result<Vec<_>>>()?;
     sqlx::query(

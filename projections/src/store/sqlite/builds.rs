@@ -75,24 +75,36 @@ pub(super) fn register(tx: &Transaction<'_>, fold: &str, heads: &[(CompanyId, Po
     Ok(())
 }
 
-pub(super) fn open(tx: &Transaction<'_>, plan: &Plan, company: CompanyId) -> Result<Opened> {
+/// The companies in which a version is live.
+pub(super) fn live_in(tx: &Transaction<'_>, plan: &Plan) -> Result<Vec<CompanyId>> {
+    let mut select =
+        tx.prepare_cached("SELECT company FROM folds WHERE standing = 'live' AND fold = ? AND version = ?")?;
+    let found = select.query_map(params![plan.fold, plan.version], |row| company(&row.get::<_, String>(0)?))?;
+    found.collect()
+}
+
+pub(super) fn open(tx: &Transaction<'_>, plan: &Plan, company: CompanyId) -> Result<Option<Opened>> {
     let name = company.to_string();
     let mine = "standing IN ('live', 'building') AND version = ?3 ORDER BY build DESC";
     if let Some(row) = find(tx, mine, params![name, plan.fold, plan.version])? {
-        return opened(tx, row);
+        return opened(tx, row).map(Some);
+    }
+    let higher = "standing IN ('live', 'building') AND version > ?3";
+    if find(tx, higher, params![name, plan.fold, plan.version])?.is_some() {
+        return Ok(None);
     }
     let live = find(tx, "standing = 'live'", params![name, plan.fold])?;
     let silent_until = match (&live, plan.trigger) {
         (_, false) => 0,
         (Some(predecessor), true) => {
             set_standing(tx, &predecessor.id, Standing::Retired)?;
-            predecessor.position
+            predecessor.answered_until()
         }
         (None, true) => registered(tx, plan.fold, &name)?,
     };
     let standing = if live.is_some() && !plan.trigger { Standing::Building } else { Standing::Live };
     let row = insert(tx, plan, company, standing, silent_until)?;
-    opened(tx, row)
+    opened(tx, row).map(Some)
 }
 
 pub(super) fn beside(tx: &Transaction<'_>, plan: &Plan, company: CompanyId) -> Result<Opened> {
@@ -162,10 +174,12 @@ pub(super) fn rows(tx: &Transaction<'_>, company: Option<CompanyId>) -> Result<V
     found.collect()
 }
 
+fn company(text: &str) -> Result<CompanyId> {
+    text.parse().map_err(|wrong| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(wrong)))
+}
+
 fn read(row: &SqlRow<'_>) -> Result<FoldRow> {
-    let company: String = row.get(0)?;
-    let company =
-        company.parse().map_err(|wrong| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(wrong)))?;
+    let company = company(&row.get::<_, String>(0)?)?;
     let poison: Option<Position> = row.get(8)?;
     let poisoned = match poison {
         Some(position) => Some(Poisoned {
@@ -253,15 +267,21 @@ pub(super) fn skip(tx: &Transaction<'_>, id: &FoldId, position: Position, by: &s
 pub(super) fn swap(tx: &Transaction<'_>, trigger: bool, id: &FoldId) -> Result<bool> {
     let Some(mine) = row(tx, id)?.filter(|row| row.standing != Standing::Retired) else { return Ok(false) };
     let live = find(tx, "standing = 'live'", params![id.company.to_string(), id.fold])?;
+    let mut silent_until = mine.silent_until.min(mine.position);
     if let Some(live) = live {
+        if mine.gives_way_to(&live) {
+            set_standing(tx, id, Standing::Retired)?;
+            return Ok(false);
+        }
         // A trigger must neither answer an entry twice nor leave one out.
         if live.position > mine.position || (trigger && live.position != mine.position) {
             return Ok(false);
         }
         set_standing(tx, &live.id, Standing::Retired)?;
+        silent_until = live.answered_until();
     }
     // Nobody who saw the former documents can be told what changed; who asks since an earlier position asks again.
-    update(tx, id, "standing = 'live', horizon = position, silent_until = min(silent_until, position)", &[])?;
+    update(tx, id, "standing = 'live', horizon = position, silent_until = ?5", &[&silent_until])?;
     Ok(true)
 }
 

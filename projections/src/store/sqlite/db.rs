@@ -9,8 +9,13 @@ use std::{
 use cnc_domain::ledger::Fault;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+#[cfg(feature = "simulation")]
+use super::super::simulated::Shared;
+
 /// How many connections for reading are kept open.
 const READERS_KEPT: usize = 8;
+/// What a commit of documents does. Of views it need not last at once.
+pub(super) const WRITING: &str = "writing documents";
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
 
@@ -19,7 +24,7 @@ pub(super) enum Db {
     File(Arc<File>),
     /// One that many simulated processes share: its work is done in place, so that a run can be repeated.
     #[cfg(feature = "simulation")]
-    Memory(Arc<Mutex<Connection>>, Arc<dyn cnc_domain::ledger::Weather>),
+    Memory(Arc<Shared>, Arc<dyn cnc_domain::ledger::Weather>),
 }
 
 pub(super) struct File {
@@ -49,7 +54,7 @@ impl Db {
         let inner = match self {
             Self::File(file) => file.clone(),
             #[cfg(feature = "simulation")]
-            Self::Memory(connection, weather) => return in_memory(connection, weather, doing, work).await,
+            Self::Memory(shared, weather) => return in_memory(shared, weather, doing, work).await,
         };
         let work = move || {
             let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +75,7 @@ impl Db {
         let inner = match self {
             Self::File(file) => file.clone(),
             #[cfg(feature = "simulation")]
-            Self::Memory(connection, weather) => return in_memory(connection, weather, doing, work).await,
+            Self::Memory(shared, weather) => return in_memory(shared, weather, doing, work).await,
         };
         let work = move || {
             let kept = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -91,20 +96,13 @@ impl Db {
 
 #[cfg(feature = "simulation")]
 async fn in_memory<T>(
-    connection: &Mutex<Connection>,
+    shared: &Shared,
     weather: &Arc<dyn cnc_domain::ledger::Weather>,
     doing: &'static str,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send,
 ) -> Result<T, Fault> {
     weather.before(doing).await?;
-    let transact = || {
-        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = work(&tx)?;
-        tx.commit()?;
-        Ok(result)
-    };
-    let result = transact().map_err(|error| fault(doing, &error))?;
+    let result = shared.transact(doing == WRITING, work).map_err(|error| fault(doing, &error))?;
     weather.after(doing).await?;
     Ok(result)
 }

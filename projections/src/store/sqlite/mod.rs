@@ -44,12 +44,11 @@ impl Sqlite {
     /// Over databases in memory, as one process sees them.
     #[cfg(feature = "simulation")]
     pub fn in_memory(
-        views: &Arc<std::sync::Mutex<rusqlite::Connection>>,
-        ledger: &Arc<std::sync::Mutex<rusqlite::Connection>>,
+        views: &Arc<super::simulated::Shared>,
+        ledger: &Arc<super::simulated::Shared>,
         weather: &Arc<dyn cnc_domain::ledger::Weather>,
     ) -> Self {
-        let db =
-            |connection: &Arc<std::sync::Mutex<rusqlite::Connection>>| Db::Memory(connection.clone(), weather.clone());
+        let db = |shared: &Arc<super::simulated::Shared>| Db::Memory(shared.clone(), weather.clone());
         Self { views: db(views), ledger: db(ledger), filled: Notify::new() }
     }
 
@@ -73,9 +72,14 @@ impl Storage for Sqlite {
         self.ledger.write("registering a trigger", move |tx| builds::register(tx, fold, &heads)).await
     }
 
-    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Opened, Fault> {
+    async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
         let mine = plan.clone();
         self.db(plan.trigger).write("opening a fold", move |tx| builds::open(tx, &mine, company)).await
+    }
+
+    async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault> {
+        let mine = plan.clone();
+        self.db(plan.trigger).read("looking for outdated folds", move |tx| builds::live_in(tx, &mine)).await
     }
 
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
@@ -90,7 +94,7 @@ impl Storage for Sqlite {
 
     async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault> {
         let sends = writes.iter().any(|write| !write.parcels.is_empty() || !write.deadlines.is_empty());
-        let commit = self.db(trigger).write("writing documents", move |tx| writing::commit(tx, now, &writes)).await?;
+        let commit = self.db(trigger).write(db::WRITING, move |tx| writing::commit(tx, now, &writes)).await?;
         if sends {
             self.filled.notify_one();
         }
@@ -162,6 +166,12 @@ impl Storage for Sqlite {
         let (mine, id, after) = (plan.clone(), id.clone(), after.to_owned());
         let work = move |tx: &rusqlite::Transaction<'_>| reading::page(tx, &mine, &id, shelf, &after, limit);
         self.db(plan.trigger).read("reading documents", work).await
+    }
+
+    async fn generation(&self) -> Result<i64, Fault> {
+        // A file loses commits only with its machine, and then nobody is left who remembers them; a simulation counts.
+        let version = |tx: &rusqlite::Transaction<'_>| tx.pragma_query_value(None, "user_version", |row| row.get(0));
+        self.views.read("asking for lost commits", version).await
     }
 
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault> {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cnc_domain::{
-    kernel::Timestamp,
+    kernel::{CommandId, Timestamp},
     ledger::{Fault, Outbox, Parcel, Replied},
 };
-use rusqlite::{Result, Transaction, params, types::Type};
+use rusqlite::{Result, Row, Transaction, params, types::Type};
 
 use super::{
-    super::{latest_retry, retry_parcel_at},
+    super::{KeptParcel, latest_retry, put_off, read_parcels, retry_parcel_at},
     Sqlite, writing,
 };
 
@@ -22,7 +22,10 @@ const FILLED_ELSEWHERE: Duration = Duration::from_secs(1);
 #[async_trait]
 impl Outbox for Sqlite {
     async fn waiting(&self, now: Timestamp, limit: usize) -> std::result::Result<Vec<Parcel>, Fault> {
-        self.ledger.read("reading the outbox", move |tx| waiting(tx, now, limit)).await
+        let kept = self.ledger.read("reading the outbox", move |tx| waiting(tx, now, limit)).await?;
+        let (parcels, unreadable) = read_parcels(kept);
+        self.replied(now, put_off(unreadable)).await?;
+        Ok(parcels)
     }
 
     async fn replied(&self, now: Timestamp, replies: Vec<Replied>) -> std::result::Result<(), Fault> {
@@ -48,10 +51,10 @@ impl Outbox for Sqlite {
     }
 }
 
-fn waiting(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<Vec<Parcel>> {
+fn waiting(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<Vec<KeptParcel<CommandId>>> {
     // What waits behind a parcel that failed must not overtake it.
     let mut select = tx.prepare_cached(
-        "SELECT parcel FROM outbox o WHERE NOT (due_at > ?1 AND due_at <= ?3) AND NOT EXISTS
+        "SELECT company, command, parcel FROM outbox o WHERE NOT (due_at > ?1 AND due_at <= ?3) AND NOT EXISTS
             (SELECT 1 FROM outbox e WHERE e.due_at > ?1 AND e.due_at <= ?3
                 AND e.place < o.place AND e.company = o.company
                 AND e.parcel ->> '$.also.stream' = o.parcel ->> '$.also.stream'
@@ -59,13 +62,14 @@ fn waiting(tx: &Transaction<'_>, now: Timestamp, limit: usize) -> Result<Vec<Par
          ORDER BY place LIMIT ?2",
     )?;
     let times = (now.micros(), latest_retry(now).micros());
-    let found = select.query_map(params![times.0, limit, times.1], |row| parcel(&row.get::<_, String>(0)?))?;
+    let kept = |row: &Row<'_>| Ok(KeptParcel { company: id(row, 0)?, key: id(row, 1)?, text: row.get(2)? });
+    let found = select.query_map(params![times.0, limit, times.1], kept)?;
     found.collect()
 }
 
-fn parcel(text: &str) -> Result<Parcel> {
-    serde_json::from_str(text)
-        .map_err(|wrong| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(wrong)))
+fn id<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(row: &Row<'_>, column: usize) -> Result<T> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|wrong| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(wrong)))
 }
 
 fn replied(tx: &Transaction<'_>, now: Timestamp, replies: &[Replied]) -> Result<()> {
@@ -98,18 +102,26 @@ fn replied(tx: &Transaction<'_>, now: Timestamp, replies: &[Replied]) -> Result<
 }
 
 fn ring(tx: &Transaction<'_>, now: Timestamp) -> Result<(usize, Option<Timestamp>)> {
-    let due: Vec<(String, String, String, String)> = tx
+    let key = |row: &Row<'_>| Ok::<_, rusqlite::Error>((row.get(1)?, row.get(2)?));
+    let kept = |row: &Row<'_>| Ok(KeptParcel { company: id(row, 0)?, key: key(row)?, text: row.get(3)? });
+    let due: Vec<KeptParcel<(String, String)>> = tx
         .prepare_cached(
             "SELECT company, fold, key, parcel FROM deadlines WHERE due_at <= ? ORDER BY due_at, company, key LIMIT ?",
         )?
-        .query_map(params![now.micros(), RUNG_AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map(params![now.micros(), RUNG_AT_ONCE], kept)?
         .collect::<Result<_>>()?;
-    for (company, fold, key, text) in &due {
-        writing::parcels(tx, &[parcel(text)?])?;
-        tx.prepare_cached("DELETE FROM deadlines WHERE company = ? AND fold = ? AND key = ?")?
-            .execute(params![company, fold, key])?;
+    let mut clear = tx.prepare_cached("DELETE FROM deadlines WHERE company = ? AND fold = ? AND key = ?")?;
+    for KeptParcel { company, key: (fold, key), .. } in &due {
+        clear.execute(params![company.to_string(), fold, key])?;
     }
-    Ok((due.len(), next(tx)?))
+    let (parcels, unreadable) = read_parcels(due);
+    writing::parcels(tx, &parcels)?;
+    let mut put_back =
+        tx.prepare_cached("INSERT INTO deadlines (company, fold, key, due_at, parcel) VALUES (?, ?, ?, ?, ?)")?;
+    for (KeptParcel { company, key: (fold, key), text }, _) in unreadable {
+        put_back.execute(params![company.to_string(), fold, key, latest_retry(now).micros(), text])?;
+    }
+    Ok((parcels.len(), next(tx)?))
 }
 
 fn next(tx: &Transaction<'_>) -> Result<Option<Timestamp>> {
