@@ -97,6 +97,13 @@ pub static KINDS: &[Kind] = &[
     ),
     kind("module_off", StatusCode::FORBIDDEN, FORBIDDEN, "The company's plan does not have the module of this action."),
     kind(
+        "no_such_position",
+        StatusCode::BAD_REQUEST,
+        MALFORMED,
+        "The company's ledger has not reached the position of `at_least`, so no answer ever named it; `position` says how far \
+         the ledger is.",
+    ),
+    kind(
         "not_a_websocket",
         StatusCode::BAD_REQUEST,
         MALFORMED,
