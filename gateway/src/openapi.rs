@@ -198,7 +198,8 @@ fn as_of() -> Value {
 }
 
 fn at_least() -> Value {
-    let about = "Waits until the view has reached this position, a bounded time; 503 says how far it is.";
+    let about = "Waits until the view has reached this position, a bounded time; 503 says how far it is. 400 where the \
+                 ledger itself has no such position.";
     parameter("at_least", &json!({ "type": "integer", "minimum": 0 }), about)
 }
 

@@ -143,6 +143,12 @@ impl Problem {
         Self::new("idempotency_key_reused", why)
     }
 
+    /// 400: the company's ledger does not have this position.
+    pub fn no_such_position(head: u64, at_least: u64) -> Self {
+        let why = format!("the ledger stands at {head} and has no position {at_least}");
+        Self::new("no_such_position", why).with("position", head)
+    }
+
     /// 503: a view is not there yet.
     pub fn behind(position: u64, at_least: u64) -> Self {
         let why = format!("the view stands at {position} and has not reached {at_least}");

@@ -37,18 +37,18 @@ pub(crate) static FAULT: Kind = kind(
 /// All of them, alphabetical.
 pub static KINDS: &[Kind] = &[
     kind("bad_id", StatusCode::BAD_REQUEST, MALFORMED, "An id in the path is not a lower-case UUID with hyphens."),
-    kind("bad_path", StatusCode::BAD_REQUEST, MALFORMED, "The path is not readable text."),
+    kind("bad_path", StatusCode::BAD_REQUEST, MALFORMED, "The path is not readable text, or holds U+0000."),
     kind(
         "bad_query",
         StatusCode::BAD_REQUEST,
         MALFORMED,
-        "A parameter after `?` is unknown, repeated or out of range; `detail` says which.",
+        "A parameter after `?` is unknown, repeated, out of range or not text; `detail` says which.",
     ),
     kind(
         "bad_subscription",
         StatusCode::BAD_REQUEST,
         MALFORMED,
-        "A subscription over `/v1/live` has no good id, an unknown filter, or is one too many.",
+        "A subscription over `/v1/live` has no good id, an unknown filter or one that is not text, or is one too many.",
     ),
     kind(
         "busy",
@@ -96,6 +96,13 @@ pub static KINDS: &[Kind] = &[
         "The route is there, but not for this method.",
     ),
     kind("module_off", StatusCode::FORBIDDEN, FORBIDDEN, "The company's plan does not have the module of this action."),
+    kind(
+        "no_such_position",
+        StatusCode::BAD_REQUEST,
+        MALFORMED,
+        "The company's ledger has not reached the position of `at_least`, so no answer ever named it; `position` says how far \
+         the ledger is.",
+    ),
     kind(
         "not_a_websocket",
         StatusCode::BAD_REQUEST,

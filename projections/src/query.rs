@@ -131,6 +131,27 @@ impl Query {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| QueryError::Cursor)?;
         let ended: Ended = serde_json::from_slice(&bytes).map_err(|_| QueryError::Cursor)?;
-        if ended.query == self.print(view) { Ok(Some((ended.value, ended.key))) } else { Err(QueryError::Cursor) }
+        // No row has U+0000 in it, and Postgres takes it for no text at all.
+        let torn =
+            [Some(ended.key.as_str()), ended.value.as_str()].into_iter().flatten().any(|text| text.contains('\0'));
+        let ours = ended.query == self.print(view) && !torn;
+        if ours { Ok(Some((ended.value, ended.key))) } else { Err(QueryError::Cursor) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_that_holds_what_no_row_can_is_not_ours() {
+        let starts = |value: &str, key: &str| {
+            let query = Query::default();
+            Query { cursor: Some(query.cursor_after("board", value.into(), key)), ..query }.starts_after("board")
+        };
+        assert_eq!(starts("a", "b").expect("is ours"), Some(("a".into(), "b".to_owned())));
+        for (value, key) in [("a", "\0"), ("a\0", "b")] {
+            assert!(matches!(starts(value, key), Err(QueryError::Cursor)), "{value:?} {key:?}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z.
 ///
-/// Written as `2026-11-21T01:40:05.123456Z`; any RFC 3339 text is read, and an offset is turned into UTC.
+/// Written as `2026-11-21T01:40:05.123456Z`; any RFC 3339 text is read, and an offset is turned into UTC. None is outside
+/// the years 0000 to 9999, in UTC: what is written can be read back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -54,9 +55,20 @@ impl Minutes {
 }
 
 impl Timestamp {
-    /// From microseconds since the epoch.
+    /// The first moment of the year 0000.
+    pub const FIRST: Self = Self(-62_167_219_200_000_000);
+    /// The last moment of the year 9999.
+    pub const LAST: Self = Self(253_402_300_799_999_999);
+
+    /// From microseconds since the epoch (saturating).
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        if micros < Self::FIRST.0 {
+            Self::FIRST
+        } else if micros > Self::LAST.0 {
+            Self::LAST
+        } else {
+            Self(micros)
+        }
     }
 
     /// Microseconds since the epoch.
@@ -64,21 +76,21 @@ impl Timestamp {
         self.0
     }
 
-    /// From whole seconds since the epoch.
+    /// From whole seconds since the epoch (saturating).
     pub const fn from_seconds(seconds: i64) -> Self {
-        Self(seconds.saturating_mul(1_000_000))
+        Self::from_micros(seconds.saturating_mul(1_000_000))
     }
 
     /// The moment `length` later (saturating).
     #[must_use]
     pub fn plus(self, length: impl Into<Seconds>) -> Self {
-        Self(self.0.saturating_add(i64::from(length.into().0) * 1_000_000))
+        Self::from_micros(self.0.saturating_add(i64::from(length.into().0) * 1_000_000))
     }
 
     /// The moment `length` earlier (saturating).
     #[must_use]
     pub fn minus(self, length: impl Into<Seconds>) -> Self {
-        Self(self.0.saturating_sub(i64::from(length.into().0) * 1_000_000))
+        Self::from_micros(self.0.saturating_sub(i64::from(length.into().0) * 1_000_000))
     }
 
     /// The time from `earlier` to this, zero where `earlier` is later.
@@ -90,7 +102,7 @@ impl Timestamp {
         }))
     }
 
-    /// As chrono's type. Out-of-range values become the epoch; parsing admits none.
+    /// As chrono's type, which holds far more years than there are here.
     pub fn utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()
     }
@@ -103,7 +115,7 @@ impl From<Minutes> for Seconds {
 }
 impl From<DateTime<Utc>> for Timestamp {
     fn from(time: DateTime<Utc>) -> Self {
-        Self(time.timestamp_micros())
+        Self::from_micros(time.timestamp_micros())
     }
 }
 impl fmt::Display for Timestamp {
@@ -117,10 +129,10 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let time =
             DateTime::parse_from_rfc3339(text).map_err(|_| "not an RFC 3339 time, such as 2026-11-21T01:40:05Z")?;
-        if !(0..=9999).contains(&chrono::Datelike::year(&time)) {
-            return Err("the year must have four digits");
-        }
-        Ok(Self(time.timestamp_micros()))
+        // Not the year as it is spelled: an offset or a leap second may carry it over the edge.
+        let micros = time.timestamp_micros();
+        let time = Self::from_micros(micros);
+        if time.0 == micros { Ok(time) } else { Err("the year must have four digits in UTC") }
     }
 }
 impl Serialize for Timestamp {
@@ -157,7 +169,77 @@ impl JsonSchema for Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Times as callers write them, most of them near an edge of something.
+    fn texts() -> impl Strategy<Value = String> {
+        let edge = |first: u32, last: u32| prop_oneof![Just(first), Just(last), first..=last];
+        let date = (edge(0, 9999), edge(1, 12), edge(1, 31));
+        let clock = (edge(0, 23), edge(0, 59), edge(0, 60));
+        let offset = (prop_oneof![Just('+'), Just('-')], edge(0, 23), edge(0, 59));
+        let offset = offset.prop_map(|(sign, hours, minutes)| format!("{sign}{hours:02}:{minutes:02}"));
+        let fraction = prop_oneof![Just(String::new()), r"\.(0{1,9}|9{1,9}|[0-9]{1,9})"];
+        (date, clock, fraction, prop_oneof![Just("Z".to_owned()), offset]).prop_map(
+            |((year, month, day), (hour, minute, second), fraction, offset)| {
+                format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+            },
+        )
+    }
+
+    #[track_caller]
+    fn reads_back(time: Timestamp) {
+        let written = time.to_string();
+        assert_eq!(written.len(), "2026-11-21T01:40:05.123456Z".len(), "{written}");
+        assert_eq!(written.parse(), Ok(time), "{written}");
+        assert_eq!(Timestamp::from(time.utc()), time, "{written}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn every_text_that_is_accepted_reads_back_after_it_was_written(text in texts()) {
+            if let Ok(time) = text.parse::<Timestamp>() {
+                reads_back(time);
+            }
+        }
+
+        #[test]
+        fn every_time_reads_back_however_it_was_made(micros: i64, length: u32) {
+            let time = Timestamp::from_micros(micros);
+            for time in [time, time.plus(Seconds(length)), time.minus(Seconds(length)), Timestamp::from_seconds(micros)] {
+                reads_back(time);
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_refused_whose_year_has_no_four_digits_in_utc() {
+        for text in ["9999-12-31T23:59:59-12:00", "9999-12-31T23:59:60Z", "0000-01-01T00:00:00+12:00"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+            assert!(serde_json::from_value::<Timestamp>(text.into()).is_err(), "{text}");
+        }
+        for (text, time) in [
+            ("9999-12-31T23:59:59.9999999+00:00", Timestamp::LAST),
+            ("9999-12-31T11:59:59.999999-12:00", Timestamp::LAST),
+            ("0000-01-01T12:00:00+12:00", Timestamp::FIRST),
+        ] {
+            assert_eq!(text.parse(), Ok(time), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_ends_where_it_can_still_be_written() {
+        for (late, last) in [(DateTime::<Utc>::MAX_UTC, Timestamp::LAST), (DateTime::<Utc>::MIN_UTC, Timestamp::FIRST)]
+        {
+            assert_eq!(Timestamp::from(late), last);
+        }
+        assert_eq!(Timestamp::LAST.plus(Minutes(u32::MAX)), Timestamp::LAST);
+        assert_eq!(Timestamp::FIRST.minus(Seconds(1)), Timestamp::FIRST);
+        [Timestamp::FIRST, Timestamp::LAST].into_iter().for_each(reads_back);
+    }
 
     #[test]
     fn a_timestamp_is_written_in_utc_with_six_decimals() {

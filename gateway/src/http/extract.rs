@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRequestParts, Path, Request, State},
+    extract::{FromRequestParts, Path, RawPathParams, Request, State},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     middleware::Next,
     response::Response,
@@ -62,8 +62,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Parted<
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let wrong = |why| Problem::bad_request("bad_path", why);
+        let unreadable = "the path is not readable";
+        let raw = RawPathParams::from_request_parts(parts, state).await.map_err(|_| wrong(unreadable))?;
+        // Nothing that is kept has it, and Postgres takes it for no text at all.
+        if raw.iter().any(|(_, part)| part.contains('\0')) {
+            return Err(wrong("the path holds U+0000"));
+        }
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(path)| Self(path)).map_err(|_| Problem::bad_request("bad_path", "the path is not readable"))
+        path.map(|Path(path)| Self(path)).map_err(|_| wrong(unreadable))
     }
 }
 

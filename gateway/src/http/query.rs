@@ -17,9 +17,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map(|Query(pairs)| Self(pairs))
-            .map_err(|_| Problem::bad_request("bad_query", "the query is not a list of name=value"))
+        let wrong = |why| Problem::bad_request("bad_query", why);
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| wrong("the query is not a list of name=value"))?;
+        // Nothing that is kept has it, and Postgres takes it for no text at all.
+        if pairs.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(wrong("a parameter holds U+0000"));
+        }
+        Ok(Self(pairs))
     }
 }
 

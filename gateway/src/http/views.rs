@@ -128,10 +128,19 @@ fn query(app: &App, grant: &Grant, view: &Served, asked: &mut Asked) -> Result<Q
     Ok(Query { filters, sort, cursor, limit, scope: grant.scope().cloned() })
 }
 
-/// Waits until the view has what the caller wants to see.
+/// Waits until the view has what the caller wants to see. Nobody can have been told a position that the ledger does not
+/// have, whichever process recorded it; so the ledger itself is asked, which alone is never behind.
 async fn catch_up(app: &App, grant: &Grant, view: &Served, at_least: Option<Position>) -> Result<(), Problem> {
     let Some(at_least) = at_least else { return Ok(()) };
-    let reached = app.engine.wait_for(grant.company(), view.name(), at_least, app.limits.at_least).await;
+    let (company, view) = (grant.company(), view.name());
+    if app.engine.has_reached(company, view, at_least) {
+        return Ok(());
+    }
+    let head = app.host.ledger().head(company).await?.unwrap_or_default().position;
+    if at_least > head {
+        return Err(Problem::no_such_position(head, at_least));
+    }
+    let reached = app.engine.wait_for(company, view, at_least, app.limits.at_least).await;
     reached.map(|_| ()).map_err(|position| Problem::behind(position, at_least))
 }
 

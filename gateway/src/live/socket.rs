@@ -122,6 +122,9 @@ impl Session {
         if let Some(unknown) = filters.keys().find(|filter| !view.document.filters.contains(&filter.as_str())) {
             return Err(wrong(format!("{unknown} is not a filter of this view")));
         }
+        if filters.values().any(|value| value.contains('\0')) {
+            return Err(wrong("a filter holds U+0000".into()));
+        }
         Ok(Subscription::new(id, view, filters, grant, limits.snapshot_rows))
     }
 

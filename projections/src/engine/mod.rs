@@ -135,6 +135,12 @@ impl Engine {
         self.inner.told.store(told, Ordering::Relaxed);
     }
 
+    /// Whether a view is known here to have reached `position`: nothing is asked for it.
+    pub fn has_reached(&self, company: CompanyId, view: &str, position: Position) -> bool {
+        let view = self.inner.view(view).map(FoldKind::name);
+        view.and_then(|view| self.inner.board.position(company, view)).is_some_and(|at| at >= position)
+    }
+
     /// Waits until a view has reached `position`: how far it is then. `Err` is how far it was when the time was over.
     pub async fn wait_for(
         &self,

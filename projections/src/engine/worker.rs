@@ -159,23 +159,29 @@ impl Worker {
             return Ok(self.moved(end));
         }
         for _ in 0..PASSES_MAX {
-            match self.pass(chunk, end).await? {
+            let tried = match self.pass(chunk, end).await? {
                 Pass::Done(changes, sent) => return Ok(self.done(end, changes, sent)),
                 Pass::Wanted(wanted) => self.load(storage, wanted).await?,
                 Pass::Unfoldable(0, cause) => return Ok(Prepared::Stopped(next, cause)),
-                Pass::Unfoldable(index, _) => end = self.at + index as u64,
-                Pass::Panicked(message) if end == next => {
-                    return Ok(Prepared::Stopped(next, format!("the fold panicked: {message}")));
+                Pass::Unfoldable(index, _) => {
+                    end = self.at + index as u64;
+                    Ok(())
                 }
-                // Where exactly is found by halves; the documents may be in any state, so they are loaded again.
-                Pass::Panicked(_) => {
-                    self.forget();
-                    end = self.at + (end - self.at).div_ceil(2);
-                }
-            }
+                Pass::Panicked(message) => Err(format!("the fold panicked: {message}")),
+            };
+            let Err(cause) = tried else { continue };
+            let Some(half) = self.half(end) else { return Ok(Prepared::Stopped(next, cause)) };
+            end = half;
         }
         self.forget();
         Ok(Prepared::Stopped(next, "the fold asks for ever more documents".into()))
+    }
+
+    /// How far to go where it failed before `end`: at which entry exactly is found by halves. `None` at a single entry. The
+    /// documents may be in any state, so they are loaded again.
+    fn half(&mut self, end: Position) -> Option<Position> {
+        self.forget();
+        (end > self.at + 1).then(|| self.at + (end - self.at).div_ceil(2))
     }
 
     fn listens_to(&self, batch: &[Told]) -> bool {
@@ -233,28 +239,27 @@ impl Worker {
         pass.map_err(|wrong| Fault::broken("writing documents as text", wrong))
     }
 
-    async fn load(&mut self, storage: &dyn Storage, wanted: Vec<(usize, String)>) -> Result<(), Fault> {
+    /// Loads documents. `Ok(Err)` says of one that it cannot be read, which is a matter of this fold alone: it must not hold
+    /// up the others of its company, as a fault does.
+    async fn load(&mut self, storage: &dyn Storage, wanted: Vec<(usize, String)>) -> Result<Result<(), String>, Fault> {
         let mut keys: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (shelf, key) in &wanted {
             keys.entry(*shelf).or_default().push(key.clone());
         }
         let asked = keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect();
         let found = if self.complete { Vec::new() } else { storage.load(&self.plan, &self.row.id, asked).await? };
-        self.take_in(wanted, found)
+        Ok(self.take_in(wanted, found))
     }
 
     /// Takes in documents that were asked for. Those that were not found are not there, which is kept as well.
-    fn take_in(&mut self, wanted: Vec<(usize, String)>, found: Loaded) -> Result<(), Fault> {
+    fn take_in(&mut self, wanted: Vec<(usize, String)>, found: Loaded) -> Result<(), String> {
         let fold = self.fold.get_or_insert_with(|| self.plan.kind.start());
         let mut shelves = fold.shelves();
-        let broken = |wrong| Fault::broken("loading documents", wrong);
-        for (shelf, key) in wanted {
-            self.text += PLACE + key.len();
-            shelves[shelf].load(key, None).map_err(broken)?;
-        }
-        for (shelf, key, text) in found {
-            self.text += text.len();
-            shelves[shelf].load(key, Some(&text)).map_err(broken)?;
+        let wanted = wanted.into_iter().map(|(shelf, key)| (shelf, key, None));
+        for (shelf, key, text) in wanted.chain(found.into_iter().map(|(shelf, key, text)| (shelf, key, Some(text)))) {
+            self.text += text.as_ref().map_or(PLACE + key.len(), String::len);
+            let loaded = shelves[shelf].load(key.clone(), text.as_deref());
+            loaded.map_err(|wrong| format!("the {} {key} cannot be read: {wrong}", shelves[shelf].name()))?;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Poisoned {
     /// The `attempts`th failure at `now`: tried again after 2 s, 8 s, 32 s and 128 s.
     pub fn after(attempts: u32, position: Position, reason: &str, now: Timestamp) -> Self {
         let retry_at = if attempts >= ATTEMPTS_MAX {
-            Timestamp::from_micros(i64::MAX)
+            Timestamp::LAST
         } else {
             now.plus(Seconds(2 << (2 * (attempts.max(1) - 1))))
         };
@@ -105,7 +105,7 @@ impl Poisoned {
 
     /// Whether only an operator can let it go on.
     pub fn waits(&self) -> bool {
-        self.retry_at.micros() == i64::MAX
+        self.retry_at == Timestamp::LAST
     }
 }
 

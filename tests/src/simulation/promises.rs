@@ -120,7 +120,7 @@ impl Auditor {
         if (positions.len() as u64) < heads.iter().map(|(_, head)| head.position).sum() {
             return Ok(Some(format!("the stream has only {} entries", positions.len())));
         }
-        let waiting = outbox.waiting(Timestamp::from_micros(i64::MAX), 1).await.map_err(told)?;
+        let waiting = outbox.waiting(Timestamp::LAST, 1).await.map_err(told)?;
         let (_, due) = outbox.ring(Timestamp::from_micros(0)).await.map_err(told)?;
         Ok(waiting.first().map(|parcel| format!("{parcel:?}")).or_else(|| due.map(|due| format!("due {due}"))))
     }

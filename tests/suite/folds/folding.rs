@@ -7,7 +7,7 @@ use super::{
     world::{Counts, Event, Ledgers, Sums},
 };
 use crate::ledger::on_both;
-use cnc_projections::{AsOf, EngineFolds};
+use cnc_projections::{AsOf, EngineFolds, Poison};
 
 on_both!(
     crate::folds::Place;
@@ -15,6 +15,7 @@ on_both!(
     an_engine_that_is_stopped_anywhere_goes_on_where_it_was,
     two_engines_that_compete_fold_each_entry_once,
     an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone,
+    a_document_that_cannot_be_read_stops_that_fold_for_that_company_alone,
     a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up,
     a_rebuild_repairs_what_verify_finds,
     a_view_can_be_read_as_it_was,
@@ -90,6 +91,13 @@ async fn two_engines_that_compete_fold_each_entry_once(place: Place) {
     other.stop().await;
 }
 
+/// What stops the sums of ACME.
+async fn poisoned(running: &Running) -> Option<Poison> {
+    let status = running.engine.status().await.expect("answers");
+    let sums = status.into_iter().find(|status| status.company == ACME && status.fold == "sums");
+    sums.and_then(|sums| sums.poison)
+}
+
 async fn an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone(place: Place) {
     for poison in [Event::Torn, Event::Exploded] {
         let place = place.another().await;
@@ -104,11 +112,6 @@ async fn an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone(p
         running.reached(ZETA, "sums", 101).await;
         running.reached(ACME, "counts", at + 1).await;
         running.reached(ACME, "sums", at - 1).await;
-        let poisoned = async |running: &Running| {
-            let status = running.engine.status().await.expect("answers");
-            let sums = status.into_iter().find(|status| status.company == ACME && status.fold == "sums");
-            sums.and_then(|sums| sums.poison)
-        };
         running
             .until("it is poisoned", async |running| poisoned(running).await.is_some_and(|p| p.position == at))
             .await;
@@ -120,6 +123,31 @@ async fn an_entry_that_cannot_be_folded_stops_that_fold_for_that_company_alone(p
         running.verified().await;
         running.stop().await;
     }
+}
+
+async fn a_document_that_cannot_be_read_stops_that_fold_for_that_company_alone(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let last = (0..50).map(|number| feed.tell(ACME, till(number), put_in(1))).max().expect("some");
+    let running = Running::start(&feed, &place, both_views()).await;
+    running.reached(ACME, "sums", last).await;
+    running.reached(ACME, "counts", last).await;
+    running.stop().await;
+    let spoil = format!("UPDATE sums_v1 SET doc = '{{\"tags\":[]}}' WHERE key = '{}'", till(7));
+    assert_eq!(place.sql(&spoil).await, Ok(1));
+    (0..5).for_each(|number| _ = feed.tell(ACME, till(number), put_in(1)));
+    let at = feed.tell(ACME, till(7), put_in(1));
+    let last = feed.tell(ACME, till(8), put_in(1));
+    let running = Running::start(&feed, &place, both_views()).await;
+    running.reached(ACME, "counts", last).await;
+    running.reached(ACME, "sums", at - 1).await;
+    let stops = |poison: Poison| poison.position == at && poison.reason.contains("cannot be read");
+    running.until("it is poisoned", async |running| poisoned(running).await.is_some_and(stops)).await;
+    // What is made of the ledger can be made again.
+    running.engine.rebuild(Some(ACME), "sums").await.expect("rebuilds");
+    running.reached(ACME, "sums", last).await;
+    assert_eq!(running.total(ACME, 7).await, Some(2));
+    running.verified().await;
+    running.stop().await;
 }
 
 async fn a_new_version_is_built_beside_and_swapped_in_when_it_has_caught_up(place: Place) {

@@ -22,7 +22,7 @@ on_both!(
     a_clock_that_was_ahead_puts_no_parcel_off_for_the_others,
 );
 
-const FAR: Timestamp = Timestamp::from_micros(i64::MAX);
+const FAR: Timestamp = Timestamp::LAST;
 
 fn triggers(kind: &'static dyn FoldKind) -> EngineFolds {
     EngineFolds::triggers(vec![kind])

@@ -104,7 +104,7 @@ async fn a_view_whose_row_another_process_holds_is_left_out_while_others_are_wri
     running.stop().await;
 }
 
-const FAR: Timestamp = Timestamp::from_micros(i64::MAX);
+const FAR: Timestamp = Timestamp::LAST;
 
 /// Remembers how lasting each commit is that moves a fold.
 const WATCH: &str = "

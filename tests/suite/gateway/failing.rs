@@ -1,30 +1,82 @@
 //! What goes wrong in the server itself: a clean problem, an id in the log, and nothing of the cause.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use cnc_commands::{Host, HostOptions};
 use cnc_gateway::{
     http::{App, router, serve},
     limits::Limits,
 };
-use cnc_tests::{
-    mover::{Mover, answered},
-    system::Running,
-};
-use reqwest::Client;
-use tokio::{net::TcpListener, sync::oneshot};
+use cnc_projections::{Engine, EngineFolds, Store};
+use cnc_tests::mover::{Mover, answered};
+use reqwest::{Client, Method, RequestBuilder};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::faulty::{Faulty, Whim};
 
+/// A gateway at the same host, with parts of its own.
+struct Beside {
+    address: SocketAddr,
+    client: Client,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Beside {
+    async fn serve(mover: &Mover, host: Host, store: Store, engine: Engine, limits: Limits) -> Self {
+        let tokens = mover.running.system.rooms.tokens.clone();
+        let app = Arc::new(App::with_limits(host, store, engine, tokens, limits.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let address = listener.local_addr().expect("has an address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving =
+            tokio::spawn(async move { serve(listener, router(app), &limits, async { drop(stopped.await) }).await });
+        Self { address, client: Client::new(), stop, serving }
+    }
+
+    /// One whose views are folded by nobody.
+    async fn unfolded(mover: &Mover, folder: &TempDir, limits: Limits) -> Self {
+        let rooms = &mover.running.system.rooms;
+        let store = Store::sqlite(folder.path()).await.expect("opens");
+        let engine = Engine::new(rooms.ledger.clone(), store.clone(), EngineFolds::default());
+        Self::serve(mover, rooms.host.clone(), store, engine, limits).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).expect("serves");
+        drop(self.client);
+        self.serving.await.expect("ends");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_does_not_come_is_503_with_how_far_it_is() {
+    let (mover, folder) = (Mover::start().await, TempDir::new().expect("a temporary folder"));
+    let limits = Limits { at_least: Duration::from_millis(150), ..Limits::default() };
+    let gateway = Beside::unfolded(&mover, &folder, limits).await;
+    let path = format!("/v1/views/alerts?at_least={}", mover.head().await);
+    let answer = answered(gateway.request(Method::GET, &path).bearer_auth(mover.token("admin"))).await;
+    assert!(answer.headers.contains_key("retry-after"));
+    assert_eq!(answer.problem(503, "view_behind")["position"], 0);
+    gateway.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_too_long_is_a_problem_that_says_to_try_again() {
+    let (mover, folder) = (Mover::start().await, TempDir::new().expect("a temporary folder"));
     let limits = Limits { request: Duration::from_millis(300), ..Limits::default() };
-    let mover = Mover::on(Running::limited(limits).await.expect("starts")).await;
-    let never = format!("/v1/views/alerts?at_least={}", mover.head().await + 1_000);
-    let answer = mover.get(&mover.token("dispatcher"), &never).await;
+    let gateway = Beside::unfolded(&mover, &folder, limits).await;
+    let never = format!("/v1/views/alerts?at_least={}", mover.head().await);
+    let answer = answered(gateway.request(Method::GET, &never).bearer_auth(mover.token("dispatcher"))).await;
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(answer.headers.contains_key("x-request-id"));
     answer.problem(503, "timed_out");
+    gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,23 +86,15 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
     let ledger = Faulty::over(rooms.ledger.clone());
     let host = Host::start(ledger.clone(), rooms.host.keyring().clone(), HostOptions::default()).expect("starts");
     let engine = mover.running.system.engine.clone();
-    let app = App::with_limits(host, rooms.store.clone(), engine, rooms.tokens.clone(), Limits::default());
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
-    let address = listener.local_addr().expect("has an address");
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(async move {
-        serve(listener, router(Arc::new(app)), &Limits::default(), async { drop(stopped.await) }).await;
-    });
-    let client = Client::new();
-    let ask = async || answered(client.get(format!("http://{address}/health/ready"))).await;
+    let gateway = Beside::serve(&mover, host, rooms.store.clone(), engine, Limits::default()).await;
+    let ask = async || answered(gateway.request(Method::GET, "/health/ready")).await;
     ask().await.good();
     ledger.does(Whim::Panics);
     let problem = ask().await.problem(500, "fault");
     assert!(problem["error"].is_string() && !problem.to_string().contains("panic"), "{problem}");
     ledger.does(Whim::Fails);
-    let path = format!("http://{address}/v1/truck_journey/{}/tag", mover.journeys[0]);
-    let tag = client
-        .post(path)
+    let tag = gateway
+        .request(Method::POST, &format!("/v1/truck_journey/{}/tag", mover.journeys[0]))
         .bearer_auth(mover.token("dispatcher"))
         .header("idempotency-key", "k")
         .json(&serde_json::json!({ "tag": "heavy" }));
@@ -58,7 +102,5 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
     assert!(problem["error"].is_string() && !problem.to_string().contains("disk"), "{problem}");
     ledger.does(Whim::Works);
     answered(tag).await.good();
-    stop.send(()).expect("serves");
-    drop(client);
-    serving.await.expect("ends");
+    gateway.stop().await;
 }

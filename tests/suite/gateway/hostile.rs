@@ -7,7 +7,11 @@ use uuid::Uuid;
 use super::mover;
 use crate::ledger::{Ground, on_both};
 
-on_both!(hostile_bodies_are_refused_and_leave_nothing_behind, hostile_paths_and_queries_are_refused,);
+on_both!(
+    hostile_bodies_are_refused_and_leave_nothing_behind,
+    hostile_paths_and_queries_are_refused,
+    the_character_that_no_text_has_is_refused_wherever_it_is_asked_for,
+);
 
 async fn hostile_bodies_are_refused_and_leave_nothing_behind(ground: Ground) {
     let mover = mover(ground).await;
@@ -111,5 +115,17 @@ async fn hostile_paths_and_queries_are_refused(ground: Ground) {
     let answer = mover.get(&admin, "/v1/views/dispatch_board?stage='%20or%201=1--").await;
     assert!(answer.status.is_client_error() || answer.body["rows"] == serde_json::json!([]), "{}", answer.body);
     mover.get(&admin, "/v1/views/dispatch_board/'%20or%20'1'='1").await.problem(404, "not_found");
-    mover.get(&admin, "/v1/views/dispatch_board/%00").await;
+}
+
+/// Postgres takes U+0000 for no text at all, and says so as a fault of whoever asks it.
+async fn the_character_that_no_text_has_is_refused_wherever_it_is_asked_for(ground: Ground) {
+    let mover = mover(ground).await;
+    let admin = mover.token("admin");
+    for key in ["%00", "a%00b", "%00?as_of=1"] {
+        mover.get(&admin, &format!("/v1/views/dispatch_board/{key}")).await.problem(400, "bad_path");
+    }
+    for query in ["stage=%00", "stage=a%00b", "location=%00", "sort=%00", "cursor=%00", "%00=1"] {
+        mover.get(&admin, &format!("/v1/views/dispatch_board?{query}")).await.problem(400, "bad_query");
+    }
+    mover.get(&admin, "/v1/views/dispatch_board/%2500").await.problem(404, "not_found");
 }

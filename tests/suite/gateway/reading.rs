@@ -10,7 +10,7 @@ use crate::ledger::{Ground, on_both};
 
 on_both!(
     a_write_is_seen_by_who_waits_for_it,
-    what_does_not_come_is_503_with_how_far_it_is,
+    nobody_waits_for_a_position_that_the_ledger_does_not_have,
     a_state_can_be_read_as_of_a_position_and_a_time,
     a_view_can_be_read_as_of_a_position,
     pages_follow_one_another_and_filters_hold,
@@ -44,12 +44,16 @@ async fn a_write_is_seen_by_who_waits_for_it(ground: Ground) {
     }
 }
 
-async fn what_does_not_come_is_503_with_how_far_it_is(ground: Ground) {
+async fn nobody_waits_for_a_position_that_the_ledger_does_not_have(ground: Ground) {
     let mover = mover(ground).await;
-    let ahead = mover.head().await + 1_000;
-    let answer = mover.get(&mover.token("admin"), &format!("/v1/views/alerts?at_least={ahead}")).await;
-    assert!(answer.headers.contains_key("retry-after"));
-    assert!(answer.problem(503, "view_behind")["position"].as_u64().expect("is one") < ahead);
+    let (admin, head) = (mover.token("admin"), mover.head().await);
+    for ahead in [head + 1, 1 << 53] {
+        for path in ["alerts".to_owned(), format!("dispatch_board/{}", mover.journeys[0])] {
+            let answer = mover.get(&admin, &format!("/v1/views/{path}?at_least={ahead}")).await;
+            assert_eq!(answer.problem(400, "no_such_position")["position"], head, "{path} {ahead}");
+        }
+    }
+    mover.get(&admin, &format!("/v1/views/alerts?at_least={head}")).await.good();
 }
 
 async fn a_state_can_be_read_as_of_a_position_and_a_time(ground: Ground) {

@@ -123,7 +123,7 @@ mod tests {
             alert::{AlertKind, Settled},
             truck_journey::samples::*,
         },
-        kernel::{Actor, Deadline, Minutes, Sent, Settings, Story, Timestamp, fold},
+        kernel::{Actor, Deadline, Minutes, Sent, Settings, Story, Timestamp, Window, fold},
         ledger::Due,
     };
 
@@ -181,6 +181,20 @@ mod tests {
         assert_eq!(running(&story), [at(AlertKind::NotAcknowledged, 45), at(AlertKind::NotDeparted, 70)]);
         assert!(story.commands::<JourneyAlerts>().is_empty());
         same_by_entry(&story);
+    }
+
+    #[test]
+    fn a_journey_at_the_edge_of_time_is_watched_and_its_document_reads_back() {
+        for edge in ["0000-01-01T00:00:00Z", "9999-12-31T23:55:00Z"] {
+            let start: Timestamp = edge.parse().expect("can be written");
+            let mut planned = planned();
+            if let Event::Planned { window, .. } = &mut planned {
+                *window = Window { start, end: start.plus(Minutes(60)) };
+            }
+            let story = told([planned]).tell(JOURNEY, crewed());
+            assert!(story.sent::<JourneyAlerts>().deadlines.len() > 1, "{edge}");
+            same_by_entry(&story);
+        }
     }
 
     #[test]
