@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
+    forgetting,
     ledger::PostgresLedger,
     relay::{Relay, RelayMetrics, RelayOptions},
     workers,
@@ -93,6 +94,7 @@ impl System {
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
         starting.workers();
+        starting.forgetting();
         let parts = Parts { roles: roles.clone(), nats: nats.clone(), feed, relay };
         starting.serve(listener, engine.clone(), parts);
         let tasks = starting.tasks;
@@ -172,6 +174,13 @@ impl Starting<'_> {
         if self.roles.has(Role::Workers) {
             let (outbox, host) = (self.rooms.store.outbox(), self.rooms.host.clone());
             self.tasks.spawn(workers::carry_out(outbox, host, self.stopped.clone()));
+        }
+    }
+
+    /// Starts forgetting old answers to people, where people are answered.
+    fn forgetting(&mut self) {
+        if self.roles.has(Role::Gateway) {
+            self.tasks.spawn(forgetting::forget_answers(self.rooms.host.clone(), self.stopped.clone()));
         }
     }
 
