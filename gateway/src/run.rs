@@ -45,6 +45,8 @@ pub struct Config {
     pub roles: Option<Vec<Role>>,
     /// The NATS that connects this process with others.
     pub nats: Option<NatsAccess>,
+    /// How the relay keeps the stream.
+    pub relay: RelayOptions,
 }
 
 impl Default for Config {
@@ -58,6 +60,7 @@ impl Default for Config {
             limits: Limits::default(),
             roles: None,
             nats: None,
+            relay: RelayOptions::default(),
         }
     }
 }
@@ -89,8 +92,7 @@ impl System {
             None => None,
         };
         let (stop, stopped) = watch::channel(false);
-        let mut starting =
-            Starting { rooms: &rooms, roles: &roles, limits: &config.limits, tasks: JoinSet::new(), stopped };
+        let mut starting = Starting { rooms: &rooms, roles: &roles, config: &config, tasks: JoinSet::new(), stopped };
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
         starting.workers();
@@ -122,7 +124,7 @@ impl System {
 struct Starting<'a> {
     rooms: &'a Rooms,
     roles: &'a Roles,
-    limits: &'a Limits,
+    config: &'a Config,
     tasks: JoinSet<()>,
     stopped: watch::Receiver<bool>,
 }
@@ -163,7 +165,7 @@ impl Starting<'_> {
             return None;
         }
         let context = jetstream::new(nats.clone());
-        let relay = Relay::new(PostgresLedger::clone(ledger), context, RelayOptions::default());
+        let relay = Relay::new(PostgresLedger::clone(ledger), context, self.config.relay.clone());
         let (metrics, stopped) = (relay.metrics(), self.stopped.clone());
         self.tasks.spawn(async move { relay.run(stopped).await });
         Some(metrics)
@@ -187,7 +189,7 @@ impl Starting<'_> {
     /// Starts answering: the API where that is a role of this process, and how it is in any case.
     fn serve(&mut self, listener: TcpListener, engine: Engine, parts: Parts) {
         let Rooms { host, store, tokens, .. } = self.rooms;
-        let limits = self.limits.clone();
+        let limits = self.config.limits.clone();
         let app = App::with_limits(host.clone(), store.clone(), engine, tokens.clone(), limits.clone());
         let app = Arc::new(app.with_parts(parts));
         let service = router(app.clone());

@@ -6,7 +6,7 @@ use cnc_domain::{kernel::Actor, ledger::Entry};
 use cnc_gateway::roles::Role;
 use cnc_tests::{
     mover::{ADDRESS, Mover},
-    nats::Broker,
+    nats::{Broker, Brokers},
     postgres::cluster,
     system::{PATIENCE, Running, Shape},
 };
@@ -205,6 +205,22 @@ fn what_does_not_go_together_is_a_wrong_command_line() {
     let operator = Operator::new();
     for (arguments, says) in [
         (&["serve", "--nats", "nats://ann:s3cret@localhost"][..], "--ledger"),
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_has_as_many_copies_and_is_kept_as_long_as_the_relay_is_told() {
+    let brokers = Brokers::three();
+    let operator = Operator::on(&cluster().database().await);
+    let relay = ["--roles", "relay", "--nats", &brokers.url(), "--nats-replicas", "3", "--nats-keep-hours", "48"];
+    let relay = operator.serve_as(&relay);
+    let jetstream = async_nats::jetstream::new(brokers.client().await);
+    until("the stream is kept as was told", async || {
+        let Ok(stream) = jetstream.get_stream("CNC").await else { return false };
+        let config = &stream.cached_info().config;
+        (config.num_replicas, config.max_age) == (3, std::time::Duration::from_hours(48))
+    })
+    .await;
+    relay.kill();
+}
+
         (&["serve", "--roles", "gateway,folds"], "--ledger"),
         (&["serve", "--roles", "relay", "--ledger", "postgres://localhost/cnc"], "--nats"),
         (&["serve", "--roles", "gateway,cook"], "gateway, relay, folds, workers"),
@@ -214,4 +230,7 @@ fn what_does_not_go_together_is_a_wrong_command_line() {
         assert_eq!(came.status, 2, "{arguments:?}: {}", came.err);
         assert!(came.err.contains(says) && !came.err.contains("s3cret"), "{arguments:?}: {}", came.err);
     }
+        (&["serve", "--nats-replicas", "3"], "--nats"),
+        (&["serve", "--nats", "nats://localhost", "--nats-replicas", "2"], "1, 3 or 5"),
+        (&["serve", "--nats", "nats://localhost", "--nats-keep-hours", "1000000"], "876000"),
 }
