@@ -1,6 +1,6 @@
 //! Wires the rooms together: the one place that knows them all. The binary and the tests start the same thing.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
@@ -26,8 +26,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long the broker may take to hear the rest when a server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a system is started with.
-#[derive(Clone, Debug)]
+/// What a system is started with. What it prints is no password.
+#[derive(Clone)]
 pub struct Config {
     /// The data folder: keys, and without `ledger` also the ledger and its views.
     pub data: PathBuf,
@@ -62,6 +62,23 @@ impl Default for Config {
             nats: None,
             relay: RelayOptions::default(),
         }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("data", &self.data)
+            // The address may hold a password.
+            .field("ledger", &self.ledger.as_ref().map(|_| "Postgres"))
+            .field("master_key_file", &self.master_key_file)
+            .field("token_key_file", &self.token_key_file)
+            .field("listen", &self.listen)
+            .field("limits", &self.limits)
+            .field("roles", &self.roles)
+            .field("nats", &self.nats)
+            .field("relay", &self.relay)
+            .finish()
     }
 }
 

@@ -199,6 +199,7 @@ fn each_kind_of_failure_has_its_own_status() {
     for (arguments, status) in [
         (&["no-such-command"][..], 2),
         (&["audit", "verify"], 2),
+        (&["company", "list", "--log", "cnc_commands=loud"], 2),
         (&["token", "--company", nobody, "--role", "emperor"], 2),
         (&["token", "--company", nobody, "--role", "dispatcher"], 3),
         (&["audit", "export", "--company", nobody], 3),
