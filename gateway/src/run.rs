@@ -99,7 +99,7 @@ impl System {
     /// Opens the rooms, listens, and does what its roles are.
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let roles = Roles::of(&config).map_err(|misfit| Fault::broken("choosing roles", misfit))?;
-        let rooms = Rooms::open(&config).await?;
+        let rooms = Rooms::open_with(&config, roles.need_keys()).await?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             Fault::passing("listening", format!("{}: {error}; choose another with --listen", config.listen))
         })?;
