@@ -70,10 +70,10 @@ impl Rooms {
             ),
             Some(url) => {
                 let ledger = PostgresLedger::connect(url).await?;
-                ledger.migrate().await?;
+                ledger.migrate().await.map_err(for_the_owner)?;
                 let keyring = if keys { Keyring::postgres(url, master()?).await } else { Keyring::none() };
-                let store = Store::postgres(url).await?;
-                (BackEnd::Postgres(Arc::new(ledger)), keyring?, store)
+                let store = Store::postgres(url).await.map_err(for_the_owner)?;
+                (BackEnd::Postgres(Arc::new(ledger)), keyring.map_err(for_the_owner)?, store)
             }
         };
         let ledger = back_end.ledger();
@@ -119,6 +119,17 @@ impl BackEnd {
             Self::Postgres(ledger) => ledger.clone(),
         }
     }
+}
+
+/// Says what to do where a login may not make what is missing, or was never granted what is there. The database says it in
+/// words; where it says it in another language, they stand alone.
+fn for_the_owner(fault: Fault) -> Fault {
+    if !fault.cause.contains("permission denied") && !fault.cause.contains("must be owner") {
+        return fault;
+    }
+    let advice = "the schema is not what this version needs, or this login is no member of the roles that may use it: \
+                  run `cnc migrate` as the database's owner (see deploy/README.md)";
+    Fault::broken(fault.doing, format!("{}: {advice}", fault.cause))
 }
 
 /// Makes the data folder where there is none, for its owner only.

@@ -12,6 +12,7 @@ mod folds;
 mod health;
 mod import_gps;
 mod integration;
+mod migrate;
 mod move_company;
 mod output;
 mod progress;
@@ -22,8 +23,8 @@ mod token;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
 pub use output::Failure;
 use output::Out;
 
@@ -94,6 +95,7 @@ enum Command {
     Folds(folds::Folds),
     #[command(subcommand)]
     Integration(integration::Integration),
+    Migrate(migrate::Migrate),
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -142,6 +144,7 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(command, config, out).await,
         Command::Folds(command) => folds::run(command, config, out).await,
         Command::Integration(command) => integration::run(command, config, out).await,
+        Command::Migrate(_) => migrate::run(config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }
@@ -155,9 +158,6 @@ async fn in_rooms<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T,
     done
 }
 
-/// A server says what it does; a command that answers says only what is wrong.
-fn start_log(cli: &Cli) {
-    let serves = matches!(cli.command, Command::Serve(_) | Command::Demo(_));
 /// What [`start_log`] can go by. A bare word that is no level is refused, too: it would name a module that is not there,
 /// and silence all others.
 fn log_filter(text: &str) -> Result<String, &'static str> {
@@ -170,6 +170,9 @@ fn log_filter(text: &str) -> Result<String, &'static str> {
          warn,cnc_commands=debug")
 }
 
+/// A server says what it does; a command that answers says only what is wrong.
+fn start_log(cli: &Cli) {
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Demo(_));
     // What Postgres remarks when tables are there already is of no interest to anybody.
     let usual = if serves { "info,sqlx::postgres::notice=warn" } else { "warn" };
     let filter = cli.common.log.as_deref().unwrap_or(usual);
@@ -183,9 +186,6 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_tree_is_sound() {
-        super::Cli::command().debug_assert();
-    #[test]
     fn a_log_filter_is_taken_where_it_is_one() {
         for good in ["", "off", "info", "WARN", "warn,cnc_commands=debug", "info,sqlx::postgres::notice=warn"] {
             assert_eq!(super::log_filter(good).as_deref(), Ok(good));
@@ -195,5 +195,8 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_command_tree_is_sound() {
+        super::Cli::command().debug_assert();
     }
 }
