@@ -5,6 +5,7 @@ pub mod appender;
 pub mod cache;
 mod catalog;
 pub mod door;
+pub mod forgetting;
 pub mod host;
 mod hosted;
 pub mod keyring;

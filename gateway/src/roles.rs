@@ -72,6 +72,11 @@ impl Roles {
         self.0.contains(&role)
     }
 
+    /// Whether something is sealed or opened in these roles. Folds and the relay pass on what is sealed.
+    pub(crate) fn need_keys(&self) -> bool {
+        self.has(Role::Gateway) || self.has(Role::Workers)
+    }
+
     fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|role| role.name()).collect()
     }

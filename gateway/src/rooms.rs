@@ -53,24 +53,27 @@ pub enum BackEnd {
 impl Rooms {
     /// Opens what `config` names; an empty data folder or database is set up first.
     pub async fn open(config: &Config) -> Result<Self, Fault> {
+        Self::open_with(config, true).await
+    }
+
+    /// The same; without the master key, and what it wraps, for who neither seals nor opens.
+    pub(crate) async fn open_with(config: &Config, keys: bool) -> Result<Self, Fault> {
         make_private(&config.data)?;
         let key_file = |named: &Option<PathBuf>, usual| named.clone().unwrap_or_else(|| config.data.join(usual));
-        let master = MasterKey::load_or_create(&key_file(&config.master_key_file, "master.key"))?;
+        let master = || MasterKey::load_or_create(&key_file(&config.master_key_file, "master.key"));
         let tokens = Tokens::load_or_create(&key_file(&config.token_key_file, tokens::KEY_FILE))?;
         let (back_end, keyring, store) = match &config.ledger {
             None => (
                 BackEnd::Sqlite(Arc::new(SqliteLedger::open(&config.data)?)),
-                Keyring::sqlite(&config.data, master).await?,
+                Keyring::sqlite(&config.data, master()?).await?,
                 Store::sqlite(&config.data).await?,
             ),
             Some(url) => {
                 let ledger = PostgresLedger::connect(url).await?;
-                ledger.migrate().await?;
-                (
-                    BackEnd::Postgres(Arc::new(ledger)),
-                    Keyring::postgres(url, master).await?,
-                    Store::postgres(url).await?,
-                )
+                ledger.migrate().await.map_err(for_the_owner)?;
+                let keyring = if keys { Keyring::postgres(url, master()?).await } else { Keyring::none() };
+                let store = Store::postgres(url).await.map_err(for_the_owner)?;
+                (BackEnd::Postgres(Arc::new(ledger)), keyring.map_err(for_the_owner)?, store)
             }
         };
         let ledger = back_end.ledger();
@@ -116,6 +119,17 @@ impl BackEnd {
             Self::Postgres(ledger) => ledger.clone(),
         }
     }
+}
+
+/// Says what to do where a login may not make what is missing, or was never granted what is there. The database says it in
+/// words; where it says it in another language, they stand alone.
+fn for_the_owner(fault: Fault) -> Fault {
+    if !fault.cause.contains("permission denied") && !fault.cause.contains("must be owner") {
+        return fault;
+    }
+    let advice = "the schema is not what this version needs, or this login is no member of the roles that may use it: \
+                  run `cnc migrate` as the database's owner (see deploy/README.md)";
+    Fault::broken(fault.doing, format!("{}: {advice}", fault.cause))
 }
 
 /// Makes the data folder where there is none, for its owner only.

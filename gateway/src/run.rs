@@ -1,9 +1,10 @@
 //! Wires the rooms together: the one place that knows them all. The binary and the tests start the same thing.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
+    forgetting,
     ledger::PostgresLedger,
     relay::{Relay, RelayMetrics, RelayOptions},
     workers,
@@ -25,8 +26,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long the broker may take to hear the rest when a server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a system is started with.
-#[derive(Clone, Debug)]
+/// What a system is started with. What it prints is no password.
+#[derive(Clone)]
 pub struct Config {
     /// The data folder: keys, and without `ledger` also the ledger and its views.
     pub data: PathBuf,
@@ -44,6 +45,8 @@ pub struct Config {
     pub roles: Option<Vec<Role>>,
     /// The NATS that connects this process with others.
     pub nats: Option<NatsAccess>,
+    /// How the relay keeps the stream.
+    pub relay: RelayOptions,
 }
 
 impl Default for Config {
@@ -57,7 +60,25 @@ impl Default for Config {
             limits: Limits::default(),
             roles: None,
             nats: None,
+            relay: RelayOptions::default(),
         }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("data", &self.data)
+            // The address may hold a password.
+            .field("ledger", &self.ledger.as_ref().map(|_| "Postgres"))
+            .field("master_key_file", &self.master_key_file)
+            .field("token_key_file", &self.token_key_file)
+            .field("listen", &self.listen)
+            .field("limits", &self.limits)
+            .field("roles", &self.roles)
+            .field("nats", &self.nats)
+            .field("relay", &self.relay)
+            .finish()
     }
 }
 
@@ -78,7 +99,7 @@ impl System {
     /// Opens the rooms, listens, and does what its roles are.
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let roles = Roles::of(&config).map_err(|misfit| Fault::broken("choosing roles", misfit))?;
-        let rooms = Rooms::open(&config).await?;
+        let rooms = Rooms::open_with(&config, roles.need_keys()).await?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             Fault::passing("listening", format!("{}: {error}; choose another with --listen", config.listen))
         })?;
@@ -88,11 +109,11 @@ impl System {
             None => None,
         };
         let (stop, stopped) = watch::channel(false);
-        let mut starting =
-            Starting { rooms: &rooms, roles: &roles, limits: &config.limits, tasks: JoinSet::new(), stopped };
+        let mut starting = Starting { rooms: &rooms, roles: &roles, config: &config, tasks: JoinSet::new(), stopped };
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
         starting.workers();
+        starting.forgetting();
         let parts = Parts { roles: roles.clone(), nats: nats.clone(), feed, relay };
         starting.serve(listener, engine.clone(), parts);
         let tasks = starting.tasks;
@@ -120,7 +141,7 @@ impl System {
 struct Starting<'a> {
     rooms: &'a Rooms,
     roles: &'a Roles,
-    limits: &'a Limits,
+    config: &'a Config,
     tasks: JoinSet<()>,
     stopped: watch::Receiver<bool>,
 }
@@ -161,7 +182,7 @@ impl Starting<'_> {
             return None;
         }
         let context = jetstream::new(nats.clone());
-        let relay = Relay::new(PostgresLedger::clone(ledger), context, RelayOptions::default());
+        let relay = Relay::new(PostgresLedger::clone(ledger), context, self.config.relay.clone());
         let (metrics, stopped) = (relay.metrics(), self.stopped.clone());
         self.tasks.spawn(async move { relay.run(stopped).await });
         Some(metrics)
@@ -175,10 +196,17 @@ impl Starting<'_> {
         }
     }
 
+    /// Starts forgetting old answers to people, where people are answered.
+    fn forgetting(&mut self) {
+        if self.roles.has(Role::Gateway) {
+            self.tasks.spawn(forgetting::forget_answers(self.rooms.host.clone(), self.stopped.clone()));
+        }
+    }
+
     /// Starts answering: the API where that is a role of this process, and how it is in any case.
     fn serve(&mut self, listener: TcpListener, engine: Engine, parts: Parts) {
         let Rooms { host, store, tokens, .. } = self.rooms;
-        let limits = self.limits.clone();
+        let limits = self.config.limits.clone();
         let app = App::with_limits(host.clone(), store.clone(), engine, tokens.clone(), limits.clone());
         let app = Arc::new(app.with_parts(parts));
         let service = router(app.clone());

@@ -36,6 +36,11 @@ impl MasterKey {
         Ok(Self(Arc::new(Key::new(&secret).map_err(|_| wrong())?)))
     }
 
+    /// One that nobody has and nothing is wrapped by.
+    pub(super) fn of_nobody() -> Result<Self, Fault> {
+        Ok(Self(Arc::new(Key::new(&random::<32>()?)?)))
+    }
+
     pub(super) fn key(&self) -> &Key {
         &self.0
     }

@@ -6,6 +6,7 @@ pub mod key_file;
 mod master;
 #[cfg(feature = "simulation")]
 mod memory;
+mod none;
 mod open;
 mod postgres;
 mod sqlite;
@@ -108,6 +109,11 @@ impl Keyring {
     /// Keys in the schema `cnc_keys` of a Postgres database.
     pub async fn postgres(url: &str, master: MasterKey) -> Result<Self, Fault> {
         Ok(Self::over(Box::new(postgres::PostgresKeys::connect(url).await?), master))
+    }
+
+    /// No keys, for a process that neither seals nor opens: whatever needs one is a fault.
+    pub fn none() -> Result<Self, Fault> {
+        Ok(Self::over(Box::new(none::NoKeys), MasterKey::of_nobody()?))
     }
 
     fn over(store: Box<dyn KeyStore>, master: MasterKey) -> Self {

@@ -21,6 +21,10 @@ const TABLES: [&str; 4] = [
         PRIMARY KEY (company, tag))",
 ];
 
+/// To make what is there takes an owner's rights, even where nothing is left to be made.
+const MADE: &str = "SELECT count(*) = 3 FROM pg_tables
+    WHERE schemaname = 'cnc_keys' AND tablename IN ('companies', 'subjects', 'prints')";
+
 pub struct PostgresKeys(PgPool);
 
 /// Only what the database says: never the address, which may hold a password.
@@ -46,6 +50,9 @@ fn wrapped(row: &PgRow) -> Result<Wrapped, Fault> {
 impl PostgresKeys {
     pub async fn connect(url: &str) -> Result<Self, Fault> {
         let pool = PgPoolOptions::new().max_connections(4).connect(url).await.map_err(fault)?;
+        if sqlx::query_scalar(MADE).fetch_one(&pool).await.map_err(fault)? {
+            return Ok(Self(pool));
+        }
         let mut transaction = pool.begin().await.map_err(fault)?;
         for statement in [LOCK].into_iter().chain(TABLES) {
             sqlx::query(statement).execute(&mut *transaction).await.map_err(fault)?;

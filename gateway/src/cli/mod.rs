@@ -12,6 +12,7 @@ mod folds;
 mod health;
 mod import_gps;
 mod integration;
+mod migrate;
 mod move_company;
 mod output;
 mod progress;
@@ -22,6 +23,7 @@ mod token;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 pub use output::Failure;
 use output::Out;
@@ -29,7 +31,8 @@ use output::Out;
 use crate::run::{Config, Rooms};
 
 const AFTER_HELP: &str = "\
-Every command works beside a running server and on a stopped one, with the same --data and --ledger.
+Every command but health works beside a running server and on a stopped one, with the same --data and
+--ledger; health asks one that runs.
 
 Start here:
   cnc demo                                    a small company, a day of journeys, and a server to look at it
@@ -70,7 +73,7 @@ struct Common {
     #[arg(long, env = "CNC_TOKEN_KEY_FILE", value_name = "FILE", global = true)]
     token_key_file: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, or a filter such as warn,cnc_commands=debug
-    #[arg(long, env = "CNC_LOG", value_name = "FILTER", global = true)]
+    #[arg(long, env = "CNC_LOG", value_name = "FILTER", value_parser = log_filter, global = true)]
     log: Option<String>,
     /// Answer (and log) in JSON, for scripts
     #[arg(long, env = "CNC_JSON", value_parser = clap::builder::FalseyValueParser::new(), global = true)]
@@ -92,6 +95,7 @@ enum Command {
     Folds(folds::Folds),
     #[command(subcommand)]
     Integration(integration::Integration),
+    Migrate(migrate::Migrate),
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -140,6 +144,7 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(command, config, out).await,
         Command::Folds(command) => folds::run(command, config, out).await,
         Command::Integration(command) => integration::run(command, config, out).await,
+        Command::Migrate(_) => migrate::run(config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }
@@ -153,14 +158,25 @@ async fn in_rooms<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T,
     done
 }
 
+/// What [`start_log`] can go by. A bare word that is no level is refused, too: it would name a module that is not there,
+/// and silence all others.
+fn log_filter(text: &str) -> Result<String, &'static str> {
+    let is_level = |word: &str| word.is_empty() || word.parse::<LevelFilter>().is_ok();
+    let levels = text.contains(['=', '[']) || text.split(',').all(|word| is_level(word.trim()));
+    if levels && EnvFilter::try_new(text).is_ok() {
+        return Ok(text.into());
+    }
+    Err("it takes off, error, warn, info, debug or trace, or modules with one of them each, such as \
+         warn,cnc_commands=debug")
+}
+
 /// A server says what it does; a command that answers says only what is wrong.
 fn start_log(cli: &Cli) {
     let serves = matches!(cli.command, Command::Serve(_) | Command::Demo(_));
     // What Postgres remarks when tables are there already is of no interest to anybody.
     let usual = if serves { "info,sqlx::postgres::notice=warn" } else { "warn" };
     let filter = cli.common.log.as_deref().unwrap_or(usual);
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| usual.into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
     let started = if cli.common.json { log.json().try_init() } else { log.try_init() };
     drop(started); // a test process may have started one before: then that one stays
 }
@@ -168,6 +184,16 @@ fn start_log(cli: &Cli) {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn a_log_filter_is_taken_where_it_is_one() {
+        for good in ["", "off", "info", "WARN", "warn,cnc_commands=debug", "info,sqlx::postgres::notice=warn"] {
+            assert_eq!(super::log_filter(good).as_deref(), Ok(good));
+        }
+        for bad in ["inof", "warn,loud", "cnc_commands=loud", "=", "info,=,"] {
+            assert!(super::log_filter(bad).is_err_and(|says| says.contains("warn,cnc_commands=debug")), "{bad}");
+        }
+    }
 
     #[test]
     fn the_command_tree_is_sound() {

@@ -1,7 +1,8 @@
 //! `cnc serve`: all roles in one process, or some, until it is told to stop.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use cnc_commands::relay::RelayOptions;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,11 +37,48 @@ pub struct Serve {
     /// A file of NATS credentials, instead of a user in the URL
     #[arg(long, env = "CNC_NATS_CREDS", value_name = "FILE", requires = "nats")]
     pub nats_creds: Option<PathBuf>,
+    /// How many brokers of a cluster keep a copy of the stream: 1, 3 or 5
+    ///
+    /// With 3 copies the stream goes on while one of the brokers is away, with 5 while two are; there must be as many brokers
+    /// as copies. One is enough where NATS may be away for a while: nothing is lost, since the ledger is the truth, and what
+    /// hears of it only hears later. The relay sees to it, so that all relays must be told the same.
+    #[arg(long, env = "CNC_NATS_REPLICAS", default_value = "1", value_name = "N", value_parser = copies, requires = "nats")]
+    pub nats_replicas: usize,
+    /// How many hours the stream keeps an entry; 0 for ever
+    ///
+    /// The ledger keeps everything; the stream only what a consumer may have missed. So it is as long as a partner may be
+    /// away and still go on from the stream; what is older they read from GET /v1/ledger. The relay sees to it, so that all
+    /// relays must be told the same.
+    #[arg(long, env = "CNC_NATS_KEEP_HOURS", default_value = "168", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(..=HOURS_MAX), requires = "nats")]
+    pub nats_keep_hours: u32,
+}
+
+/// A hundred years: a broker counts in nanoseconds, and has no room for three hundred.
+const HOURS_MAX: i64 = 100 * 365 * 24;
+
+/// A stream has one copy, or so many that most of them are left when one is lost.
+fn copies(text: &str) -> Result<usize, &'static str> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("a stream has 1, 3 or 5 copies"),
+    }
+}
+
+impl Serve {
+    /// How the relay keeps the stream.
+    fn relay(&self) -> RelayOptions {
+        let keep = Duration::from_hours(self.nats_keep_hours.into());
+        RelayOptions { replicas: self.nats_replicas, keep, ..RelayOptions::default() }
+    }
 }
 
 pub async fn run(command: &Serve, config: Config, out: Out) -> Result<(), Failure> {
     let nats = command.nats.as_ref().map(|urls| NatsAccess::new(urls, command.nats_creds.clone()));
-    let config = Config { listen: command.listen, roles: command.roles.clone(), nats, ..config };
+    let relay = command.relay();
+    let config = Config { listen: command.listen, roles: command.roles.clone(), nats, relay, ..config };
     Roles::of(&config).map_err(|misfit| Failure::Usage(misfit.into()))?;
     let system = System::start(config).await?;
     let address = system.address;
@@ -57,5 +95,25 @@ pub async fn until_stopped() -> Result<(), Failure> {
     tokio::select! {
         done = tokio::signal::ctrl_c() => done.map_err(Failure::fault),
         _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn the_stream_is_kept_as_the_relay_would_keep_it_where_nothing_is_said() {
+        let line = Line::try_parse_from(["cnc"]).expect("parses");
+        let (told, usual) = (line.serve.relay(), RelayOptions::default());
+        assert_eq!((told.replicas, told.keep, told.lease), (usual.replicas, usual.keep, usual.lease));
     }
 }

@@ -113,7 +113,13 @@ impl Operator {
 
     /// Starts a server on a free port, and waits until it listens.
     pub fn serve(&self) -> Server {
-        let mut child = self.command(&["serve", "--listen", "127.0.0.1:0", "--json"]).spawn().expect("cnc starts");
+        self.serve_as(&[])
+    }
+
+    /// The same with these options.
+    pub fn serve_as(&self, options: &[&str]) -> Server {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--json"], options].concat();
+        let mut child = self.command(&arguments).spawn().expect("cnc starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut line).expect("reads");
         assert!(line.contains("listening"), "{line}");
@@ -193,6 +199,7 @@ fn each_kind_of_failure_has_its_own_status() {
     for (arguments, status) in [
         (&["no-such-command"][..], 2),
         (&["audit", "verify"], 2),
+        (&["company", "list", "--log", "cnc_commands=loud"], 2),
         (&["token", "--company", nobody, "--role", "emperor"], 2),
         (&["token", "--company", nobody, "--role", "dispatcher"], 3),
         (&["audit", "export", "--company", nobody], 3),

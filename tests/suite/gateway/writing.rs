@@ -1,16 +1,24 @@
 //! Giving commands: once, in order, and with answers that say what happened.
 
-use cnc_tests::mover::{Mover, answered};
+use cnc_domain::{
+    kernel::Timestamp,
+    ledger::{Append, Idempotency},
+};
+use cnc_tests::{
+    mover::{Mover, answered},
+    system::{Running, Shape},
+};
 use reqwest::Method;
 use serde_json::json;
 
 use super::mover;
-use crate::ledger::{Ground, on_both};
+use crate::ledger::{Ground, company, founding, on_both, within};
 
 on_both!(
     the_same_key_gives_the_same_answer_and_another_body_is_refused,
     if_match_takes_the_etag_and_refuses_an_old_one,
     a_rules_refusal_is_409_with_its_code_and_facts,
+    answers_of_years_ago_are_forgotten_after_a_start,
 );
 
 async fn the_same_key_gives_the_same_answer_and_another_body_is_refused(ground: Ground) {
@@ -89,4 +97,30 @@ async fn fields_that_do_not_fit_are_named() {
             "{errors:?}"
         );
     }
+}
+
+async fn answers_of_years_ago_are_forgotten_after_a_start(ground: Ground) {
+    let ledger = match &ground {
+        Ground::Sqlite(_) => None,
+        Ground::Postgres(url) => Some(url.clone()),
+    };
+    let shape = Shape { ledger: ledger.clone(), ..Shape::default() };
+    let running = Running::shaped(shape).await.expect("starts");
+    // A refused founding records nothing but its answer.
+    let refused = |key: &str, for_ever| Append {
+        now: Timestamp::from_seconds(1_600_000_000),
+        drafts: Vec::new(),
+        idempotency: Some(Idempotency { actor: "user:1".into(), for_ever, key: key.into(), fingerprint: [7; 32] }),
+        ..founding(company(1))
+    };
+    let batch = vec![refused("a person's", false), refused("a tool's", true)];
+    running.system.rooms.ledger.append(batch).await.expect("no fault");
+    let running = running.restart(ledger).await.expect("starts again");
+    let knows = async |key| {
+        let answered = running.system.rooms.ledger.answered(company(1), "user:1", key).await;
+        answered.expect("is read").is_some()
+    };
+    within("the answer is forgotten", async { while knows("a person's").await {} }).await;
+    assert!(knows("a tool's").await);
+    running.stop().await;
 }

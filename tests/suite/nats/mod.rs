@@ -4,6 +4,7 @@ mod broker;
 mod faults;
 mod feed;
 mod integrations;
+mod logins;
 mod relay;
 mod relay_faults;
 mod roles;

@@ -6,7 +6,7 @@ use cnc_domain::{kernel::Actor, ledger::Entry};
 use cnc_gateway::roles::Role;
 use cnc_tests::{
     mover::{ADDRESS, Mover},
-    nats::Broker,
+    nats::{Broker, Brokers},
     postgres::cluster,
     system::{PATIENCE, Running, Shape},
 };
@@ -49,7 +49,7 @@ async fn tag(mover: &Mover, tag: &str) -> u64 {
 }
 
 /// Waits until something is so.
-async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is().await {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -59,7 +59,7 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
 }
 
 /// A socket and `?at_least=` at a gateway that folds nothing.
-async fn serves_what_others_fold(mover: &Mover) {
+pub async fn serves_what_others_fold(mover: &Mover) {
     let dispatcher = mover.token("dispatcher");
     let head = mover.head().await;
     mover.get(&dispatcher, &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
@@ -128,16 +128,8 @@ async fn triggered(mover: &Mover) -> Vec<(String, Option<Uuid>)> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_trigger_runner_acts_no_second_time() {
-    const ROUNDS: usize = 8;
-    let installation = Installation::new(Some(Broker::start())).await;
-    let gateway = installation.gateway().await;
-    let runners = [
-        installation.beside(&gateway, &[Role::Workers, Role::Relay]).await,
-        installation.beside(&gateway, &[Role::Workers]).await,
-    ];
-    let mover = Mover::on(gateway).await;
+/// Has a trigger tag a journey as understaffed so often, and untag it in between.
+pub async fn tag_and_untag(mover: &Mover, rounds: usize) {
     let (admin, dispatcher) = (mover.token("admin"), mover.token("dispatcher"));
     let member = Uuid::now_v7();
     let hire = json!({ "name": "Ann", "phone": "+1 416 555 0101", "roles": ["driver"],
@@ -153,12 +145,25 @@ async fn a_second_trigger_runner_acts_no_second_time() {
     let give = async |command: &str, body: Value| {
         mover.post(&dispatcher, &format!("/v1/truck_journey/{journey}/{command}"), &body).await.good();
     };
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         give("assign_crew", json!({ "members": [{ "member": member, "driver": true }] })).await;
-        until("it is untagged", async || triggered(&mover).await.len() == 2 * round).await;
+        until("it is untagged", async || triggered(mover).await.len() == 2 * round).await;
         give("release_crew", json!({ "member": member })).await;
-        until("it is tagged", async || triggered(&mover).await.len() == 2 * round + 1).await;
+        until("it is tagged", async || triggered(mover).await.len() == 2 * round + 1).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_trigger_runner_acts_no_second_time() {
+    const ROUNDS: usize = 8;
+    let installation = Installation::new(Some(Broker::start())).await;
+    let gateway = installation.gateway().await;
+    let runners = [
+        installation.beside(&gateway, &[Role::Workers, Role::Relay]).await,
+        installation.beside(&gateway, &[Role::Workers]).await,
+    ];
+    let mover = Mover::on(gateway).await;
+    tag_and_untag(&mover, ROUNDS).await;
     for runner in runners {
         runner.stop().await;
     }
@@ -200,6 +205,22 @@ async fn a_process_without_the_gateway_says_how_it_is_and_nothing_else() {
     relay.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_has_as_many_copies_and_is_kept_as_long_as_the_relay_is_told() {
+    let brokers = Brokers::three();
+    let operator = Operator::on(&cluster().database().await);
+    let relay = ["--roles", "relay", "--nats", &brokers.url(), "--nats-replicas", "3", "--nats-keep-hours", "48"];
+    let relay = operator.serve_as(&relay);
+    let jetstream = async_nats::jetstream::new(brokers.client().await);
+    until("the stream is kept as was told", async || {
+        let Ok(stream) = jetstream.get_stream("CNC").await else { return false };
+        let config = &stream.cached_info().config;
+        (config.num_replicas, config.max_age) == (3, std::time::Duration::from_hours(48))
+    })
+    .await;
+    relay.kill();
+}
+
 #[test]
 fn what_does_not_go_together_is_a_wrong_command_line() {
     let operator = Operator::new();
@@ -209,6 +230,9 @@ fn what_does_not_go_together_is_a_wrong_command_line() {
         (&["serve", "--roles", "relay", "--ledger", "postgres://localhost/cnc"], "--nats"),
         (&["serve", "--roles", "gateway,cook"], "gateway, relay, folds, workers"),
         (&["serve", "--nats-creds", "file"], "--nats"),
+        (&["serve", "--nats-replicas", "3"], "--nats"),
+        (&["serve", "--nats", "nats://localhost", "--nats-replicas", "2"], "1, 3 or 5"),
+        (&["serve", "--nats", "nats://localhost", "--nats-keep-hours", "1000000"], "876000"),
     ] {
         let came = operator.run(arguments);
         assert_eq!(came.status, 2, "{arguments:?}: {}", came.err);

@@ -27,20 +27,36 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), Fault> {
     if server < OLDEST {
         return Err(Fault::broken(doing, format!("Postgres {} is older than 15", server / 10_000)));
     }
+    if is_current(&mut tx).await.map_err(fault(doing))? {
+        return Ok(());
+    }
     steps(&mut tx).await.map_err(fault(doing))?;
     tx.commit().await.map_err(fault(doing))
 }
 
+/// Whether nothing is left to be done: seen without an owner's rights, and without waiting for anybody.
+async fn is_current(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<bool> {
+    Ok(is_known(tx).await? && usize::try_from(version(tx).await?).is_ok_and(|version| version >= VERSIONS.len()))
+}
+
+/// Whether there are versions. By name, a server would go on knowing that they are not there, even when another process
+/// has made them while this one waited for the lock.
+async fn is_known(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'cnc' AND tablename = 'ledger_versions')";
+    sqlx::query_scalar(sql).fetch_one(&mut **tx).await
+}
+
+async fn version(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM cnc.ledger_versions").fetch_one(&mut **tx).await
+}
+
 async fn steps(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<()> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut **tx).await?;
-    let known: bool =
-        sqlx::query_scalar("SELECT to_regclass('cnc.ledger_versions') IS NOT NULL").fetch_one(&mut **tx).await?;
-    if !known {
+    if !is_known(tx).await? {
         let versions = "CREATE SCHEMA IF NOT EXISTS cnc; CREATE TABLE cnc.ledger_versions (version int PRIMARY KEY)";
         tx.execute(sqlx::raw_sql(versions)).await?;
     }
-    let current: i32 =
-        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM cnc.ledger_versions").fetch_one(&mut **tx).await?;
+    let current = version(tx).await?;
     for (version, statements) in (1..).zip(VERSIONS).skip(usize::try_from(current).unwrap_or_default()) {
         for statement in *statements {
             tx.execute(sqlx::raw_sql(statement)).await?;

@@ -82,6 +82,13 @@ impl PostgresLedger {
     pub async fn migrate(&self) -> Result<(), Fault> {
         migrate::migrate(&self.readers).await
     }
+
+    /// Runs statements that only the owner of the schemas may, all or none: what several rooms share, and none of them can
+    /// do for itself.
+    pub async fn run_as_owner(&self, statements: &str) -> Result<(), Fault> {
+        let run = sqlx::raw_sql(statements).execute(&self.readers);
+        run.await.map(|_| ()).map_err(fault("run statements as the owner"))
+    }
 }
 
 /// A pool that asks a connection whether it still lives only where it was idle for a while: each question is a round trip.
