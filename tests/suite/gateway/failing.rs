@@ -14,6 +14,7 @@ use cnc_tests::{
 use reqwest::Client;
 use tokio::{net::TcpListener, sync::oneshot};
 
+use super::describing;
 use crate::faulty::{Faulty, Whim};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +43,8 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
         serve(listener, router(Arc::new(app)), &Limits::default(), async { drop(stopped.await) }).await;
     });
     let client = Client::new();
-    let ask = async || answered(client.get(format!("http://{address}/health/ready"))).await;
+    let ready = || format!("http://{address}/health/ready");
+    let ask = async || answered(client.get(ready())).await;
     ask().await.good();
     ledger.does(Whim::Panics);
     let problem = ask().await.problem(500, "fault");
@@ -54,6 +56,8 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
         .bearer_auth(mover.token("dispatcher"))
         .header("idempotency-key", "k")
         .json(&serde_json::json!({ "tag": "heavy" }));
+    let away = describing::is_described("/health/ready", "get", answered(client.get(ready())).await);
+    assert!(away["parts"].is_object(), "{away}");
     let problem = answered(tag.try_clone().expect("can be sent again")).await.problem(503, "unavailable");
     assert!(problem["error"].is_string() && !problem.to_string().contains("disk"), "{problem}");
     ledger.does(Whim::Works);
