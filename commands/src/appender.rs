@@ -76,9 +76,8 @@ impl Appender {
 }
 
 async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: usize, made: Arc<Made>) {
-    let mut stopping = false;
-    while !stopping {
-        let Some(first) = waiting.recv().await else { return };
+    // A closed queue still gives what waits in it, and then ends the loop by itself.
+    while let Some(first) = waiting.recv().await {
         gather(&waiting).await;
         let (mut batch, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(first);
@@ -89,10 +88,7 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
                     batch.push(*append);
                     replies.push(reply);
                 }
-                Task::Stop => {
-                    stopping = true;
-                    waiting.close();
-                }
+                Task::Stop => waiting.close(),
             }
             next = if batch.len() < limit && bytes < BATCH_BYTES { waiting.try_recv().ok() } else { None };
         }
@@ -101,12 +97,6 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
             made.appends.fetch_add(batch.len() as u64, Ordering::Relaxed);
             record(&ledger, batch, replies).await;
         }
-        stopping &= waiting.is_empty();
-        if stopping {
-            return;
-        }
-        // A closed queue still gives what waits in it, and then ends the loop by itself.
-        stopping = false;
     }
 }
 

@@ -368,7 +368,7 @@ impl Inner {
         if request.if_match.is_some_and(|sequence| sequence != seen.before) {
             return Err(Stop::Mismatch(seen.before));
         }
-        if let Some(rejection) = standing.as_deref().and_then(|standing| stands(standing, job)) {
+        if let Some(rejection) = standing.as_deref().and_then(|standing| standing.refuses(job.served.module)) {
             return Err(Stop::Rejected(rejection));
         }
         let settings = standing.map(|standing| Arc::clone(&standing.settings)).unwrap_or_default();
@@ -451,20 +451,4 @@ fn founds(served: &Served, request: &Request) -> bool {
     served.stream == standings::STREAM
         && request.id == request.company.uuid()
         && request.command.name == standings::FOUND
-}
-
-/// Why a company may not act now. What it is itself stays open, so that it can be made to act again.
-fn stands(standing: &Standing, job: &Job<'_>) -> Option<Rejection> {
-    if job.served.module == standings::MODULE {
-        return None;
-    }
-    if standing.closed {
-        Some(Rejection::new("company_closed", "the company is closed"))
-    } else if standing.suspended {
-        Some(Rejection::new("company_suspended", "the company is suspended"))
-    } else if !standing.has(job.served.module) {
-        Some(Rejection::new("module_off", format!("the company's plan does not include {}", job.served.module)))
-    } else {
-        None
-    }
 }

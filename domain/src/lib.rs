@@ -40,6 +40,7 @@ pub fn module_of(stream: &str) -> Option<&'static Module> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::schema::Schemas;
 
     #[track_caller]
     fn ascending<T: AsRef<str>>(names: &[T]) {
@@ -59,5 +60,22 @@ mod tests {
             }
         }
         assert!(rules("nothing").is_none() && module_of("nothing").is_none());
+    }
+
+    #[test]
+    fn every_message_and_field_says_what_it_is() {
+        let mut schemas = Schemas::default();
+        let mut found = Vec::new();
+        for rules in MODULES.iter().flat_map(|module| module.aggregates) {
+            let contract = rules.contract(&mut schemas);
+            for message in contract.commands.iter().chain(&contract.events).chain(&contract.refusals) {
+                let name = format!("{}.{}", contract.stream, message.name);
+                let fields = message.schema["properties"].as_object().expect("a message has fields");
+                let bare = fields.iter().filter(|(_, schema)| schema.get("description").is_none());
+                found.extend(bare.map(|(field, _)| format!("{name}: {field}")));
+                found.extend(message.about.is_empty().then_some(name));
+            }
+        }
+        assert!(found.is_empty(), "these have no docs: {found:?}");
     }
 }

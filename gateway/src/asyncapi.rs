@@ -7,7 +7,10 @@ use cnc_domain::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::catalog::{Served, catalog};
+use crate::{
+    catalog::{Served, catalog},
+    openapi::first_sentence,
+};
 
 /// The whole document.
 pub fn asyncapi() -> Value {
@@ -24,7 +27,7 @@ pub fn asyncapi() -> Value {
             let stream = &stream.contract.stream;
             let name = format!("{stream}-{}", event.name);
             let address = subject::of_entry_named("{company}", stream, &event.name);
-            add(name.clone(), channel(&name, &address), entry(stream, event), first_sentence(&event.about));
+            add(name.clone(), channel(&name, &address), entry(stream, event), first_sentence(&event.about).0);
         }
     }
     for view in catalog().views() {
@@ -70,7 +73,7 @@ fn entry(stream: &str, event: &MessageContract) -> Value {
     json!({
         "name": format!("cnc.{stream}.{name}.v{version}"),
         "title": format!("{stream} {name}"),
-        "summary": first_sentence(about),
+        "summary": first_sentence(about).0,
         "contentType": "application/json",
         "headers": { "$ref": "#/components/schemas/CloudEvent" },
         "payload": { "allOf": [
@@ -126,11 +129,6 @@ fn headers() -> Value {
     let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
     json!({ "type": "object", "description": "CloudEvents 1.0 in binary mode.", "required": required,
         "properties": properties })
-}
-
-fn first_sentence(about: &str) -> String {
-    let line = about.lines().next().unwrap_or_default();
-    line.split_once(". ").map_or(line, |(first, _)| first).trim_end_matches('.').to_owned() + "."
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cnc_commands::Standing;
 use cnc_domain::{
-    cloud_control::{User, roles},
+    cloud_control::{Halt, User, roles},
     kernel::{Actor, CompanyId, LocationId, Timestamp, UserId},
     module_of,
 };
@@ -115,12 +115,13 @@ pub fn authorize(
 }
 
 fn in_business<'a>(company: Option<&'a Standing>, action: &str) -> Result<&'a Standing, Denied> {
-    match company {
-        Some(company) if !company.founded => Err(Denied::Company("there is no such company")),
-        Some(company) if company.closed => Err(Denied::Company("the company is closed")),
-        Some(company) if company.suspended && action != REINSTATE => Err(Denied::Company("the company is suspended")),
-        Some(company) => Ok(company),
-        None => Err(Denied::Company("there is no such company")),
+    let Some(company) = company.filter(|company| company.founded) else {
+        return Err(Denied::Company("there is no such company"));
+    };
+    match company.halt() {
+        None => Ok(company),
+        Some(Halt::Suspended) if action == REINSTATE => Ok(company),
+        Some(halt) => Err(Denied::Company(halt.why())),
     }
 }
 

@@ -105,11 +105,26 @@ fn state_schema(stream: &Stream) -> Value {
         "state": parts::shown(&stream.contract.state) } })
 }
 
+/// A row as a page has it.
+fn row_schema(view: &Served) -> Value {
+    let mut doc = parts::shown(&view.document.schema);
+    (view.view.describe)(&mut doc);
+    json!({ "type": "object", "required": ["key", "position", "location", "doc"], "properties": {
+        "key": { "type": "string" },
+        "position": { "type": "integer", "description": "How far the view was when this last changed." },
+        "location": { "type": ["string", "null"], "format": "uuid" }, "doc": doc } })
+}
+
 fn of_view(paths: &mut Map<String, Value>, view: &Served) {
     let (name, document) = (view.name(), &view.document);
-    let row = json!({ "type": "object", "required": ["key", "position", "location", "doc"], "properties": {
-        "key": { "type": "string" }, "position": { "type": "integer" },
-        "location": { "type": ["string", "null"], "format": "uuid" }, "doc": parts::shown(&document.schema) } });
+    let row = row_schema(view);
+    let alone = parts::with(
+        &row,
+        &[
+            ("view", json!({ "const": name })),
+            ("view_position", json!({ "type": "integer", "description": "How far the view was." })),
+        ],
+    );
     let mut parameters: Vec<Value> = document
         .filters
         .iter()
@@ -138,7 +153,7 @@ fn of_view(paths: &mut Map<String, Value>, view: &Served) {
     paths.insert(format!("/v1/views/{name}/{{key}}"), json!({ "parameters": [key], "get": {
         "operationId": format!("view_{name}_row"), "tags": ["views"], "summary": format!("One row of {name}."),
         "parameters": [at_least(), as_of(), no_cache()],
-        "responses": problems(&statuses, "200", answer("The row.", &row, &["Cnc-Position"])), "x-restricted": restricted } }));
+        "responses": problems(&statuses, "200", answer("The row.", &alone, &["Cnc-Position"])), "x-restricted": restricted } }));
 }
 
 fn of_ledger(paths: &mut Map<String, Value>) {
@@ -167,7 +182,7 @@ fn of_ledger(paths: &mut Map<String, Value>) {
         json!({ "get": {
         "operationId": "live", "tags": ["ledger"], "summary": "Changes of views as they come, over a WebSocket.",
         "description": crate::live::ABOUT,
-        "responses": problems(&["401", "403", "503"], "101", json!({ "description": "The socket is open." })) } }),
+        "responses": problems(&["400", "401", "403", "503"], "101", json!({ "description": "The socket is open." })) } }),
     );
 }
 
@@ -213,7 +228,8 @@ fn limit() -> Value {
     parameter("limit", &json!({ "type": "integer", "minimum": 1, "maximum": max }), "The size of a page.")
 }
 
-fn first_sentence(about: &str) -> (String, String) {
+/// The first sentence of a description, and the rest, each in one line.
+pub(crate) fn first_sentence(about: &str) -> (String, String) {
     let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
     match about.split_once(". ") {
         Some((first, rest)) => (format!("{first}."), rest.to_owned()),

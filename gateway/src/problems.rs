@@ -2,6 +2,7 @@
 //! of its page here.
 
 use axum::http::StatusCode;
+use cnc_domain::cloud_control::Halt;
 use serde_json::{Value, json};
 
 use crate::catalog::catalog;
@@ -36,7 +37,12 @@ pub(crate) static FAULT: Kind = kind(
 
 /// All of them, alphabetical.
 pub static KINDS: &[Kind] = &[
-    kind("bad_id", StatusCode::BAD_REQUEST, MALFORMED, "An id in the path is not a lower-case UUID with hyphens."),
+    kind(
+        "bad_id",
+        StatusCode::BAD_REQUEST,
+        MALFORMED,
+        "An id in the path or in `Cnc-Location` is not a lower-case UUID with hyphens.",
+    ),
     kind("bad_path", StatusCode::BAD_REQUEST, MALFORMED, "The path is not readable text, or holds U+0000."),
     kind(
         "bad_query",
@@ -163,13 +169,6 @@ pub static KINDS: &[Kind] = &[
     ),
 ];
 
-/// Refusals that hold for every aggregate, as a rejection gives them.
-const OF_ALL: [(&str, &str); 3] = [
-    ("company_closed", "The company is closed."),
-    ("company_suspended", "The company is suspended."),
-    ("module_off", "The company's plan does not include the module."),
-];
-
 /// The title of a rule's refusal.
 pub const REJECTED: &str = "The rule says no";
 
@@ -182,8 +181,9 @@ pub fn of(code: &str) -> Option<&'static Kind> {
 pub fn page(code: &str) -> Option<Value> {
     let own = of(code).map(|kind| json!({ "status": kind.status.as_u16(), "title": kind.title, "about": kind.about }));
     let rejected = StatusCode::CONFLICT.as_u16();
-    let of_all = OF_ALL.iter().filter(|(known, _)| *known == code);
-    let of_all = of_all.map(|(_, about)| json!({ "status": rejected, "title": REJECTED, "about": about }));
+    // What a company refuses whichever aggregate is asked.
+    let of_all = Halt::ALL.iter().filter(|halt| halt.code() == code);
+    let of_all = of_all.map(|halt| json!({ "status": rejected, "title": REJECTED, "about": halt.about() }));
     let refusals = catalog().streams().flat_map(|stream| {
         let refusals = stream.contract.refusals.iter().filter(|refusal| refusal.name == code);
         refusals.map(|refusal| {
@@ -208,7 +208,7 @@ mod tests {
     fn every_code_and_every_refusal_has_a_page() {
         let refusals = catalog().streams().flat_map(|stream| &stream.contract.refusals);
         let codes = refusals.map(|refusal| refusal.name.as_str()).chain(KINDS.iter().map(|kind| kind.code));
-        for code in codes.chain(OF_ALL.iter().map(|(code, _)| *code)) {
+        for code in codes.chain(Halt::ALL.iter().map(|halt| halt.code())) {
             let page = page(code).unwrap_or_else(|| panic!("{code} has no page"));
             let meanings = page["meanings"].as_array().expect("is a list");
             assert!(

@@ -12,9 +12,7 @@ mod view;
 pub mod views;
 
 pub use change::Change;
-pub use engine::{
-    AsOf, AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified,
-};
+pub use engine::{AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 pub use feed::{FeedOptions, JetStreamFeed, hear_changes, tell_changes};
 pub use query::{Found, LIMIT_MAX, Page, Query, QueryError, Row};
 #[cfg(feature = "simulation")]

@@ -1,6 +1,7 @@
 //! A view: a fold whose main document is served.
 
 use cnc_domain::kernel::{FoldKind, Present};
+use serde_json::Value;
 
 use crate::views;
 
@@ -12,6 +13,8 @@ pub struct View {
     pub about: &'static str,
     /// What is computed when it is read.
     pub present: Option<Present>,
+    /// Makes the schema of what is read of the schema of what is kept: the two differ by what `present` does.
+    pub describe: fn(&mut Value),
 }
 
 /// All views, alphabetical.

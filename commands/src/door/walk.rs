@@ -18,7 +18,8 @@ const ERRORS: usize = 20;
 const NAME: usize = 64;
 
 /// One field that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{path} {wrong}")]
 pub struct FormError {
     /// Where: a JSON pointer, such as `/stops/0/window/start`; empty for the whole.
     pub path: String,

@@ -12,8 +12,6 @@ use crate::cache::Lately;
 pub const STREAM: &str = "company";
 /// The command that founds a company.
 pub const FOUND: &str = "found";
-/// The module of companies.
-pub const MODULE: &str = "cloud_control";
 
 /// How long another process' change may go unseen by commands that are accepted.
 const KEPT: Duration = Duration::from_secs(1);

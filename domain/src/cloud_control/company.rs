@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    kernel::{Aggregate, Context, Decision, Lifespan, Settings, State},
+    kernel::{Aggregate, Context, Decision, Lifespan, Rejection, Settings, State},
     ledger::Hash,
 };
 
@@ -222,22 +222,12 @@ struct Adopted {
 }
 
 /// What others must know of their company before anything of theirs is decided.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is asked for on its own, and any of them can hold with any other"
-)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Its settings.
     pub settings: Arc<Settings>,
-    /// The settings' version, 0 where they never were changed.
-    pub settings_version: u32,
     /// Its plan.
     pub plan: Plan,
-    /// Its name.
-    pub name: String,
-    /// Whether readings are recorded too.
-    pub audit_enabled: bool,
     /// Whether there is such a company.
     pub founded: bool,
     /// Whether all work in it is stopped for now.
@@ -246,10 +236,71 @@ pub struct Standing {
     pub closed: bool,
 }
 
+/// Why nothing may be done in a company, or in a module of it, whatever is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The company is closed.
+    Closed,
+    /// The company is suspended.
+    Suspended,
+    /// Its plan does not have the module.
+    ModuleOff,
+}
+
+impl Halt {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Suspended, Self::ModuleOff];
+
+    /// The code of a rejection for it.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Closed => "company_closed",
+            Self::Suspended => "company_suspended",
+            Self::ModuleOff => "module_off",
+        }
+    }
+
+    /// Why not, as an answer says it.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Closed => "the company is closed",
+            Self::Suspended => "the company is suspended",
+            Self::ModuleOff => "the company's plan does not include the module",
+        }
+    }
+
+    /// What its code means, as the code's page says it.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Closed => "The company is closed.",
+            Self::Suspended => "The company is suspended.",
+            Self::ModuleOff => "The company's plan does not include the module.",
+        }
+    }
+}
+
 impl Standing {
     /// Whether a module is on. The module that switches the others is always on.
     pub fn has(&self, module: &str) -> bool {
         module == super::MODULE.name || self.plan.modules.is_empty() || self.plan.modules.contains(module)
+    }
+
+    /// Why all work in the company is stopped, where it is.
+    pub fn halt(&self) -> Option<Halt> {
+        if self.closed { Some(Halt::Closed) } else { self.suspended.then_some(Halt::Suspended) }
+    }
+
+    /// Why the aggregates of a module decide nothing now. What the company is itself stays open, so that it can be made to
+    /// act again.
+    pub fn refuses(&self, module: &str) -> Option<Rejection> {
+        if module == super::MODULE.name {
+            return None;
+        }
+        let off = || (!self.has(module)).then_some(Halt::ModuleOff);
+        self.halt().or_else(off).map(|halt| match halt {
+            Halt::ModuleOff => Rejection::new(halt.code(), format!("the company's plan does not include {module}")),
+            Halt::Closed | Halt::Suspended => Rejection::new(halt.code(), halt.why()),
+        })
     }
 }
 
@@ -302,10 +353,7 @@ impl Company {
         let founding = self.founding.as_ref();
         Standing {
             settings: Arc::new(self.current()),
-            settings_version: self.version,
             plan: founding.map(|founding| founding.plan.clone()).unwrap_or_default(),
-            name: founding.map(|founding| founding.name.clone()).unwrap_or_default(),
-            audit_enabled: self.audit_enabled,
             founded: founding.is_some(),
             suspended: self.suspended.is_some(),
             closed: self.closed,

@@ -5,7 +5,7 @@ pub mod location;
 pub mod roles;
 pub mod user;
 
-pub use company::{Company, Standing, standing};
+pub use company::{Company, Halt, Standing, standing};
 pub use location::Location;
 pub use user::User;
 

@@ -1,9 +1,6 @@
 //! The documents of a fold: a working set in memory, which an engine loads, rolls back and writes.
 
-use std::{
-    borrow::Borrow,
-    collections::{BTreeSet, HashMap},
-};
+use std::collections::{BTreeSet, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -129,11 +126,6 @@ impl<D: Document> Docs<D> {
         };
         slot.now = document;
     }
-
-    /// All documents that are loaded, by key; for tests and for reading a fold made in memory.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &D)> {
-        self.slots.iter().filter_map(|(key, slot)| Some((key.borrow(), slot.now.as_ref()?)))
-    }
 }
 
 /// A changed document as it is to be written.
@@ -165,10 +157,6 @@ pub trait Shelf {
     fn roll_back(&mut self);
     /// Says that this batch is written.
     fn settle(&mut self);
-    /// How many documents are loaded.
-    fn loaded(&self) -> usize;
-    /// Forgets everything that is loaded.
-    fn forget(&mut self);
 }
 
 impl<D: Document> Shelf for Docs<D> {
@@ -214,14 +202,6 @@ impl<D: Document> Shelf for Docs<D> {
                 slot.before = None;
             }
         }
-    }
-
-    fn loaded(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn forget(&mut self) {
-        *self = Self::default();
     }
 }
 

@@ -35,4 +35,4 @@ pub use rules::{Decided, Module, Recorded, Rules, State, aggregate};
 pub use settings::{BoardSettings, DeviceTime, Settings};
 pub use story::Story;
 pub use time::{Minutes, Seconds, Timestamp, Window};
-pub use units::{BasisPoints, Cents, CmPerSecond, LatE7, LonE7, Metres, Pounds, TenthsCuft};
+pub use units::{Cents, CmPerSecond, LatE7, LonE7, Metres, TenthsCuft};

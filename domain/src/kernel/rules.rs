@@ -71,8 +71,6 @@ pub struct Recorded<'a> {
 pub trait Rules: Send + Sync {
     /// The name of its streams.
     fn stream(&self) -> &str;
-    /// Commands without a public route.
-    fn internal(&self) -> &[&str];
     /// Names, docs and schemas of all its messages.
     fn contract(&self, schemas: &mut Schemas) -> Contract;
     /// The state before the first event.
@@ -120,10 +118,6 @@ impl<A: Aggregate> Typed<A> {
 impl<A: Aggregate> Rules for Typed<A> {
     fn stream(&self) -> &str {
         A::STREAM
-    }
-
-    fn internal(&self) -> &[&str] {
-        A::INTERNAL
     }
 
     fn contract(&self, schemas: &mut Schemas) -> Contract {

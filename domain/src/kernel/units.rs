@@ -18,14 +18,10 @@ quantity! {
     Cents(i64) [-9_007_199_254_740_991i64, 9_007_199_254_740_991i64];
     /// Volume in tenths of a cubic foot.
     TenthsCuft(u32) [0, 10_000_000];
-    /// Weight in pounds.
-    Pounds(u32) [0, 10_000_000];
     /// Distance in metres.
     Metres(u32) [0, 100_000_000];
     /// Speed in centimetres per second.
     CmPerSecond(u32) [0, 100_000];
-    /// A rate in basis points: 10,000 are 100 %.
-    BasisPoints(u32) [0, 1_000_000];
     /// Latitude in 1e-7 degrees, north positive.
     LatE7(i32) [-900_000_000, 900_000_000];
     /// Longitude in 1e-7 degrees, east positive.

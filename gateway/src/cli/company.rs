@@ -21,7 +21,7 @@ pub enum Company {
         /// What its money is counted in
         #[arg(long, value_parser = ["CAD", "USD"], ignore_case = true, default_value = "CAD")]
         currency: String,
-        /// Where its data is kept
+        /// Where its data is said to be kept: a word that is recorded with the company, and moves nothing
         #[arg(long, default_value = "ca-central")]
         region: String,
     },
@@ -57,7 +57,7 @@ pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor
             Some(rejection) => Err(Failure::Usage(rejection.to_string())),
         },
         Err(HostError::Form(errors)) => {
-            let wrong: Vec<String> = errors.iter().map(|error| format!("{} {}", error.path, error.wrong)).collect();
+            let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Err(Failure::Usage(wrong.join("; ")))
         }
         Err(error) => Err(Failure::fault(error)),

@@ -48,12 +48,13 @@ pub struct Gps {
     /// The branch that the trucks belong to; one of their own is opened where none is named
     #[arg(long, value_name = "ID")]
     location: Option<LocationId>,
-    /// Where the branch that is opened lies: a Canadian province or a US state
-    #[arg(long, value_name = "CODE", default_value = "US-TX")]
-    province: String,
-    /// The time zone of the branch that is opened
-    #[arg(long, value_name = "NAME", default_value = "America/Chicago")]
-    timezone: String,
+    /// Where the branch that is opened lies: a Canadian province or a US state, such as CA-ON
+    // It is not guessed, since what is recorded of a branch stays recorded.
+    #[arg(long, value_name = "CODE", required_unless_present = "location")]
+    province: Option<String>,
+    /// The time zone of the branch that is opened, such as America/Toronto
+    #[arg(long, value_name = "NAME", required_unless_present = "location")]
+    timezone: Option<String>,
     /// Where to report rows that could not be taken [default: FILE's name in the folder reports of the data folder]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -103,7 +104,11 @@ async fn prepare(command: &Gps, rooms: &Rooms, settled: Arc<AtomicU64>) -> Resul
         host: rooms.host.clone(),
         company: command.company,
         location: command.location,
-        branch: Branch { province: command.province.clone(), timezone: command.timezone.clone() },
+        // Neither is there only where a branch is named, and then none is opened.
+        branch: Branch {
+            province: command.province.clone().unwrap_or_default(),
+            timezone: command.timezone.clone().unwrap_or_default(),
+        },
         attempt: uuid::Uuid::now_v7(),
         settled,
         patience: Arc::default(),

@@ -22,7 +22,7 @@ use super::{
     extract::{Caller, Parted, etag, id},
     query::Asked,
 };
-use crate::{authorize::Grant, catalog::catalog, problem::Problem};
+use crate::{catalog::catalog, problem::Problem};
 
 /// Names the key under which a command is done once, however often it is sent.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -56,15 +56,11 @@ pub async fn give(
         idempotency_key: Some(key(&headers)?),
         if_match: if_match(&headers)?,
         internal_allowed: false,
-        scope: scope(&grant),
+        scope: grant.scope().cloned(),
         command: Message { name: command, fields: body::read(&headers, body, &app.limits).await? },
         stream,
     };
     answered(app.host.execute(request).await?)
-}
-
-fn scope(grant: &Grant) -> Option<std::collections::BTreeSet<LocationId>> {
-    grant.scope().cloned()
 }
 
 fn answered(answer: Answer) -> Result<Response, Problem> {

@@ -2,11 +2,12 @@
 //! memory.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cnc_commands::AsOf;
 use cnc_domain::{
     kernel::Timestamp,
     ledger::{Entry, Position},
 };
-use cnc_projections::{AsOf, AsOfError, Page, Query, Row};
+use cnc_projections::{AsOfError, Page, Query, Row};
 
 use super::{App, matching};
 use crate::{authorize::Grant, catalog::Served, problem::Problem};
@@ -21,14 +22,12 @@ pub(crate) struct Past {
 
 impl Past {
     /// The moment that was asked for; one that has not come is now.
-    pub async fn of(app: &App, grant: &Grant, as_of: cnc_commands::AsOf) -> Result<Self, Problem> {
+    pub async fn of(app: &App, grant: &Grant, as_of: AsOf) -> Result<Self, Problem> {
         let (ledger, company) = (app.host.ledger(), grant.company());
         let head = ledger.head(company).await?.ok_or_else(Problem::not_found)?;
         match as_of {
-            cnc_commands::AsOf::Time(at) => {
-                Ok(Self { position: ledger.position_at(company, at).await?, at: at.min(app.now()) })
-            }
-            cnc_commands::AsOf::Position(asked) => {
+            AsOf::Time(at) => Ok(Self { position: ledger.position_at(company, at).await?, at: at.min(app.now()) }),
+            AsOf::Position(asked) => {
                 let position = asked.min(head.position);
                 let line = ledger.read(company, position.saturating_sub(1), 1).await?.into_iter().next();
                 let entry = line.map(|line| Entry::read(&line)).transpose();
@@ -40,15 +39,13 @@ impl Past {
 
     /// A row as it was.
     pub async fn row(&self, app: &App, grant: &Grant, view: &Served, key: &str) -> Result<Option<Row>, Problem> {
-        let as_of = AsOf::Position(self.position);
-        let row = app.engine.document_as_of(grant.company(), view.name(), key, as_of).await?;
+        let row = app.engine.document_as_of(grant.company(), view.name(), key, self.position).await?;
         Ok(row.filter(|row| grant.covers(row.location)))
     }
 
     /// A page as it was.
     pub async fn page(&self, app: &App, grant: &Grant, view: &Served, query: &Query) -> Result<Page, Problem> {
-        let as_of = AsOf::Position(self.position);
-        let mut rows = app.engine.view_as_of(grant.company(), view.name(), as_of).await?;
+        let mut rows = app.engine.view_as_of(grant.company(), view.name(), self.position).await?;
         rows.retain(|row| grant.covers(row.location) && matching::matches(&row.doc, &query.filters));
         rows.sort_by(|one, other| {
             let (order, turn) = match &query.sort {

@@ -212,7 +212,7 @@ impl Import {
             Err(HostError::Fault(fault)) => Err(fault.into()),
             Err(HostError::Form(errors)) => {
                 // Where a file's own words do not fit, such as a province, the sentence says which.
-                let wrong: Vec<String> = errors.iter().map(|error| format!("{} {}", error.path, error.wrong)).collect();
+                let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Err(Stopped::Misfit(format!("{} {}: {}", step.stream, step.name, wrong.join("; "))))
             }
             Err(other) => Err(Stopped::Misfit(format!("{} {}: {other}", step.stream, step.name))),

@@ -72,6 +72,18 @@ pub fn shown(schema: &Value) -> Value {
     }
 }
 
+/// An object's schema with further members, all of them required.
+pub fn with(object: &Value, members: &[(&str, Value)]) -> Value {
+    let mut object = object.clone();
+    for (name, schema) in members {
+        object["properties"][name] = schema.clone();
+        if let Some(required) = object["required"].as_array_mut() {
+            required.push((*name).into());
+        }
+    }
+    object
+}
+
 /// What many operations share.
 pub fn components() -> Value {
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
@@ -99,6 +111,11 @@ pub fn components() -> Value {
                 "status": { "type": "integer" }, "detail": { "type": "string" },
                 "code": { "type": "string", "description": "Stable: what a program should look at." },
                 "facts": { "type": "object", "description": "What a rejection rests on." },
+                "by": { "type": "string", "description": "Which aggregate refused, as `stream/id`, where it was not the one that was asked." },
+                "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
+                "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least`." },
+                "parts": { "type": "object", "additionalProperties": { "type": "string" },
+                    "description": "What the process needs and does not reach, each with how it is." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],
                     "properties": { "path": { "type": "string" }, "wrong": { "type": "string" } } } },
                 "error": { "type": "string", "description": "Names a fault in the server's log." } } },

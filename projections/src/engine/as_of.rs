@@ -1,4 +1,4 @@
-//! Views as they were: folded again in memory, up to a position or a time; bounded in number, length and time.
+//! Views as they were: folded again in memory, up to a position; bounded in number, length and time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use cnc_domain::{
 };
 
 use super::{
-    AsOf, AsOfError, Engine, Inner, board,
+    AsOfError, Engine, Inner, board,
     reader::{Chunk, Reader},
 };
 use crate::Row;
@@ -23,30 +23,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PASSES_MAX: usize = 64;
 
 impl Engine {
-    /// The row of a view as it was.
+    /// The row of a view as it was after the entry at this position.
     pub async fn document_as_of(
         &self,
         company: CompanyId,
         view: &str,
         key: &str,
-        as_of: AsOf,
+        as_of: Position,
     ) -> Result<Option<Row>, AsOfError> {
         let rows = self.inner.past(company, view, as_of, Some(key)).await?;
         Ok(rows.into_iter().next())
     }
 
-    /// All rows of a view as they were, by key. Filters, sorts, scope and pages are the caller's.
-    pub async fn view_as_of(&self, company: CompanyId, view: &str, as_of: AsOf) -> Result<Vec<Row>, AsOfError> {
+    /// All rows of a view as they were after that entry, by key. Filters, sorts, scope and pages are the caller's.
+    pub async fn view_as_of(&self, company: CompanyId, view: &str, as_of: Position) -> Result<Vec<Row>, AsOfError> {
         self.inner.past(company, view, as_of, None).await
-    }
-
-    /// The position of a past moment in a company's ledger.
-    pub async fn position_as_of(&self, company: CompanyId, as_of: AsOf) -> Result<Position, Fault> {
-        let head = self.inner.feed.head(company).await?.unwrap_or_default().position;
-        Ok(match as_of {
-            AsOf::Position(position) => position.min(head),
-            AsOf::Time(at) => self.inner.feed.position_at(company, at).await?,
-        })
     }
 }
 
@@ -55,11 +46,11 @@ impl Inner {
         self: &Arc<Self>,
         company: CompanyId,
         view: &str,
-        as_of: AsOf,
+        as_of: Position,
         key: Option<&str>,
     ) -> Result<Vec<Row>, AsOfError> {
         let kind = self.view(view).ok_or_else(|| AsOfError::UnknownView(view.into()))?;
-        let until = Engine { inner: self.clone() }.position_as_of(company, as_of).await?;
+        let until = as_of.min(self.feed.head(company).await?.unwrap_or_default().position);
         if until > ENTRIES_MAX {
             return Err(AsOfError::Busy("that moment has too many entries before it to fold them again"));
         }

@@ -31,7 +31,7 @@ use cnc_domain::{
     kernel::{CompanyId, FoldKind, LocationId, Timestamp},
     ledger::{Fault, Feed, Position},
 };
-pub use status::{AsOf, AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
+pub use status::{AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 use tokio::{
     sync::{Semaphore, broadcast, mpsc, watch},
     time::Instant,

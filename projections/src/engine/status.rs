@@ -5,15 +5,6 @@ use cnc_domain::{
     ledger::{Fault, Position},
 };
 
-/// A past moment to read a view at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AsOf {
-    /// After the entry at this position.
-    Position(Position),
-    /// After the last entry recorded at or before this time.
-    Time(Timestamp),
-}
-
 /// Why a past moment cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AsOfError {

@@ -12,7 +12,7 @@ use cnc_domain::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{minutes_between, time};
 use crate::View;
@@ -22,6 +22,7 @@ pub const VIEW: View = View {
     kind: fold::<Alerts>(),
     about: "Every warning: what it is about, when harm is due, who sees to it, how it ended.",
     present: Some(present),
+    describe,
 };
 
 /// Keeps a row for every alert.
@@ -124,6 +125,11 @@ fn present(mut row: Value, reading: &Reading<'_>) -> Value {
         row.insert("minutes_to_harm".into(), minutes.into());
     }
     row
+}
+
+fn describe(schema: &mut Value) {
+    let about = "Until harm is done; negative where it is. None where it is resolved.";
+    schema["properties"]["minutes_to_harm"] = json!({ "type": ["integer", "null"], "description": about });
 }
 
 #[cfg(test)]

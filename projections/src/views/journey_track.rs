@@ -23,7 +23,7 @@ use cnc_domain::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::View;
 
@@ -35,6 +35,7 @@ pub const VIEW: View = View {
     kind: fold::<JourneyTrack>(),
     about: "Every journey with its stops, and its GPS line in pieces, each merged by time from the chunks of one device.",
     present: Some(present),
+    describe,
 };
 
 /// Keeps every journey's chunks of fixes, sealed as they came.
@@ -212,6 +213,20 @@ fn present(mut part: Value, _: &Reading<'_>) -> Value {
     part
 }
 
+fn describe(schema: &mut Value) {
+    let kinds = schema["oneOf"].as_array_mut().into_iter().flatten();
+    for piece in kinds.filter(|kind| kind["properties"].get("chunks").is_some()) {
+        piece["properties"]["track"] =
+            json!({ "type": "array", "items": { "type": "object" }, "description": "The fixes as one line by time." });
+        piece["properties"]["closed_chunks"] =
+            json!({ "type": "integer", "description": "How many chunks could not be opened." });
+        piece["properties"].as_object_mut().map(|members| members.remove("chunks"));
+        if let Some(required) = piece["required"].as_array_mut() {
+            required.retain(|name| name != "chunks");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cnc_domain::{
@@ -219,7 +234,6 @@ mod tests {
         kernel::{Minutes, Settings, Story, given},
     };
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 

@@ -102,7 +102,9 @@ async fn import(world: &World, file: &Path, kills: &mut Random) -> Imported {
     let (mut killed, mut gave_up) = (0, Vec::new());
     let file = file.to_str().expect("a plain path");
     loop {
-        let child = world.split.spawn(&["import", "gps", file, "--company", &world.company, "--json"]);
+        let branch = ["--province", "US-TX", "--timezone", "America/Chicago"];
+        let import = ["import", "gps", file, "--company", &world.company, "--json"];
+        let child = world.split.spawn(&[import.as_slice(), &branch].concat());
         let output = tokio::select! {
             output = child.wait_with_output() => output.expect("the import can be waited for"),
             () = world.go_on_for(kills.between(300, 2_000)), if killed < KILLS => {

@@ -4,14 +4,14 @@ use std::{io::Write, process::Stdio};
 
 use cnc_tests::debian;
 
-use super::{Operator, file, import::day, text};
+use super::{Operator, bring_in, file, import::day, text};
 
 /// A company with some dozens of entries.
 fn ledger() -> (Operator, String, Vec<String>) {
     let operator = Operator::new();
     let company = operator.found("Audited Movers");
     let csv = file(&operator, "day.csv", day(1, 5).as_bytes());
-    operator.ok(&["import", "gps", text(&csv), "--company", &company]);
+    operator.ok(&bring_in(text(&csv), &company));
     let lines = operator.export(&company);
     assert!(lines.len() > 30, "{} entries", lines.len());
     (operator, company, lines)

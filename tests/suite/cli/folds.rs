@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Operator, audit::tamper, file, import::day, text, until};
+use super::{Operator, audit::tamper, bring_in, file, import::day, text, until};
 
 /// The events of a company's journey, one of which is made so that no fold can read it. Gives its position, and the SQL
 /// that makes it whole again.
 fn poisoned(operator: &Operator) -> (String, u64, String) {
     let company = operator.found("Poisoned Movers");
     let csv = file(operator, "day.csv", day(1, 3).as_bytes());
-    operator.ok(&["import", "gps", text(&csv), "--company", &company]);
+    operator.ok(&bring_in(text(&csv), &company));
     let database = rusqlite::Connection::open(operator.data().join("ledger.db")).expect("opens");
     let departed = "SELECT position, payload FROM events WHERE event = 'departed' ORDER BY position LIMIT 1";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?));
@@ -65,7 +65,7 @@ fn a_fold_is_built_anew_beside_a_server_and_what_it_replaced_is_dropped() {
     for operator in [Operator::new(), Operator::postgres()] {
         let company = operator.found("Renewed Movers");
         let csv = file(&operator, "day.csv", day(1, 3).as_bytes());
-        operator.ok(&["import", "gps", text(&csv), "--company", &company]);
+        operator.ok(&bring_in(text(&csv), &company));
         let _server = operator.serve();
         until("a board", || {
             let status = status(&operator);

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use cnc_tests::postgres::Cluster;
 
-use super::{Operator, file, streams, text, until};
+use super::{Operator, bring_in, file, streams, text, until};
 
 /// A small day: vehicles with three trips each, a fix a minute.
 pub fn day(vehicles: usize, fixes_a_trip: usize) -> String {
@@ -41,7 +41,7 @@ fn imports_twice(operator: &Operator) {
     let csv = file(operator, "day.csv", &content);
     let report = operator.data().join("report.csv");
 
-    let arguments = ["import", "gps", text(&csv), "--company", &company, "--report", text(&report)];
+    let arguments = [bring_in(text(&csv), &company).as_slice(), &["--report", text(&report)]].concat();
     let first = operator.json(&arguments);
     assert_eq!((&first["rows"], &first["recorded"]), (&186.into(), &180.into()), "{first}");
     assert_eq!((&first["already_known"], &first["reported"]), (&1.into(), &5.into()), "{first}");
@@ -64,11 +64,9 @@ fn a_file_that_has_grown_brings_in_only_what_is_new() {
     let whole = day(2, 20);
     // It ends in the middle of the last vehicle's second trip.
     let half: String = whole.lines().take(1 + 60 + 30).fold(String::new(), |text, line| text + line + "\n");
-    let first =
-        operator.json(&["import", "gps", text(&file(&operator, "half.csv", half.as_bytes())), "--company", &company]);
+    let first = operator.json(&bring_in(text(&file(&operator, "half.csv", half.as_bytes())), &company));
     assert_eq!((&first["recorded"], &first["adds_up"]), (&90.into(), &true.into()), "{first}");
-    let then =
-        operator.json(&["import", "gps", text(&file(&operator, "all.csv", whole.as_bytes())), "--company", &company]);
+    let then = operator.json(&bring_in(text(&file(&operator, "all.csv", whole.as_bytes())), &company));
     assert_eq!((&then["recorded"], &then["already_known"]), (&30.into(), &90.into()), "{then}");
     assert_eq!((&then["new_journeys"], &then["reported"]), (&1.into(), &0.into()), "{then}");
 }
@@ -79,7 +77,7 @@ fn an_import_killed_in_the_middle_and_started_again_leaves_the_same_streams() {
     let company = whole.found("Killed Movers");
     let csv = file(&whole, "day.csv", day(12, 30).as_bytes());
     let killed = whole.copy();
-    let import = ["import", "gps", text(&csv), "--company", &company];
+    let import = bring_in(text(&csv), &company);
     whole.ok(&import);
     let expected = streams(&whole.export(&company));
     let entries: usize = expected.values().map(Vec::len).sum();
@@ -105,7 +103,7 @@ fn an_import_waits_for_a_database_that_starts_again_and_goes_on_by_itself() {
     let operator = Operator::on(&runtime.block_on(cluster.database()));
     let company = operator.found("Patient Movers");
     let csv = file(&operator, "day.csv", day(16, 30).as_bytes());
-    let import = ["import", "gps", text(&csv), "--company", &company, "--json"];
+    let import = [bring_in(text(&csv), &company).as_slice(), &["--json"]].concat();
     let mut child = operator.command(&import).spawn().expect("cnc starts");
     for entries in [100, 250, 400] {
         until("the import's next part", || {
@@ -140,7 +138,7 @@ fn a_real_day_of_a_fleet_adds_up() {
 
 fn imports_a_day(operator: &Operator, csv: &str) {
     let company = operator.found("Fleet Movers");
-    let import = ["import", "gps", csv, "--company", &company];
+    let import = bring_in(csv, &company);
     let first = operator.json(&import);
     assert_eq!((&first["adds_up"], &first["unfinished"]), (&true.into(), &serde_json::json!([])), "{first}");
     assert!(first["recorded"].as_u64() > Some(0), "{first}");

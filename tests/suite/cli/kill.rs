@@ -1,13 +1,13 @@
 //! Servers and imports killed at any moment: the ledger verifies and the views are what the ledger says.
 
-use super::{Operator, file, import::day, text, until};
+use super::{Operator, bring_in, file, import::day, text, until};
 
 #[test]
 fn views_are_what_the_ledger_says_after_kills_under_load() {
     let operator = Operator::new();
     let company = operator.found("Unlucky Movers");
     let csv = file(&operator, "day.csv", day(16, 20).as_bytes());
-    let import = ["import", "gps", text(&csv), "--company", &company];
+    let import = bring_in(text(&csv), &company);
     let mut entries = operator.export(&company).len();
     for _ in 0..3 {
         let server = operator.serve();

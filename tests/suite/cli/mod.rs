@@ -192,6 +192,11 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
+/// The arguments that bring in a file of fixes, with a branch of its own.
+pub fn bring_in<'a>(csv: &'a str, company: &'a str) -> [&'a str; 9] {
+    ["import", "gps", csv, "--company", company, "--province", "US-TX", "--timezone", "America/Chicago"]
+}
+
 #[test]
 fn each_kind_of_failure_has_its_own_status() {
     let operator = Operator::new();
@@ -204,7 +209,8 @@ fn each_kind_of_failure_has_its_own_status() {
         (&["token", "--company", nobody, "--role", "dispatcher"], 3),
         (&["audit", "export", "--company", nobody], 3),
         (&["audit", "verify", "/no/such/file"], 3),
-        (&["import", "gps", "/no/such/file", "--company", nobody], 3),
+        (&["import", "gps", "/no/such/file", "--company", nobody], 2),
+        (&bring_in("/no/such/file", nobody), 3),
     ] {
         let came = operator.run(arguments);
         assert_eq!(came.status, status, "{arguments:?}: {}", came.err);

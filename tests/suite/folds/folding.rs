@@ -7,7 +7,7 @@ use super::{
     world::{Counts, Event, Ledgers, Sums},
 };
 use crate::ledger::on_both;
-use cnc_projections::{AsOf, EngineFolds, Poison};
+use cnc_projections::{EngineFolds, Poison};
 
 on_both!(
     crate::folds::Place;
@@ -189,10 +189,10 @@ async fn a_view_can_be_read_as_it_was(place: Place) {
     let feed = Arc::new(Ledgers::default());
     (0..90).for_each(|number| _ = feed.tell(ACME, till(number % 3), put_in(1)));
     let running = Running::start(&feed, &place, both_views()).await;
-    let rows = running.engine.view_as_of(ACME, "sums", AsOf::Position(45)).await.expect("folds");
+    let rows = running.engine.view_as_of(ACME, "sums", 45).await.expect("folds");
     assert_eq!(rows.iter().map(|row| row.doc["total"].as_i64()).collect::<Vec<_>>(), [Some(15); 3]);
     let key = till(1).to_string();
-    let row = running.engine.document_as_of(ACME, "sums", &key, AsOf::Time(super::world::time(5))).await;
+    let row = running.engine.document_as_of(ACME, "sums", &key, 5).await;
     assert_eq!(row.expect("folds").expect("is there").doc["total"], 2);
     running.stop().await;
 }

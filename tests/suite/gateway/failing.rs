@@ -13,6 +13,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use super::describing;
 use crate::faulty::{Faulty, Whim};
 
 /// A gateway at the same host, with parts of its own.
@@ -98,6 +99,8 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
         .bearer_auth(mover.token("dispatcher"))
         .header("idempotency-key", "k")
         .json(&serde_json::json!({ "tag": "heavy" }));
+    let away = describing::is_described("/health/ready", "get", ask().await);
+    assert!(away["parts"].is_object(), "{away}");
     let problem = answered(tag.try_clone().expect("can be sent again")).await.problem(503, "unavailable");
     assert!(problem["error"].is_string() && !problem.to_string().contains("disk"), "{problem}");
     ledger.does(Whim::Works);

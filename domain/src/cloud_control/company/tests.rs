@@ -206,8 +206,22 @@ fn others_learn_how_their_company_stands() {
     let plan = Event::PlanChanged { modules: BTreeSet::from(["command_control".to_owned()]) };
     let found = stands(vec![founded(), changed(30, 1), plan, suspended()]);
     assert!(found.founded && found.suspended && !found.closed);
-    assert_eq!((found.settings.board.silence_max_minutes, found.settings_version), (30, 1));
+    assert_eq!(found.settings.board.silence_max_minutes, 30);
     assert!(found.has("command_control") && found.has("cloud_control") && !found.has("crew_customer"));
     assert!(stands(vec![founded()]).has("crew_customer"), "a plan that names no module has all");
     assert!(stands(vec![founded(), closed()]).closed);
+}
+
+#[test]
+fn a_company_that_is_stopped_or_lacks_the_module_refuses_but_can_be_set_right() {
+    let plan = Plan { modules: BTreeSet::from(["command_control".to_owned()]) };
+    let works = Standing { founded: true, plan, ..Standing::default() };
+    let code = |standing: &Standing, module: &str| standing.refuses(module).map(|rejection| rejection.code);
+    assert_eq!(code(&works, "command_control"), None);
+    assert_eq!(code(&works, "crew_customer").as_deref(), Some("module_off"));
+    let suspended = Standing { suspended: true, ..works };
+    assert_eq!(code(&suspended, "crew_customer").as_deref(), Some("company_suspended"));
+    let closed = Standing { closed: true, ..suspended };
+    assert_eq!(code(&closed, "command_control").as_deref(), Some("company_closed"));
+    assert_eq!(code(&closed, "cloud_control"), None);
 }

@@ -30,6 +30,7 @@ pub const VIEW: View = View {
     kind: fold::<DispatchBoard>(),
     about: "A card for every live journey: stage, crew, times against the plan, last position, tags, alerts.",
     present: Some(present::present),
+    describe: present::describe,
 };
 
 /// Keeps the cards, and what they show of others.

@@ -28,6 +28,25 @@ pub(super) fn present(mut card: Value, reading: &Reading<'_>) -> Value {
     card
 }
 
+pub(super) fn describe(schema: &mut Value) {
+    let number = |about: &str| json!({ "type": ["integer", "null"], "description": about });
+    let card = &mut schema["properties"];
+    card["minutes_in_stage"] = number("Since it entered its stage.");
+    card["crew_missing"] = number("How many fewer people are assigned than are recommended.");
+    card["elapsed_minutes"] = number("Since it departed.");
+    card["minutes_over_estimate"] = number("By how much that is more than was estimated.");
+    card["position_age_seconds"] = number("How old the last position is.");
+    card["eta"] = json!({ "type": ["object", "null"], "description": "The stop that the truck drives to or will.",
+        "properties": { "stop": { "type": "string", "format": "uuid" },
+            "expected_at": { "type": ["string", "null"], "format": "date-time", "description": "When it is expected there." },
+            "window": { "type": ["object", "null"], "description": "What was promised." },
+            "minutes_late": number("How far that is from what was promised.") } });
+    let mut alert = card["alerts"]["additionalProperties"].take();
+    alert["properties"]["alert"] = json!({ "type": "string", "format": "uuid", "description": "Which alert." });
+    alert["properties"]["minutes_to_harm"] = number("Until harm is done; negative where it is.");
+    card["alerts"] = json!({ "type": "array", "items": alert, "description": "The sooner harm is done, the earlier." });
+}
+
 /// The stop that the truck drives to or will, when it is expected there, and how far that is from what was promised.
 fn eta(card: &Value) -> Value {
     let stops = card.pointer("/course/stops").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
