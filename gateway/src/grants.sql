@@ -14,11 +14,13 @@ BEGIN
     GRANT USAGE ON SCHEMA cnc_keys TO cnc_write;
     GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA cnc_keys TO cnc_write;
 
-    -- Every process looks at the versions when it starts, says that it knows the folds' tables, and how folds stand.
+    -- Every process looks at the versions when it starts, says that it knows the folds' tables, asks whether commits were
+    -- lost, and says how folds stand.
     FOREACH part IN ARRAY ARRAY['cnc_write', 'cnc_fold', 'cnc_relay'] LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA cnc, cnc_views TO %I', part);
         EXECUTE format('GRANT SELECT ON cnc.ledger_versions, cnc_views.versions, cnc.folds, cnc_views.folds TO %I', part);
-        EXECUTE format('GRANT SELECT, INSERT ON cnc.fold_tables, cnc_views.fold_tables TO %I', part);
+        EXECUTE format('GRANT SELECT, INSERT ON cnc.fold_tables, cnc_views.fold_tables, cnc_views.generation TO %I',
+            part);
     END LOOP;
 
     -- Folds write what they fold: what all share, and the tables of each fold's documents.

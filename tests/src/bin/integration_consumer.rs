@@ -5,7 +5,8 @@
 //!
 //! - It asks its durable consumer for the next messages, which come to an inbox of its own.
 //! - What it has already (a repeat) it acknowledges and drops; what comes too early it gives back for a while.
-//! - Each line must name the SHA-256 of the line before it. So nothing was left out, added or changed on the way.
+//! - Each line must be the company's, and name the SHA-256 of the line before it. So nothing was left out, added or changed
+//!   on the way.
 //! - It acknowledges a line only when it is on its disk. Killed at any moment, it gets the rest again.
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Message};
+use async_nats::{Client, ConnectOptions, Message, StatusCode};
 use cnc_domain::ledger::{Hash, Head};
 use futures::StreamExt as _;
 
@@ -25,6 +26,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 const REQUEST: &str = r#"{"batch":100,"expires":5000000000}"#;
 /// After this silence the request or its answer was lost: another is made.
 const SILENCE: Duration = Duration::from_secs(7);
+/// How long to wait where the consumer is not there.
+const AWAY: Duration = Duration::from_secs(1);
 /// Gives a message back, to be delivered again in a second.
 const LATER: &str = r#"-NAK {"delay":1000000000}"#;
 
@@ -37,7 +40,7 @@ async fn main() -> Result<(), Failure> {
     let durable = format!("integration_{company}_{name}");
     let options = ConnectOptions::with_nkey(std::fs::read_to_string(seed)?.trim().to_owned());
     let client = options.custom_inbox_prefix(format!("_INBOX_{durable}")).connect(url.as_str()).await?;
-    let mut copy = Copy::open(file)?;
+    let mut copy = Copy::open(company, file)?;
     let inbox = client.new_inbox();
     let mut messages = client.subscribe(inbox.clone()).await?;
     let next = format!("$JS.API.CONSUMER.MSG.NEXT.CNC.{durable}");
@@ -48,7 +51,10 @@ async fn main() -> Result<(), Failure> {
             let Ok(message) = tokio::time::timeout(SILENCE, messages.next()).await else { break };
             let message = message.ok_or("the connection is closed")?;
             // Without a body that is an entry: there is nothing (more) for this request.
-            if message.status.is_some() {
+            if let Some(status) = message.status {
+                if status == StatusCode::NO_RESPONDERS {
+                    tokio::time::sleep(AWAY).await;
+                }
                 break;
             }
             answer(&client, &mut copy, message).await?;
@@ -64,14 +70,15 @@ async fn answer(client: &Client, copy: &mut Copy, message: Message) -> Result<()
     Ok(client.publish(reply, answer.into()).await?)
 }
 
-/// The lines so far, and where they end.
+/// A company's lines so far, and where they end.
 struct Copy {
+    company: String,
     file: File,
     head: Head,
 }
 
 impl Copy {
-    fn open(path: &str) -> Result<Self, Failure> {
+    fn open(company: &str, path: &str) -> Result<Self, Failure> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
@@ -83,12 +90,15 @@ impl Copy {
         for line in text[..whole].lines() {
             head = Head { position: head.position + 1, hash: Hash::of(line) };
         }
-        Ok(Self { file, head })
+        Ok(Self { company: company.to_owned(), file, head })
     }
 
     /// Takes a line, and says whether it need not come again.
     fn take(&mut self, line: &str) -> Result<bool, Failure> {
         let entry: serde_json::Value = serde_json::from_str(line)?;
+        if entry["company"] != self.company {
+            return Err("a line of another company".into());
+        }
         let position = entry["position"].as_u64().ok_or("an entry has a position")?;
         if position <= self.head.position {
             return Ok(true);
