@@ -13,6 +13,9 @@ use super::{
 use crate::store::{FoldId, Plan};
 use std::sync::Arc;
 
+/// Why a build beside the others cannot go on.
+const LOST: &str = "its build was dropped or set back meanwhile: try again";
+
 /// A scratch build on its way.
 pub(super) struct Beside {
     worker: Worker,
@@ -45,13 +48,14 @@ impl Beside {
                     Prepared::Write(write) => (write.to, write),
                     Prepared::Moved(to) => (to, self.worker.blank(to)),
                     Prepared::Stopped(position, reason) => return Ok(Some(format!("position {position}: {reason}"))),
+                    Prepared::Lost => return Ok(Some(LOST.into())),
                 };
                 let text = write.changes.iter().flat_map(|(_, changes)| changes);
                 let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
                 let commit = inner.storage().commit(write.plan.trigger, inner.now(), vec![write]).await?;
                 self.worker.settle(to, commit.first().and_then(Option::as_ref), text);
                 if self.worker.stale {
-                    return Ok(Some("its build was dropped by somebody else".into()));
+                    return Ok(Some(LOST.into()));
                 }
                 if self.worker.at >= chunk.end().min(until) {
                     break;

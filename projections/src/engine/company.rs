@@ -190,6 +190,8 @@ impl CompanyFolds {
                     Prepared::Write(write) => writes.push((*place, write)),
                     Prepared::Moved(to) => worker.skip_to(to),
                     Prepared::Stopped(position, reason) => stop(inner, worker, position, &reason).await?,
+                    // Its row is read again before it goes on.
+                    Prepared::Lost => {}
                 }
             }
             self.commit(inner, writes).await?;

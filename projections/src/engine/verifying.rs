@@ -141,8 +141,8 @@ impl Inner {
             }
             keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect::<Vec<_>>()
         };
-        let expected = by_key(self.storage().load(plan, fresh, wanted()).await?);
-        let found = by_key(self.storage().load(plan, live, wanted()).await?);
+        let expected = by_key(self.storage().load(plan, fresh, None, wanted()).await?.unwrap_or_default());
+        let found = by_key(self.storage().load(plan, live, None, wanted()).await?.unwrap_or_default());
         compared.differences.retain(|place, _| expected.get(place) != found.get(place));
         Ok(())
     }

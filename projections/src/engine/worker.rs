@@ -60,6 +60,18 @@ pub(super) enum Prepared {
     Moved(Position),
     /// The entry at this position cannot be folded.
     Stopped(Position, String),
+    /// The build does not stand where it is thought to.
+    Lost,
+}
+
+/// How loading documents ended.
+enum Loading {
+    Done,
+    /// One cannot be read, which is a matter of this fold alone: it must not hold up the others of its company, as a fault
+    /// does.
+    Unreadable(String),
+    /// They are not those of where the fold stands.
+    Elsewhere,
 }
 
 /// What folding a batch in memory comes to.
@@ -161,7 +173,14 @@ impl Worker {
         for _ in 0..PASSES_MAX {
             let tried = match self.pass(chunk, end).await? {
                 Pass::Done(changes, sent) => return Ok(self.done(end, changes, sent)),
-                Pass::Wanted(wanted) => self.load(storage, wanted).await?,
+                Pass::Wanted(wanted) => match self.load(storage, wanted).await? {
+                    Loading::Done => Ok(()),
+                    Loading::Unreadable(cause) => Err(cause),
+                    Loading::Elsewhere => {
+                        self.lost();
+                        return Ok(Prepared::Lost);
+                    }
+                },
                 Pass::Unfoldable(0, cause) => return Ok(Prepared::Stopped(next, cause)),
                 Pass::Unfoldable(index, _) => {
                     end = self.at + index as u64;
@@ -239,16 +258,19 @@ impl Worker {
         pass.map_err(|wrong| Fault::broken("writing documents as text", wrong))
     }
 
-    /// Loads documents. `Ok(Err)` says of one that it cannot be read, which is a matter of this fold alone: it must not hold
-    /// up the others of its company, as a fault does.
-    async fn load(&mut self, storage: &dyn Storage, wanted: Vec<(usize, String)>) -> Result<Result<(), String>, Fault> {
+    /// Loads documents, of where it stands: after a crash the store may be back before that, and be there again by what
+    /// another process folds before this one writes.
+    async fn load(&mut self, storage: &dyn Storage, wanted: Vec<(usize, String)>) -> Result<Loading, Fault> {
         let mut keys: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (shelf, key) in &wanted {
             keys.entry(*shelf).or_default().push(key.clone());
         }
         let asked = keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect();
-        let found = if self.complete { Vec::new() } else { storage.load(&self.plan, &self.row.id, asked).await? };
-        Ok(self.take_in(wanted, found))
+        let at = Some(self.row.position);
+        let found =
+            if self.complete { Some(Vec::new()) } else { storage.load(&self.plan, &self.row.id, at, asked).await? };
+        let Some(found) = found else { return Ok(Loading::Elsewhere) };
+        Ok(self.take_in(wanted, found).map_or_else(Loading::Unreadable, |()| Loading::Done))
     }
 
     /// Takes in documents that were asked for. Those that were not found are not there, which is kept as well.
@@ -299,9 +321,7 @@ impl Worker {
     /// Takes note of what became of a write.
     pub fn settle(&mut self, to: Position, written: Option<&Written>, text: usize) {
         if written.is_none() {
-            self.forget();
-            self.stale = true;
-            return;
+            return self.lost();
         }
         self.text += text;
         if self.text > TEXT_MAX {
@@ -312,6 +332,12 @@ impl Worker {
         }
         (self.row.position, self.at) = (to, to);
         self.row.poisoned = self.row.poisoned.take().filter(|poisoned| poisoned.position > to);
+    }
+
+    /// Its row is not what it was.
+    fn lost(&mut self) {
+        self.forget();
+        self.stale = true;
     }
 
     /// Takes note that nothing had to be written.

@@ -261,8 +261,15 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// Counts a start of work, so that a process that dies of an entry is noticed. A commit takes the count back.
     async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault>;
 
-    /// Documents (with their restricted members) by shelf and key; those that are not there are left out.
-    async fn load(&self, plan: &Arc<Plan>, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded, Fault>;
+    /// Documents (with their restricted members) by shelf and key; those that are not there are left out. `None` where the
+    /// build does not stand `at` this position, if one is asked for: then they are not those that belong to it.
+    async fn load(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        at: Option<Position>,
+        wanted: Vec<Wanted>,
+    ) -> Result<Option<Loaded>, Fault>;
 
     /// Writes all of these in one transaction; those that lost their row are left out. All are views, or all triggers.
     async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault>;

@@ -151,8 +151,14 @@ impl Storage for Postgres {
         write!(self, "counting a fold's start", |tx| builds::count_start(&mut tx, schema(trigger), id))
     }
 
-    async fn load(&self, plan: &Arc<Plan>, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded, Fault> {
-        reading::load(&self.pool, plan, id, wanted).await.map_err(fault("loading documents"))
+    async fn load(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        at: Option<Position>,
+        wanted: Vec<Wanted>,
+    ) -> Result<Option<Loaded>, Fault> {
+        reading::load(&self.pool, plan, id, at, wanted).await.map_err(fault("loading documents"))
     }
 
     async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault> {

@@ -26,21 +26,36 @@ fn table(plan: &Plan, shelf: usize, version: u32) -> String {
     format!("{}.\"{}\"", super::schema(plan.trigger), plan.table(shelf, version))
 }
 
-pub(super) async fn load(pool: &PgPool, plan: &Plan, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded> {
+/// Each shelf's documents come in one statement with where the build stands, and so from one snapshot.
+pub(super) async fn load(
+    pool: &PgPool,
+    plan: &Plan,
+    id: &FoldId,
+    at: Option<Position>,
+    wanted: Vec<Wanted>,
+) -> Result<Option<Loaded>> {
     let mut loaded = Vec::new();
     for Wanted { shelf, keys } in wanted {
         let text = format!(
-            "SELECT key, doc::text, restricted::text FROM {}
-             WHERE company = $1::uuid AND build = $2 AND key = ANY ($3)",
+            "SELECT f.position, d.key, d.doc::text, d.restricted::text
+             FROM {}.folds AS f LEFT JOIN {} AS d ON d.company = f.company AND d.build = f.build AND d.key = ANY ($5)
+             WHERE f.company = $1::uuid AND f.fold = $2 AND f.version = $3 AND f.build = $4",
+            super::schema(plan.trigger),
             table(plan, shelf, plan.version)
         );
-        let query = sqlx::query(&text).bind(id.company.to_string()).bind(id.build).bind(keys);
-        for row in query.fetch_all(pool).await? {
-            let restricted: Option<String> = row.try_get(2)?;
-            loaded.push((shelf, row.try_get(0)?, whole(row.try_get(1)?, restricted.as_deref())));
+        let query = sqlx::query(&text).bind(id.company.to_string()).bind(&id.fold).bind(i64::from(id.version));
+        let rows = query.bind(id.build).bind(keys).fetch_all(pool).await?;
+        let stands = rows.first().map(|row| position(row, 0)).transpose()?;
+        if at.is_some_and(|at| stands != Some(at)) {
+            return Ok(None);
+        }
+        for row in rows {
+            let Some(key) = row.try_get(1)? else { continue };
+            let restricted: Option<String> = row.try_get(3)?;
+            loaded.push((shelf, key, whole(row.try_get(2)?, restricted.as_deref())));
         }
     }
-    Ok(loaded)
+    Ok(Some(loaded))
 }
 
 pub(super) async fn page(

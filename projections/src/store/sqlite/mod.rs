@@ -15,6 +15,7 @@ use cnc_domain::{
     ledger::{Fault, Position},
 };
 use db::Db;
+use rusqlite::Transaction;
 use tokio::sync::Notify;
 
 use super::{
@@ -87,9 +88,19 @@ impl Storage for Sqlite {
         self.db(trigger).write("counting a fold's start", move |tx| builds::count_start(tx, &id)).await
     }
 
-    async fn load(&self, plan: &Arc<Plan>, id: &FoldId, wanted: Vec<Wanted>) -> Result<Loaded, Fault> {
+    async fn load(
+        &self,
+        plan: &Arc<Plan>,
+        id: &FoldId,
+        at: Option<Position>,
+        wanted: Vec<Wanted>,
+    ) -> Result<Option<Loaded>, Fault> {
         let (mine, id) = (plan.clone(), id.clone());
-        self.db(plan.trigger).read("loading documents", move |tx| reading::load(tx, &mine, &id, &wanted)).await
+        let load = move |tx: &Transaction<'_>| match at {
+            Some(at) if builds::row(tx, &id)?.is_none_or(|row| row.position != at) => Ok(None),
+            _ => reading::load(tx, &mine, &id, &wanted).map(Some),
+        };
+        self.db(plan.trigger).read("loading documents", load).await
     }
 
     async fn commit(&self, trigger: bool, now: Timestamp, writes: Vec<Write>) -> Result<Commit, Fault> {
