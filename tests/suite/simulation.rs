@@ -21,20 +21,24 @@ fn the_system_keeps_its_promises_through_simulated_storms() {
     assert!(deaths > 20 && steps > 10_000, "there was hardly a storm: {deaths} deaths in {steps} steps");
 }
 
-/// In this run two processes carry out the same command in the same microsecond, so that the first entry of a batch whose
-/// answer was lost stands there byte for byte, recorded by the other; the rest of the batch does not.
+/// Each broke a promise once. What befalls a run follows from the seed and from each of its steps, so that a seed does not
+/// meet the same again for ever; but it costs little.
 #[test]
-fn a_batch_whose_first_entry_another_process_recorded_is_not_taken_for_recorded() {
-    let run = run(Scenario { seed: 100_151, commands: 40, told: false }).expect("a run starts");
-    assert_eq!(run.broken, None);
-}
-
-/// In this run the broker loses its last messages while a relay publishes, and what the relay sends over the new connection
-/// makes the stream as long again.
-#[test]
-fn a_stream_that_is_as_long_again_is_not_taken_for_whole() {
-    let run = run(Scenario { seed: 200_025, commands: 40, told: false }).expect("a run starts");
-    assert_eq!(run.broken, None);
+fn seeds_that_once_broke_a_promise_keep_it() {
+    for seed in [
+        // Two processes carried out the same command in the same microsecond: the first entry of a batch whose answer was
+        // lost stood there byte for byte, recorded by the other; the rest of the batch did not.
+        100_151,
+        // The broker lost its last messages while a relay published, and what that sent over the new connection made the
+        // stream as long again.
+        200_025,
+        // The folds' database crashed; one process loaded documents of before what it knew, and wrote them when another
+        // had folded up to there again.
+        302_570,
+    ] {
+        let run = run(Scenario { seed, commands: 40, told: false }).expect("a run starts");
+        assert_eq!(run.broken, None, "seed {seed}");
+    }
 }
 
 #[test]
