@@ -77,8 +77,7 @@ impl Integration {
     /// acknowledge, and listen to inboxes of its own.
     ///
     /// A broker answers to whatever subject it is asked to, with rights of its own: were the partner a user of our account,
-    /// an answer could be sent to where that deletes the stream, or be stored as an entry of another company. In an
-    /// account of its own it reaches nobody else.
+    /// an answer could be stored as an entry of another company. In an account of its own it reaches nobody else.
     pub fn account(&self, public_key: &str) -> String {
         let (durable, inbox, next, answers) = (self.durable(), self.inbox(), self.next(), self.answers());
         format!(
