@@ -9,13 +9,21 @@ run() {
         -c max_connections=500 -c shared_buffers=64MB >>"$dir/log" 2>&1 </dev/null &
     server=$!
 }
-run
-while read -r _; do
+stop() {
+    # Until it has set to work, it passes over what it is told: a shell's children in the background begin so.
+    tries=0
+    until [ "$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null)" = "$server" ] || [ "$tries" -ge 1000 ]; do
+        sleep 0.01
+        tries=$((tries + 1))
+    done
     kill -QUIT "$server"
     wait "$server"
+}
+run
+while read -r _; do
+    stop
     run
     echo done
 done
-kill -QUIT "$server"
-wait "$server"
+stop
 rm -rf "$dir"
