@@ -25,7 +25,8 @@ pub(super) struct Found {
     pub(super) created: String,
     /// The place of its last message.
     pub(super) last: u64,
-    /// The id of the message where the known tip stood; `None` where there is none any more, as it was kept long enough.
+    /// The id of the message where the known tip stood, empty where it was published without, as no relay does; `None`
+    /// where there is no message any more, as it was kept long enough.
     pub(super) at_tip: Option<String>,
 }
 
@@ -88,5 +89,6 @@ mod tests {
         assert_eq!(shortfall("a:7", "first", 6, None), Some(Shortfall::Behind));
         assert_eq!(shortfall("a:7", "first", 7, Some("a:8")), Some(Shortfall::Behind));
         assert_eq!(shortfall("a:7", "first", 9, Some("a:8")), Some(Shortfall::Behind));
+        assert_eq!(shortfall("a:7", "first", 9, Some("")), Some(Shortfall::Behind));
     }
 }

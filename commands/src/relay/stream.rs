@@ -128,10 +128,10 @@ impl Broker for JetStream {
     }
 }
 
-/// The id of the message at this place, where there is one.
+/// The id of the message at this place, empty where it was published without; `None` where there is no message.
 async fn message_id(stream: &Stream, sequence: u64) -> Result<Option<String>, Fault> {
     match stream.get_raw_message(sequence).await {
-        Ok(message) => Ok(message.headers.get(NATS_MESSAGE_ID).map(ToString::to_string)),
+        Ok(message) => Ok(Some(message.headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default())),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         // Without the right to ask, too, the answer is that none comes.
         Err(error) => Err(Fault::passing("ask for the stream's last message ($JS.API.STREAM.MSG.GET)", error)),

@@ -306,9 +306,9 @@ async fn a_partner_is_not_sent_another_companys_entries_in_place_of_its_own_that
     partners.ground.fill(company(1), 2, 20).await;
     // All lie with the partner, unanswered.
     let sent = read_from(&client, 0, &partners.ground.lines(company(1)).await).await;
+    partners.stop_relay().await;
     partners.ground.fill(company(2), 2, 40).await;
     let others = partners.ground.lines(company(2)).await.split_off(21);
-    partners.stop_relay().await;
     partners.ground.broker.forget_messages_that_followed();
     partners.publish(others).await;
     partners.start_relay().await;
