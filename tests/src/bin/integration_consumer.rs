@@ -1,10 +1,13 @@
 //! An example of an integration: it keeps a copy of a company's ledger, as a partner's system would.
 //!
-//! `integration_consumer URL SEED_FILE COMPANY NAME FILE` appends lines to FILE, and goes on where it ends. It needs of NATS
-//! only what every client has (publish, subscribe, an inbox), and no rights but those of `cnc integration add`:
+//! `integration_consumer URL SEED_FILE COMPANY NAME FILE [GATEWAY TOKEN_FILE]` appends lines to FILE, and goes on where it
+//! ends. It needs of NATS only what every client has (publish, subscribe, an inbox), and no rights but those of
+//! `cnc integration add`; of a gateway, a token of the role `auditor`:
 //!
 //! - It asks its durable consumer for the next messages, which come to an inbox of its own.
-//! - What it has already (a repeat) it acknowledges and drops; what comes too early it gives back for a while.
+//! - What it has already (a repeat) it acknowledges and drops.
+//! - Where one comes too early, it reads what lies between from the gateway: the stream may not keep it any more. Without a
+//!   gateway, or where that does not answer, it gives the message back for a while.
 //! - Each line must be the company's, and name the SHA-256 of the line before it. So nothing was left out, added or changed
 //!   on the way.
 //! - It acknowledges a line only when it is on its disk. Killed at any moment, it gets the rest again.
@@ -17,7 +20,7 @@ use std::{
 };
 
 use async_nats::{Client, ConnectOptions, Message, StatusCode};
-use cnc_domain::ledger::{Hash, Head};
+use cnc_domain::ledger::{Hash, Head, Position};
 use futures::StreamExt as _;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -34,8 +37,12 @@ const LATER: &str = r#"-NAK {"delay":1000000000}"#;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, seed, company, name, file] = arguments.as_slice() else {
-        return Err("integration_consumer URL SEED_FILE COMPANY NAME FILE".into());
+    let (arguments, gateway) = match arguments.as_slice() {
+        [first @ .., gateway, token] if first.len() == 5 => (first, Some(Gateway::new(gateway, token)?)),
+        all => (all, None),
+    };
+    let [url, seed, company, name, file] = arguments else {
+        return Err("integration_consumer URL SEED_FILE COMPANY NAME FILE [GATEWAY TOKEN_FILE]".into());
     };
     let durable = format!("integration_{company}_{name}");
     let options = ConnectOptions::with_nkey(std::fs::read_to_string(seed)?.trim().to_owned());
@@ -57,17 +64,68 @@ async fn main() -> Result<(), Failure> {
                 }
                 break;
             }
-            answer(&client, &mut copy, message).await?;
+            answer(&client, gateway.as_ref(), &mut copy, message).await?;
             left -= 1;
         }
     }
 }
 
-async fn answer(client: &Client, copy: &mut Copy, message: Message) -> Result<(), Failure> {
+async fn answer(client: &Client, gateway: Option<&Gateway>, copy: &mut Copy, message: Message) -> Result<(), Failure> {
     let line = std::str::from_utf8(&message.payload)?;
-    let answer = if copy.take(line)? { "+ACK" } else { LATER };
+    let mut taken = copy.take(line)?;
+    if let (Taken::Early(position), Some(gateway)) = (taken, gateway) {
+        match gateway.read_before(position, copy).await {
+            Ok(()) => taken = copy.take(line)?,
+            Err(failure) if failure.is::<reqwest::Error>() => eprintln!("{failure}; it is tried again"),
+            Err(failure) => return Err(failure),
+        }
+    }
+    copy.file.sync_data()?;
+    let answer = if taken == Taken::Kept { "+ACK" } else { LATER };
     let reply = message.reply.ok_or("a message of a consumer can be answered")?;
     Ok(client.publish(reply, answer.into()).await?)
+}
+
+/// Where a company's ledger can be read from any position on.
+struct Gateway {
+    client: reqwest::Client,
+    ledger: String,
+    token: String,
+}
+
+impl Gateway {
+    fn new(url: &str, token_file: &str) -> Result<Self, Failure> {
+        let client = reqwest::Client::builder().connect_timeout(SILENCE).read_timeout(SILENCE).build()?;
+        let token = std::fs::read_to_string(token_file)?.trim().to_owned();
+        Ok(Self { client, ledger: format!("{url}/v1/ledger"), token })
+    }
+
+    /// Takes the lines that the copy lacks before this one, as they come. An answer that is cut off is an error: what came
+    /// of it is taken.
+    async fn read_before(&self, position: Position, copy: &mut Copy) -> Result<(), Failure> {
+        let after = copy.head.position;
+        let url = format!("{}?after={after}&limit={}", self.ledger, position - after - 1);
+        let mut answer = self.client.get(url).bearer_auth(&self.token).send().await?.error_for_status()?;
+        let mut text = Vec::new();
+        while let Some(part) = answer.chunk().await? {
+            text.extend_from_slice(&part);
+            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            for line in std::str::from_utf8(&text[..whole])?.lines() {
+                copy.take(line)?;
+            }
+            text.drain(..whole);
+        }
+        Ok(())
+    }
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, PartialEq)]
+enum Taken {
+    /// It is in the file, or was.
+    Kept,
+    /// Those before this position are not there yet.
+    Early(Position),
 }
 
 /// A company's lines so far, and where they end.
@@ -93,25 +151,24 @@ impl Copy {
         Ok(Self { company: company.to_owned(), file, head })
     }
 
-    /// Takes a line, and says whether it need not come again.
-    fn take(&mut self, line: &str) -> Result<bool, Failure> {
+    /// Takes a line, which is on the disk when the file has been synced.
+    fn take(&mut self, line: &str) -> Result<Taken, Failure> {
         let entry: serde_json::Value = serde_json::from_str(line)?;
         if entry["company"] != self.company {
             return Err("a line of another company".into());
         }
         let position = entry["position"].as_u64().ok_or("an entry has a position")?;
         if position <= self.head.position {
-            return Ok(true);
+            return Ok(Taken::Kept);
         }
         if position > self.head.position + 1 {
-            return Ok(false);
+            return Ok(Taken::Early(position));
         }
         if entry["previous"].as_str() != Some(self.head.hash.to_string().as_str()) {
             return Err(format!("the line at {position} does not continue the one before it").into());
         }
         self.file.write_all(format!("{line}\n").as_bytes())?;
-        self.file.sync_data()?;
         self.head = Head { position, hash: Hash::of(line) };
-        Ok(true)
+        Ok(Taken::Kept)
     }
 }

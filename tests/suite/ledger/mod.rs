@@ -163,9 +163,11 @@ fn draft(id: Uuid, sequence: Sequence, event: &str, payload: &str) -> Draft {
 }
 
 pub(crate) fn founding(company: CompanyId) -> Append {
+    let payload = r#"{"name":"Small Movers","currency":"CAD","region":"ca-central","plan":{"modules":[]}}"#;
     let mut append = deed(company, company.uuid(), 0, &["founded"]);
     "company".clone_into(&mut append.checks[0].stream);
     "company".clone_into(&mut append.drafts[0].stream);
+    append.drafts[0].payload = RawValue::from_string(payload.into()).expect("JSON");
     append.founds = true;
     append
 }

@@ -7,12 +7,16 @@ use std::{
 };
 
 use async_nats::{Client, ConnectOptions, Event, Subject, jetstream};
+use cnc_commands::relay::RelayOptions;
 use cnc_domain::{
     kernel::CompanyId,
     ledger::{Ledger as _, subject},
 };
-use cnc_gateway::integration::Integration;
-use cnc_tests::nats::Broker;
+use cnc_gateway::{integration::Integration, roles::Role};
+use cnc_tests::{
+    nats::Broker,
+    system::{Running, Shape},
+};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
@@ -59,7 +63,7 @@ impl Partners {
         let operator = Operator::on(&ground.url);
         let accounts = String::new();
         let mut partners = Self { ground, relay: None, operator, accounts };
-        partners.start_relay().await;
+        partners.start_relay(options()).await;
         partners.hold(42).await;
         for number in 1..=2 {
             partners.add(number);
@@ -68,9 +72,9 @@ impl Partners {
         partners
     }
 
-    async fn start_relay(&mut self) {
+    async fn start_relay(&mut self, options: RelayOptions) {
         let ledger = self.ground.ledger.clone();
-        self.relay = Some(Working::start(ledger, jetstream::new(user(&self.ground, "relay").await), options()));
+        self.relay = Some(Working::start(ledger, jetstream::new(user(&self.ground, "relay").await), options));
     }
 
     async fn stop_relay(&mut self) {
@@ -79,11 +83,14 @@ impl Partners {
 
     /// Waits until the stream holds so many messages.
     async fn hold(&self, count: u64) {
+        until("all to be published", async || self.held().await.is_some_and(|held| held >= count)).await;
+    }
+
+    /// How many messages the stream holds, where it is there.
+    async fn held(&self) -> Option<u64> {
         let looker = jetstream::new(user(&self.ground, "operator").await);
-        until("all to be published", async || {
-            looker.get_stream(subject::STREAM).await.is_ok_and(|stream| stream.cached_info().state.messages >= count)
-        })
-        .await;
+        let stream = looker.get_stream(subject::STREAM).await.ok()?;
+        Some(stream.cached_info().state.messages)
     }
 
     /// Publishes lines of company 2 by hand, without ids.
@@ -140,11 +147,11 @@ impl Partners {
         (options.connect(self.ground.broker.url()).await.expect("is let in"), refusals)
     }
 
-    /// Starts the example, which copies company 1's ledger to a file.
-    fn example(&self, file: &str) -> Child {
+    /// Starts the example, which copies company 1's ledger to a file, with a gateway and a token where it has them.
+    fn example(&self, file: &str, gateway: &[String]) -> Child {
         let mut example = Command::new(env!("CARGO_BIN_EXE_integration_consumer"));
         example.args([self.ground.broker.url(), self.seed(1), company(1).to_string(), "erp".into(), file.into()]);
-        example.stderr(Stdio::null()).spawn().expect("starts")
+        example.args(gateway).stderr(Stdio::null()).spawn().expect("starts")
     }
 }
 
@@ -156,6 +163,10 @@ async fn user(ground: &Ground, name: &str) -> Client {
     let options = ConnectOptions::with_user_and_password(name.into(), "secret".into());
     let options = options.custom_inbox_prefix(format!("_INBOX_{name}"));
     options.connect(ground.broker.url()).await.expect("is let in")
+}
+
+fn lines_of(file: &str) -> Vec<String> {
+    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 fn next_of(number: u128) -> String {
@@ -311,7 +322,7 @@ async fn a_partner_is_not_sent_another_companys_entries_in_place_of_its_own_that
     let others = partners.ground.lines(company(2)).await.split_off(21);
     partners.ground.broker.forget_messages_that_followed();
     partners.publish(others).await;
-    partners.start_relay().await;
+    partners.start_relay(options()).await;
     partners.hold(42 + 40 + 20 + 40).await;
     for reply in sent {
         client.publish(reply, "-NAK".into()).await.expect("sent");
@@ -335,7 +346,7 @@ async fn a_partner_that_has_seen_what_a_broker_lost_is_sent_all_that_comes_after
     partners.stop_relay().await;
     partners.ground.fill(company(1), 3, 10).await;
     partners.ground.broker.forget_messages_that_followed();
-    partners.start_relay().await;
+    partners.start_relay(options()).await;
     read_from(&client, 22, &partners.ground.lines(company(1)).await).await;
     partners.stop_relay().await;
 }
@@ -360,9 +371,9 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
     let mut partners = Partners::new().await;
     let file = partners.operator.data().join("copy.ndjson");
     let file = file.to_str().expect("a plain path").to_owned();
-    let copied = || std::fs::read_to_string(&file).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    let copied = || lines_of(&file);
     for round in 2..=4 {
-        let mut example = partners.example(&file);
+        let mut example = partners.example(&file, &[]);
         let mut append = deed(company(1), truck(round), 0, &vec!["cleaned"; 50]);
         append.now = cnc_tests::fixtures::now();
         partners.ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
@@ -376,7 +387,7 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
         let subject = format!("cnc.events.{}.company.founded", company(1));
         jetstream::new(relay).publish(subject, first.into()).await.expect("sent").await.expect("stored");
     }
-    let mut example = partners.example(&file);
+    let mut example = partners.example(&file, &[]);
     let lines = partners.ground.lines(company(1)).await;
     until("all to be copied", async || copied().len() == lines.len()).await;
     assert_eq!(copied(), lines);
@@ -391,6 +402,40 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
     until("it to stop", async || example.try_wait().expect("a child").is_some()).await;
     assert_eq!(copied(), lines);
     partners.stop_relay().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_reads_from_a_gateway_what_the_stream_does_not_keep() {
+    let ground = Ground::on(Broker::with_config(&settings(""))).await;
+    // Founded long ago, so that a relay that begins now does not publish it.
+    ground.found(1).await;
+    ground.fill_at("2026-07-01T12:00:00Z".parse().expect("a time"), company(1), 1, 1_500).await;
+    let operator = Operator::on(&ground.url);
+    let mut partners = Partners { ground, relay: None, operator, accounts: String::new() };
+    partners.start_relay(RelayOptions::default()).await;
+    partners.hold(0).await;
+    partners.add(1);
+    partners.ground.broker.restart(&settings(&partners.accounts));
+    let ledger = Some(partners.ground.url.clone());
+    let shape = Shape { ledger, roles: Some(vec![Role::Gateway]), ..Shape::default() };
+    let gateway = Running::shaped(shape).await.expect("starts");
+    let folder = partners.operator.data();
+    let (file, token) = (folder.join("copy.ndjson"), folder.join("token"));
+    std::fs::write(&token, gateway.token(company(1), "auditor", None).expect("signs")).expect("written");
+    let [file, token] = [file, token].map(|path| path.to_str().expect("a plain path").to_owned());
+    let mut example = partners.example(&file, &[gateway.url(""), token]);
+    for truck in 2..=3 {
+        partners.ground.fill(company(1), truck, 5).await;
+        let lines = partners.ground.lines(company(1)).await;
+        until("all to be copied", async || lines_of(&file).len() == lines.len()).await;
+        assert_eq!(lines_of(&file), lines);
+    }
+    partners.hold(10).await;
+    assert_eq!(partners.held().await, Some(10));
+    example.kill().expect("killed");
+    example.wait().expect("ended");
+    partners.stop_relay().await;
+    gateway.stop().await;
 }
 
 /// A broker answers with rights of its own, to wherever it is asked to.
