@@ -23,6 +23,8 @@ pub struct Limits {
     pub connections: usize,
     /// Sockets at once.
     pub sockets: usize,
+    /// Sockets of one company at once.
+    pub sockets_each: usize,
     /// Subscriptions of one socket.
     pub subscriptions: usize,
     /// Rows of one subscription's snapshot; a view with more needs a filter.
@@ -45,6 +47,7 @@ impl Default for Limits {
             head: Duration::from_secs(15),
             connections: 8_192,
             sockets: 4_096,
+            sockets_each: 2_048,
             subscriptions: 16,
             snapshot_rows: 10_000,
             socket_queue: 256,

@@ -6,6 +6,7 @@
 mod change;
 mod engine;
 mod feed;
+mod places;
 mod query;
 mod store;
 mod view;
@@ -14,6 +15,7 @@ pub mod views;
 pub use change::Change;
 pub use engine::{AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 pub use feed::{FeedOptions, JetStreamFeed, hear_changes, tell_changes};
+pub use places::{Place, Places};
 pub use query::{Found, LIMIT_MAX, Page, Query, QueryError, Row};
 #[cfg(feature = "simulation")]
 pub use store::simulated;

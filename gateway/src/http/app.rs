@@ -1,12 +1,10 @@
 //! What every route works with.
 
-use std::sync::Arc;
-
 use cnc_commands::{Host, HostError};
 use cnc_domain::kernel::{CompanyId, LocationId, Timestamp, UserId};
-use cnc_projections::{Engine, Store};
+use cnc_projections::{Engine, Places, Store};
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::shown::Shown;
 use crate::{
@@ -37,7 +35,7 @@ pub struct App {
     /// What was shown a moment ago.
     pub(crate) shown: Shown,
     /// Places for sockets.
-    pub(crate) sockets: Arc<Semaphore>,
+    pub(crate) sockets: Places,
     closing: watch::Sender<bool>,
 }
 
@@ -49,7 +47,7 @@ impl App {
 
     /// An application with these limits.
     pub fn with_limits(host: Host, store: Store, engine: Engine, tokens: Tokens, limits: Limits) -> Self {
-        let sockets = Arc::new(Semaphore::new(limits.sockets));
+        let sockets = Places::new(limits.sockets, limits.sockets_each);
         let metrics = Metrics::default();
         let (parts, shown, closing) = (Parts::default(), Shown::default(), watch::Sender::new(false));
         Self { host, store, engine, tokens, limits, metrics, parts, shown, sockets, closing }

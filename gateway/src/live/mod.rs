@@ -42,10 +42,10 @@ pub async fn open(
     Caller(claims): Caller,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    app.grant(&claims, "live", None).await?;
+    let grant = app.grant(&claims, "live", None).await?;
     let upgrade = upgrade.map_err(|_| Problem::bad_request("not_a_websocket", "this route speaks WebSocket only"))?;
-    let place = app.sockets.clone().try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy("there are as many sockets as this server takes"))?;
+    let place = app.sockets.try_take(grant.company());
+    let place = place.ok_or_else(|| Problem::busy("there are as many sockets as this server takes"))?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         socket::serve(app, claims, socket).await;

@@ -54,8 +54,8 @@ impl Inner {
         if until > ENTRIES_MAX {
             return Err(AsOfError::Busy("that moment has too many entries before it to fold them again"));
         }
-        let turn = tokio::time::timeout(PATIENCE, self.pasts.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(PATIENCE, self.pasts.take(company)).await;
+        let Ok(Some(_turn)) = turn else {
             return Err(AsOfError::Busy("too many past moments are being read"));
         };
         let folding = self.fold_past(company, kind, until, key);

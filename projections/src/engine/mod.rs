@@ -33,19 +33,19 @@ use cnc_domain::{
 };
 pub use status::{AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 use tokio::{
-    sync::{Semaphore, broadcast, mpsc, watch},
+    sync::{broadcast, mpsc, watch},
     time::Instant,
 };
 
 use crate::{
-    Change, Found, Store, VIEWS,
+    Change, Found, Places, Store, VIEWS,
     store::{Plan, Storage},
 };
 
 /// How long a wait for a view relies on what this process knows, before it looks into the store.
 const KNOWN_FOR: Duration = Duration::from_millis(100);
-/// How many past moments are read at once.
-const PASTS_AT_ONCE: usize = 2;
+/// How many past moments are read at once, and how many of one company.
+const PASTS_AT_ONCE: (usize, usize) = (2, 1);
 
 /// Which folds an engine runs.
 #[derive(Clone, Default)]
@@ -69,7 +69,7 @@ struct Inner {
     store: Store,
     folds: EngineFolds,
     board: Board,
-    pasts: Semaphore,
+    pasts: Places,
     restarts: AtomicU64,
     /// How much text the folds of companies that wait for news hold.
     held: AtomicUsize,
@@ -89,7 +89,7 @@ impl Engine {
             store,
             folds,
             board: Board::default(),
-            pasts: Semaphore::new(PASTS_AT_ONCE),
+            pasts: Places::new(PASTS_AT_ONCE.0, PASTS_AT_ONCE.1),
             restarts: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             outdated: Mutex::default(),

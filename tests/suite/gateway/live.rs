@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cnc_domain::kernel::Id;
+use cnc_domain::kernel::{CompanyId, Id};
 use cnc_gateway::{limits::Limits, tokens::Claims};
 use cnc_tests::{
     fixtures::now,
@@ -38,6 +38,14 @@ impl Client {
         let (socket, response) = connect_async(Self::request(mover, token)).await.expect("opens");
         assert_eq!(response.headers()["sec-websocket-protocol"], "cnc.bearer");
         Self(socket)
+    }
+
+    /// There is no place for another one.
+    async fn is_refused(mover: &Mover, token: &str) {
+        match connect_async(Self::request(mover, token)).await {
+            Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
+            other => panic!("one socket more: {:?}", other.map(|_| ())),
+        }
     }
 
     fn request(mover: &Mover, token: &str) -> Request {
@@ -251,6 +259,18 @@ async fn a_client_that_gives_no_sign_of_life_is_dropped_and_one_that_does_stays(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_company_leaves_others_room_for_sockets() {
+    let mover = limited(Limits { sockets: 2, sockets_each: 1, ..Limits::default() }).await;
+    let other = CompanyId::new(Uuid::now_v7());
+    mover.found(other).await;
+    let token = mover.token("dispatcher");
+    let _client = Client::connect(&mover, &token).await;
+    Client::is_refused(&mover, &token).await;
+    let token = mover.running.token(other, "dispatcher", None).expect("signs");
+    Client::connect(&mover, &token).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sockets_and_their_subscriptions_are_bounded() {
     let mover = limited(Limits { sockets: 1, subscriptions: 2, ..Limits::default() }).await;
     let token = mover.token("dispatcher");
@@ -263,10 +283,7 @@ async fn sockets_and_their_subscriptions_are_bounded() {
     client.send(&json!({ "unsubscribe": { "id": "a" } })).await;
     client.send(&json!({ "subscribe": { "id": "c", "view": "alerts" } })).await;
     assert!(client.next().await["snapshot"].is_object(), "there is room again");
-    match connect_async(Client::request(&mover, &token)).await {
-        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
-        other => panic!("a second socket: {:?}", other.map(|_| ())),
-    }
+    Client::is_refused(&mover, &token).await;
     client.0.close(None).await.expect("closes");
     let opens = async { while connect_async(Client::request(&mover, &token)).await.is_err() {} };
     tokio::time::timeout(PATIENCE, opens).await.expect("there is room again");
