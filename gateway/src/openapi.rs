@@ -65,7 +65,7 @@ fn of_stream(paths: &mut Map<String, Value>, stream: &Stream) {
         "next": { "type": ["integer", "null"], "description": "Send it as `after` for the next page." } } });
     let history = json!({
         "operationId": format!("{name}_history"), "tags": [name], "summary": format!("The entries of one {name}."),
-        "parameters": [parameter("after", &json!({ "type": "integer", "minimum": 0 }), "Entries after this sequence."), limit()],
+        "parameters": [parameter("after", &count(), "Entries after this sequence."), limit()],
         "responses": problems(&["400", "401", "403", "404"], "200", answer("A page of entries.", &page, &[])),
     });
     paths.insert(format!("/v1/{name}/{{id}}/history"), json!({ "parameters": [id()], "get": history }));
@@ -160,9 +160,8 @@ fn of_ledger(paths: &mut Map<String, Value>) {
     let lines = json!({ "description": "Lines of JSON, each naming the SHA-256 of the line before it.",
         "headers": { "Cnc-Head": { "schema": { "type": "string" }, "description": "POSITION:HASH at this moment." } },
         "content": { "application/x-ndjson": { "schema": { "type": "string" } } } });
-    let after = parameter("after", &json!({ "type": "integer", "minimum": 0 }), "Lines after this position.");
-    let count =
-        parameter("limit", &json!({ "type": "integer", "minimum": 0 }), "At most so many lines; all where absent.");
+    let after = parameter("after", &count(), "Lines after this position.");
+    let count = parameter("limit", &count(), "At most so many lines; all where absent.");
     paths.insert(
         "/v1/ledger".into(),
         json!({ "get": {
@@ -209,18 +208,25 @@ fn of_service(paths: &mut Map<String, Value>) {
 }
 
 fn as_of() -> Value {
-    parameter("as_of", &json!({ "type": "string" }), "A position or a time: how it was then.")
+    let moment = json!({ "anyOf": [count(), { "type": "string", "format": "date-time" }] });
+    parameter("as_of", &moment, "A position or a time: how it was then.")
 }
 
 fn at_least() -> Value {
     let about = "Waits until the view has reached this position, a bounded time; 503 says how far it is. 400 where the \
                  ledger itself has no such position.";
-    parameter("at_least", &json!({ "type": "integer", "minimum": 0 }), about)
+    parameter("at_least", &count(), about)
 }
 
 fn no_cache() -> Value {
-    let about = "The row as the store has it: without this it may have been read up to a second ago.";
-    header("Cache-Control", false, &json!({ "const": "no-cache" }), about)
+    let about =
+        "`no-cache` asks for the row as the store has it: without that it may have been read up to a second ago.";
+    header("Cache-Control", false, &json!({ "type": "string", "examples": ["no-cache"] }), about)
+}
+
+/// A position, a sequence or a number of either, as a query takes it.
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0, "maximum": crate::http::NUMBER_MAX })
 }
 
 fn limit() -> Value {

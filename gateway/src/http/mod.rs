@@ -27,6 +27,7 @@ use tower_http::compression::CompressionLayer;
 
 pub use app::App;
 pub(crate) use extract::{Caller, SUBPROTOCOL};
+pub(crate) use query::NUMBER_MAX;
 pub use serve::serve;
 
 use crate::{live, problem::Problem, roles::Role};

@@ -9,6 +9,9 @@ use cnc_domain::ledger::Position;
 
 use crate::{limits::Limits, problem::Problem};
 
+/// The largest number that a question may hold: 2^53, up to which JSON's readers agree.
+pub const NUMBER_MAX: u64 = 1 << 53;
+
 /// The parameters of a request that nobody has taken yet.
 #[derive(Debug)]
 pub struct Asked(Vec<(String, String)>);
@@ -42,9 +45,9 @@ impl Asked {
     /// Takes a number.
     pub fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
-        number(&text)
-            .map(Some)
-            .ok_or_else(|| Problem::bad_request("bad_query", format!("{name} must be a whole number, 0 or more")))
+        number(&text).map(Some).ok_or_else(|| {
+            Problem::bad_request("bad_query", format!("{name} must be a whole number from 0 to {NUMBER_MAX}"))
+        })
     }
 
     /// Takes the size of a page.
@@ -84,7 +87,7 @@ impl Asked {
 /// Digits only, and within what JSON can say exactly.
 fn number(text: &str) -> Option<Position> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|number| digits && *number <= (1 << 53))
+    text.parse().ok().filter(|number| digits && *number <= NUMBER_MAX)
 }
 
 #[cfg(test)]
