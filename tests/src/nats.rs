@@ -252,6 +252,14 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// What the server says of a file of settings, with these variables; `Err` where it would not start with them.
+pub fn check(settings: &Path, variables: &[(&str, String)]) -> Result<(), String> {
+    let mut command = Command::new(program());
+    command.arg("-t").arg("-c").arg(settings).envs(variables.iter().map(|(name, value)| (name, value)));
+    let said = command.output().expect("runs");
+    if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned()) }
+}
+
 /// The server; its package is installed where there is none.
 fn program() -> PathBuf {
     if let Some(named) = std::env::var_os("CNC_NATS_SERVER") {

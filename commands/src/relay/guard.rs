@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     ports::{Book, Broker},
-    shortfall::Shortfall,
+    shortfall::{Known, Shortfall},
 };
 
 /// How often the stream is looked at.
@@ -36,12 +36,9 @@ impl Guard {
             let connection = self.broker.connection();
             let is_new = before != Some(connection);
             match self.look(is_new).await {
-                Ok(shortfall) => {
+                Ok(has_begun) => {
                     before = Some(connection);
-                    if let Some(shortfall) = shortfall {
-                        if shortfall != Shortfall::Perhaps {
-                            tracing::warn!(?shortfall, "the stream has less than was published: publishing it again");
-                        }
+                    if has_begun {
                         self.begun.notify_one();
                     }
                     if std::mem::take(&mut is_down) {
@@ -61,7 +58,8 @@ impl Guard {
         }
     }
 
-    async fn look(&self, is_new: bool) -> Result<Option<Shortfall>, Fault> {
+    /// Looks, and says whether another generation has begun.
+    async fn look(&self, is_new: bool) -> Result<bool, Fault> {
         let mut is_believed = false;
         loop {
             let known = self.book.known().await?;
@@ -74,9 +72,10 @@ impl Guard {
                 continue;
             }
             self.broker.mend_consumers(known.places(shortfall)).await?;
-            match shortfall {
-                Some(shortfall) if !self.book.begin(&known, &found, shortfall).await? => {}
-                done => return Ok(done),
+            let Some(shortfall) = shortfall else { return Ok(false) };
+            if self.book.begin(&known, &found, shortfall).await? {
+                tell(&known, shortfall);
+                return Ok(true);
             }
         }
     }
@@ -97,5 +96,13 @@ impl Guard {
             () = self.doubt.notified() => {}
             () = reconnected => {}
         }
+    }
+}
+
+fn tell(known: &Known, shortfall: Shortfall) {
+    if known.is_new() {
+        tracing::info!("publishing to a new stream");
+    } else if shortfall != Shortfall::Perhaps {
+        tracing::warn!(?shortfall, "the stream has less than was published: publishing it again");
     }
 }

@@ -42,6 +42,11 @@ pub(super) enum Shortfall {
 }
 
 impl Known {
+    /// Nothing was ever published.
+    pub(super) fn is_new(&self) -> bool {
+        self.created.is_empty()
+    }
+
     /// What the stream that was `found` lacks. A stream that lost its last messages may be as long again, by those that came
     /// after: then another message stands where the known one stood.
     pub(super) fn shortfall(&self, found: &Found) -> Option<Shortfall> {

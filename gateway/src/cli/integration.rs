@@ -134,7 +134,7 @@ async fn add(jetstream: &Context, partner: &Partner, key: &str, out: Out) -> Res
     // One that is there stays: it may stand anywhere, and its partner may only want another key.
     let made = stream.get_or_create_consumer(&partner.durable(), partner.consumer()).await;
     made.map_err(|error| Failure::fault(format!("the consumer cannot be made: {error}")))?;
-    note("put this account into the broker's settings, under accounts, and have it read them again:");
+    note("put this account into the broker's settings, under accounts, and restart it:");
     let account = partner.account(key);
     out.say(
         &account,

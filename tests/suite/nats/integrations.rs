@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use cnc_domain::{
 };
 use cnc_gateway::{integration::Integration, roles::Role};
 use cnc_tests::{
-    nats::Broker,
+    nats::{Broker, check},
     system::{Running, Shape},
 };
 use futures::{FutureExt as _, StreamExt as _};
@@ -27,6 +28,7 @@ use crate::{
 };
 
 const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
+const COMPOSE: &str = include_str!("../../../deploy/compose.yaml");
 const BELOW: &str = "# Integrations: what `cnc integration add` prints goes below this line.";
 
 /// Asks for a message, for a second.
@@ -202,6 +204,23 @@ async fn refusal(refusals: &mut mpsc::UnboundedReceiver<String>, what: &str) {
         refused.contains("permissions violation") && refused.contains(&format!("\"{}\"", what.to_lowercase()))
     })
     .await;
+}
+
+/// It reads a variable as a value of its settings: what begins with a digit may be a broken number.
+#[test]
+fn a_server_takes_passwords_as_compose_hands_them_over_whatever_they_look_like() {
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats/nats.conf");
+    let (_, service) = COMPOSE.split_once("\n  nats:\n").expect("is a service");
+    for password in ["14e4f502dc", "123456", "n123456"] {
+        let variables = service.lines().filter_map(|line| {
+            let (name, value) = line.trim().split_once(": ")?;
+            let value = value.replace(&format!("${{{name}:?}}"), password);
+            name.starts_with("CNC_NATS_").then(|| (name, value.trim_matches('\'').to_owned()))
+        });
+        let variables: Vec<_> = variables.collect();
+        assert_eq!(variables.len(), 4);
+        assert_eq!(check(&settings, &variables), Ok(()), "{password}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
