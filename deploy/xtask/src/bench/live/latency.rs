@@ -27,6 +27,8 @@ use super::{
 const UNDER_WAY: usize = 64;
 /// How long all parts are used before the first measure.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// How long the machine is looked at before.
+const IDLE: Duration = Duration::from_secs(3);
 /// How many browsers watch in the measure of fan-out.
 const BROWSERS: usize = 1_000;
 
@@ -44,6 +46,8 @@ pub async fn measure(world: &World, options: &Options, report: &mut Report) -> O
     // Connections are opened and statements planned once in a process' life: not what is measured.
     let warm = give(world, Some(200), WARM_UP).await?;
     delays(&browser, &warm).await?;
+    let held_up = tokio::task::spawn_blocking(|| longest_gap(IDLE)).await?;
+    report.add("ms for which this machine, else idle, held up a loop, longest of 3 s", ms(held_up), LIMIT, 50.0, None);
     for rate in [100, 1_000] {
         let given = give(world, Some(rate), options.cell()).await?;
         let delays = delays(&browser, &given).await?;
@@ -174,6 +178,17 @@ async fn delays(browser: &Browser, given: &[Given]) -> Outcome<Vec<f64>> {
     }
     let delay = |(_, at, position): &Given| browser.saw(*position).map(|seen| ms(seen.saturating_duration_since(*at)));
     Ok(given.iter().filter_map(delay).collect())
+}
+
+/// For how long the machine did not let a thread go on that never waits: no delay can be relied on to be shorter.
+fn longest_gap(time: Duration) -> Duration {
+    let (start, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    while last.duration_since(start) < time {
+        let now = Instant::now();
+        longest = longest.max(now.duration_since(last));
+        last = now;
+    }
+    longest
 }
 
 fn ms(time: Duration) -> f64 {
