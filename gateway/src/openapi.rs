@@ -161,12 +161,12 @@ fn of_ledger(paths: &mut Map<String, Value>) {
         "headers": { "Cnc-Head": { "schema": { "type": "string" }, "description": "POSITION:HASH at this moment." } },
         "content": { "application/x-ndjson": { "schema": { "type": "string" } } } });
     let after = parameter("after", &count(), "Lines after this position.");
-    let count = parameter("limit", &count(), "At most so many lines; all where absent.");
+    let at_most = parameter("limit", &count(), "At most so many lines; all where absent.");
     paths.insert(
         "/v1/ledger".into(),
         json!({ "get": {
         "operationId": "ledger", "tags": ["ledger"], "summary": "The company's ledger, verbatim.",
-        "parameters": [after, count], "responses": problems(&["400", "401", "403"], "200", lines) } }),
+        "parameters": [after, at_most], "responses": problems(&["400", "401", "403"], "200", lines) } }),
     );
     let head = json!({ "type": "object", "required": ["position", "hash"], "properties": {
         "position": { "type": "integer" }, "hash": { "type": "string", "pattern": "^[0-9a-f]{64}$" } } });

@@ -45,7 +45,8 @@ pub async fn open(
     let grant = app.grant(&claims, "live", None).await?;
     let upgrade = upgrade.map_err(|_| Problem::bad_request("not_a_websocket", "this route speaks WebSocket only"))?;
     let place = app.sockets.try_take(grant.company());
-    let place = place.ok_or_else(|| Problem::busy("there are as many sockets as this server takes"))?;
+    let place = place
+        .ok_or_else(|| Problem::busy("there are as many sockets as this server takes, or takes of one company"))?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         socket::serve(app, claims, socket).await;

@@ -44,8 +44,10 @@ use crate::{
 
 /// How long a wait for a view relies on what this process knows, before it looks into the store.
 const KNOWN_FOR: Duration = Duration::from_millis(100);
-/// How many past moments are read at once, and how many of one company.
-const PASTS_AT_ONCE: (usize, usize) = (2, 1);
+/// How many past moments are read at once.
+const PASTS_AT_ONCE: usize = 2;
+/// How many of one company.
+const PASTS_EACH: usize = 1;
 
 /// Which folds an engine runs.
 #[derive(Clone, Default)]
@@ -89,7 +91,7 @@ impl Engine {
             store,
             folds,
             board: Board::default(),
-            pasts: Places::new(PASTS_AT_ONCE.0, PASTS_AT_ONCE.1),
+            pasts: Places::new(PASTS_AT_ONCE, PASTS_EACH),
             restarts: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             outdated: Mutex::default(),

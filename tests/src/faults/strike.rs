@@ -223,7 +223,7 @@ async fn freeze(world: &World, random: &mut Random) {
 async fn step_clocks(world: &World, random: &mut Random) {
     let patient = random.one_of(&world.gateways).name().to_owned();
     for part in world.parts() {
-        let (least, most) = *random.one_of(&[(1, 60), (60, 600), (600, 3_000), (3_600, 3_601)]);
+        let (least, most) = *random.one_of(&[(1, 60), (60, 600), (600, 3_600), (3_600, 3_601)]);
         let step = random.between(least, most).cast_signed();
         let ahead = if part.name() == patient { step.min(3_000) } else { step };
         part.set_clock(*random.one_of(&[ahead, -step]));

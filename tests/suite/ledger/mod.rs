@@ -115,7 +115,7 @@ async fn open(address: &str) -> Arc<dyn Audit> {
     }
 }
 
-fn noon() -> Timestamp {
+pub(crate) fn noon() -> Timestamp {
     "2026-07-01T12:00:00Z".parse().expect("a time")
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::relay::{Ground, Working, options, until};
 use crate::{
     cli::Operator,
-    ledger::{company, deed, truck, within},
+    ledger::{company, deed, noon, truck, within},
 };
 
 const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
@@ -62,9 +62,7 @@ impl Partners {
         for number in 1..=2 {
             ground.fill(company(number), 1, 20).await;
         }
-        let operator = Operator::on(&ground.url);
-        let accounts = String::new();
-        let mut partners = Self { ground, relay: None, operator, accounts };
+        let mut partners = Self::on(ground);
         partners.start_relay(options()).await;
         partners.hold(42).await;
         for number in 1..=2 {
@@ -72,6 +70,12 @@ impl Partners {
         }
         partners.ground.broker.restart(&settings(&partners.accounts));
         partners
+    }
+
+    /// Nobody yet, and nothing is published.
+    fn on(ground: Ground) -> Self {
+        let operator = Operator::on(&ground.url);
+        Self { ground, relay: None, operator, accounts: String::new() }
     }
 
     async fn start_relay(&mut self, options: RelayOptions) {
@@ -428,9 +432,8 @@ async fn the_example_reads_from_a_gateway_what_the_stream_does_not_keep() {
     let ground = Ground::on(Broker::with_config(&settings(""))).await;
     // Founded long ago, so that a relay that begins now does not publish it.
     ground.found(1).await;
-    ground.fill_at("2026-07-01T12:00:00Z".parse().expect("a time"), company(1), 1, 1_500).await;
-    let operator = Operator::on(&ground.url);
-    let mut partners = Partners { ground, relay: None, operator, accounts: String::new() };
+    ground.fill_at(noon(), company(1), 1, 1_500).await;
+    let mut partners = Partners::on(ground);
     partners.start_relay(RelayOptions::default()).await;
     partners.hold(0).await;
     partners.add(1);
