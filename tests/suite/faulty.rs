@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Notification, Position, Sequence},
 };
 use uuid::Uuid;
 
@@ -78,8 +78,8 @@ impl Feed for Faulty {
     async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault> {
         self.inner()?.position_at(company, at).await
     }
-    async fn changed(&self, seen: u64) -> u64 {
-        self.ledger.changed(seen).await
+    async fn changed(&self, cursor: u64) -> Notification {
+        self.ledger.changed(cursor).await
     }
 }
 
