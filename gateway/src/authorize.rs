@@ -29,7 +29,7 @@ pub struct Who<'a> {
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The token is not good any more.
+    /// The token is invalid or has expired.
     Token(&'static str),
     /// The company is not in business here.
     Company(&'static str),
