@@ -64,7 +64,7 @@ impl Grant {
     pub fn bound(&self, view: &Served, mut query: Query) -> Query {
         match self.own(view) {
             Some(own) => query.filters.push(own),
-            None => query.scope = self.scope.locations.clone(),
+            None => query.scope.clone_from(&self.scope.locations),
         }
         query
     }
