@@ -125,6 +125,11 @@ impl Parts {
         self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
     }
 
+    /// Whether this process answers people and programs.
+    pub(crate) fn serves(&self) -> bool {
+        self.roles.has(Role::Gateway)
+    }
+
     /// What an orchestrator is told of a process whose databases answer. Without NATS it works on, slower.
     pub(crate) fn ready(&self) -> Value {
         let mut parts = json!({ "ledger": "connected", "views": "connected" });
