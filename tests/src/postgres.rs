@@ -64,6 +64,7 @@ impl Cluster {
     }
 
     /// Starts a new cluster of the same server, in which nothing is.
+    #[must_use]
     pub fn another(&self) -> Self {
         Self::of(self.bin.clone(), &std::env::temp_dir())
     }

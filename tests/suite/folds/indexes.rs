@@ -13,8 +13,10 @@ use super::{
 };
 
 /// Rows of the view: sorted by ten of the same each time, and by a thousand that have none.
-const ROWS: u64 = 20_000;
+const ROWS: i64 = 20_000;
 const LIMIT: usize = 50;
+/// How many rows may be read for a page: its own, and those of the lists that name them.
+const READ_MAX: i64 = 200;
 
 /// A view that is filled, and nobody connected to its database but whoever looks at it.
 struct Large {
@@ -86,7 +88,7 @@ fn query(filters: &[(&str, &str)], sort: Option<(&str, bool)>) -> Query {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_reads_what_it_finds() {
     for cluster in clusters() {
-        println!("on {}", cluster.version());
+        eprintln!("on {}", cluster.version());
         let mut large = Large::new(Place::on(cluster).await).await;
         for (filters, found) in [
             (vec![("total", "77")], 10),
@@ -101,7 +103,7 @@ async fn a_filter_reads_what_it_finds() {
                     assert_eq!(page.rows.len(), found, "{filters:?}");
                 })
                 .await;
-            assert!(read <= 4 * LIMIT as i64, "{filters:?}: {read} rows were read for {found}");
+            assert!(read <= READ_MAX, "{filters:?}: {read} rows were read for {found}");
         }
     }
 }
@@ -109,7 +111,7 @@ async fn a_filter_reads_what_it_finds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_reads_itself_however_deep_it_lies() {
     for cluster in clusters() {
-        println!("on {}", cluster.version());
+        eprintln!("on {}", cluster.version());
         let mut large = Large::new(Place::on(cluster).await).await;
         for sort in [None, Some(("total", false)), Some(("total", true)), Some(("key", true))] {
             let mut seen = 0;
@@ -118,7 +120,7 @@ async fn a_page_reads_itself_however_deep_it_lies() {
                     let mut query = Query { limit: 500, ..query(&[], sort) };
                     loop {
                         let page = store.query(ACME, "sums", &query).await.expect("answers");
-                        seen += page.rows.len() as u64;
+                        seen += i64::try_from(page.rows.len()).expect("few");
                         query.cursor = page.next;
                         if query.cursor.is_none() {
                             break;
@@ -127,7 +129,7 @@ async fn a_page_reads_itself_however_deep_it_lies() {
                 })
                 .await;
             assert_eq!(seen, ROWS + 1);
-            assert!(read <= 3 * ROWS as i64, "{sort:?}: {read} rows were read for {ROWS}");
+            assert!(read <= 3 * ROWS, "{sort:?}: {read} rows were read for {ROWS}");
         }
     }
 }

@@ -52,7 +52,7 @@ macro_rules! on_both {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 for cluster in $clusters {
-                    println!("on {}", cluster.version());
+                    eprintln!("on {}", cluster.version());
                     super::$case(<$ground>::on(cluster).await).await;
                 }
             })*

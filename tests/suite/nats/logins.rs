@@ -33,7 +33,7 @@ fn make_logins(owner: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_does_its_part_under_a_login_that_owns_nothing() {
     for cluster in clusters() {
-        println!("on {}", cluster.version());
+        eprintln!("on {}", cluster.version());
         let owner = cluster.database().await;
         // Twice, as with a new version.
         for _ in 0..2 {
@@ -62,7 +62,7 @@ async fn each_role_does_its_part_where_a_dump_was_restored_into_a_new_cluster() 
 #[tokio::test(flavor = "multi_thread")]
 async fn views_answer_to_an_owner_that_may_make_roles_and_is_no_superuser() {
     for cluster in clusters() {
-        println!("on {}", cluster.version());
+        eprintln!("on {}", cluster.version());
         // The roles are not there yet: who makes them matters.
         let anew = cluster.another();
         let mut admin = PgConnection::connect(&anew.database().await).await.expect("connects");
