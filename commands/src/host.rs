@@ -9,7 +9,7 @@ use std::{
 
 use cnc_domain::{
     cloud_control::Standing,
-    kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
+    kernel::{CommandId, CompanyId, Message, Rejection, State, Timestamp},
     ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger},
 };
 use serde_json::value::RawValue;
@@ -189,11 +189,19 @@ impl Host {
         Ok(shown(served, &kept))
     }
 
-    /// An aggregate's state as it was at most a second ago; what this process has recorded itself is in it at once.
-    pub async fn state_lately(&self, company: CompanyId, stream: &str, id: Uuid) -> Result<Option<Shown>, HostError> {
+    /// An aggregate's state as its own rules know it, as it was at most a second ago; what this process has recorded itself
+    /// is in it at once. `None` where it has no entries.
+    pub async fn state_lately(&self, company: CompanyId, stream: &str, id: Uuid) -> Result<Option<State>, HostError> {
         let served = self.0.serving.stream(stream).ok_or(HostError::UnknownStream)?;
         let kept = self.0.shelf.lately(company, served, id).await?;
-        Ok(shown(served, &kept))
+        Ok((kept.sequence > 0).then_some(kept.state))
+    }
+
+    /// The same as the ledger says now.
+    pub async fn state_now(&self, company: CompanyId, stream: &str, id: Uuid) -> Result<Option<State>, HostError> {
+        let served = self.0.serving.stream(stream).ok_or(HostError::UnknownStream)?;
+        let (kept, _) = self.0.shelf.load(company, served, id, true).await?;
+        Ok((kept.sequence > 0).then_some(kept.state))
     }
 }
 
@@ -255,7 +263,7 @@ impl Inner {
         ];
         Ok(Some(Idempotency {
             actor: request.actor.to_string(),
-            for_ever: !matches!(request.actor, Actor::User { .. }),
+            for_ever: request.actor.role().is_none(),
             key: key.clone(),
             fingerprint: self.keyring.fingerprint(request.company, &parts).await?,
         }))

@@ -1,17 +1,20 @@
 //! `cnc company`: tenants.
 
-use cnc_commands::{Host, HostError, Request};
-use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, Message};
-use serde_json::{Value, json, value::RawValue};
+use cnc_domain::{
+    kernel::{Actor, CompanyId, Id},
+    ledger::Answer,
+};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
+    giving::{Target, give},
     in_rooms, move_company,
     output::{Failure, Out},
 };
 use crate::run::{Config, Rooms};
 
-/// Found a company, or list them
+/// Found a company, list them, reopen or move one
 #[derive(Debug, clap::Subcommand)]
 pub enum Company {
     /// Found a company: its ledger begins. Prints its id, which every other command asks for
@@ -25,6 +28,12 @@ pub enum Company {
         #[arg(long, default_value = "ca-central")]
         region: String,
     },
+    /// Reopen a company that was closed by mistake
+    Reopen {
+        /// The company: see `cnc company list`
+        #[arg(value_name = "ID")]
+        company: CompanyId,
+    },
     /// List all companies with the positions of their ledgers
     List,
     Move(move_company::Move),
@@ -35,33 +44,23 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
         Company::Found { name, currency, region } => {
             let company = Id::new(Uuid::now_v7());
             let fields = json!({ "name": name, "currency": currency.to_uppercase(), "region": region, "plan": { "modules": [] } });
-            in_rooms(&config, async |rooms| found(&rooms.host, company, &fields, Actor::tool("cnc")).await).await?;
+            of_company(&config, company, "found", &fields).await?;
             out.say(company, &json!({ "company": company, "name": name }))
+        }
+        Company::Reopen { company } => {
+            let answer = of_company(&config, *company, "reopen", &json!({})).await?;
+            let done = if answer.recorded == 0 { "was not closed" } else { "is open again" };
+            out.say(format_args!("{company} {done}"), &json!({ "company": company, "recorded": answer.recorded }))
         }
         Company::List => in_rooms(&config, async |rooms| list(rooms, out).await).await,
         Company::Move(command) => move_company::run(command, config, out).await,
     }
 }
 
-/// Founds a company under this id.
-pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor) -> Result<(), Failure> {
-    let fields = RawValue::from_string(fields.to_string()).map_err(Failure::fault)?;
-    let found = Message { name: "found".into(), fields };
-    let request = Request {
-        command_id: CommandId::derived(&[b"found", company.uuid().as_bytes()]),
-        ..Request::internal(company, "company", company.uuid(), found, actor)
-    };
-    match host.execute(request).await {
-        Ok(answer) => match answer.rejection {
-            None => Ok(()),
-            Some(rejection) => Err(Failure::Usage(rejection.to_string())),
-        },
-        Err(HostError::Form(errors)) => {
-            let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Err(Failure::Usage(wrong.join("; ")))
-        }
-        Err(error) => Err(Failure::fault(error)),
-    }
+/// Gives a command to a company itself.
+async fn of_company(config: &Config, company: CompanyId, name: &str, fields: &Value) -> Result<Answer, Failure> {
+    let target = Target { company, stream: "company", id: company.uuid() };
+    in_rooms(config, async |rooms| give(&rooms.host, target, name, fields, Actor::tool("cnc")).await).await
 }
 
 async fn list(rooms: &Rooms, out: Out) -> Result<(), Failure> {

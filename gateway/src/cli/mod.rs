@@ -9,6 +9,7 @@ mod audit;
 mod company;
 mod demo;
 mod folds;
+mod giving;
 mod health;
 mod import_gps;
 mod integration;
@@ -19,6 +20,7 @@ mod progress;
 mod schemas;
 mod serve;
 mod token;
+mod user;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,7 +40,8 @@ Start here:
   cnc demo                                    a small company, a day of journeys, and a server to look at it
   cnc serve                                   a server on ./cnc-data
   cnc company found \"Northwind Movers\"        prints the company's id
-  cnc token --company ID --role dispatcher    a token for the API
+  cnc user invite --company ID --role admin --name NAME --email ADDRESS --accept    prints the user's id
+  cnc token issue --company ID --user ID      a token for the API
 
 Exit status:
   0  done, or verified
@@ -96,6 +99,11 @@ enum Command {
     #[command(subcommand)]
     Integration(integration::Integration),
     Migrate(migrate::Migrate),
+    #[command(subcommand)]
+    User(user::User),
+    #[command(subcommand)]
+    ServiceAccount(user::ServiceAccount),
+    #[command(subcommand)]
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -145,6 +153,8 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Folds(command) => folds::run(command, config, out).await,
         Command::Integration(command) => integration::run(command, config, out).await,
         Command::Migrate(_) => migrate::run(config, out).await,
+        Command::User(command) => user::run(command, config, out).await,
+        Command::ServiceAccount(command) => user::run_service_account(command, config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }

@@ -129,6 +129,9 @@ impl Session {
     }
 
     async fn batch(&mut self, batch: &[Change]) -> Result<(), End> {
+        if batch.iter().any(|change| self.teller.concerns(change)) {
+            self.renew().await?;
+        }
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = match subscription.take(batch) {
                 Ok(told) => self.teller.tell(&mut subscription, told).await,
@@ -140,6 +143,7 @@ impl Session {
     }
 
     async fn catch_up(&mut self) -> Result<(), End> {
+        self.renew().await?;
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = self.teller.catch_up(&mut subscription).await;
             self.keep(subscription, done)?;
@@ -147,12 +151,18 @@ impl Session {
         Ok(())
     }
 
-    /// Looks whether the client is there and still allowed to be.
+    /// Looks whether the client is there, and still allowed to be.
     async fn heartbeat(&mut self) -> Result<(), End> {
         if !std::mem::take(&mut self.heard) {
             return Err(End::SILENT);
         }
         self.teller.outlet.ping()?;
+        self.renew().await
+    }
+
+    /// Looks whether the client is still let in, and may know what it is told.
+    async fn renew(&mut self) -> Result<(), End> {
+        self.teller.admit().await?;
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = self.teller.renew(&mut subscription).await;
             self.keep(subscription, done)?;

@@ -100,7 +100,7 @@ impl World {
         let company = split.ok(&["company", "found", "Unlucky Movers"]);
         // By a clock that is an hour ahead, the short one has expired.
         let hours = if clocks_step { "1" } else { "12" };
-        let token = split.ok(&["token", "--company", &company, "--role", "admin", "--hours", hours]);
+        let token = split.token(&company, "admin", hours);
         let start = |role: &str, count: usize| -> Vec<Part> {
             (0..count).map(|nth| split.start(&format!("{role}-{nth}"), role)).collect()
         };

@@ -7,6 +7,7 @@ mod failing;
 mod hostile;
 pub mod live;
 mod reading;
+mod tokens;
 mod writing;
 
 use cnc_tests::{mover::Mover, system::Running};
