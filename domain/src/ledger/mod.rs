@@ -7,7 +7,7 @@ pub mod subject;
 mod verify;
 mod weather;
 
-pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
+pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence, StreamHead, is_company_fact};
 pub use port::{
     Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
     Replied,
