@@ -38,7 +38,7 @@ async fn work(ledger: &dyn Audit, name: u64, nth: u64, shared: &mut u64) -> u64 
         // The second entry is of the truck that all share.
         wish.drafts[1] = draft(truck(1), *shared + 1, "washed", "{}");
         let batch = vec![keyed(wish, &format!("tool:{name}"), &nth.to_string())];
-        match append_all(&*ledger, batch).await.map(|mut outcomes| outcomes.remove(0)) {
+        match append_all(ledger, batch).await.map(|mut outcomes| outcomes.remove(0)) {
             Ok(Ok(appended)) => {
                 *shared += 1;
                 return appended.answer.position;
