@@ -52,7 +52,7 @@ mod tests {
 
     use cnc_domain::{
         kernel::{CommandId, CompanyId, Timestamp},
-        ledger::{Answer, Append, Idempotency, Ledger},
+        ledger::{Answer, Append, Hash, Idempotency, Ledger},
     };
 
     use super::*;
@@ -69,6 +69,7 @@ mod tests {
             company: COMPANY,
             founds: true,
             now,
+            facts: Hash::default(),
             checks: Vec::new(),
             drafts: Vec::new(),
             idempotency: Some(idempotency),

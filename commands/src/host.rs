@@ -10,7 +10,7 @@ use std::{
 use cnc_domain::{
     cloud_control::Standing,
     kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
-    ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger},
+    ledger::{Answer, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -22,15 +22,16 @@ use crate::{
     keyring::Keyring,
     request::{AsOf, HostError, Request, Shown},
     shelf::{Kept, Shelf},
-    unit::{Finished, Origin, Stop, Unit, last_positions},
+    unit::{Finished, Origin, Stop, Unit, last_entries},
 };
 
 mod adopt;
 mod carry;
 mod standings;
 
-use adopt::Adopted;
+use adopt::{Adopting, unadopted};
 use carry::Task;
+use standings::Facts;
 
 /// How often a command is decided before it is given up because others are faster. Where three processes take turns at
 /// random, one in a hundred billion commands is.
@@ -79,8 +80,9 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     serving: Serving,
     shelf: Shelf,
-    standings: Lately<CompanyId, Arc<Standing>>,
-    adopted: Option<Adopted>,
+    standings: Lately<CompanyId, Facts>,
+    adopts: bool,
+    adopting: Adopting,
     appender: Appender,
     keyring: Keyring,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -101,10 +103,16 @@ struct Job<'a> {
     idempotency: Option<&'a Idempotency>,
 }
 
+/// What was decided, and on which of the company's facts.
+struct Decided {
+    finished: Finished,
+    facts: Option<Facts>,
+}
+
 /// What one attempt led to.
 enum Attempt {
-    Decided(Finished),
-    Rejected(Finished, Rejection),
+    Decided(Decided),
+    Rejected(Decided, Rejection),
     /// It rests on states that may be old: decide again on fresh ones.
     Stale,
 }
@@ -117,7 +125,8 @@ impl Host {
             serving,
             shelf: Shelf::new(Arc::clone(&ledger), options.states),
             standings: standings::kept(),
-            adopted: options.adopt_schemas.then(Adopted::default),
+            adopts: options.adopt_schemas,
+            adopting: Adopting::default(),
             appender: Appender::start(ledger, options.batch),
             keyring,
             clock: options.clock,
@@ -153,7 +162,7 @@ impl Host {
 
     /// What the company is: its settings, and whether it may act. `None` where it was never founded.
     pub async fn standing(&self, company: CompanyId) -> Result<Option<Arc<Standing>>, Fault> {
-        self.0.standing(company, false).await
+        Ok(self.0.facts(company, false).await?.0.map(|facts| facts.standing))
     }
 
     /// Decides a command as it was sent: its form is checked and its personal fields are sealed first.
@@ -234,7 +243,7 @@ impl Inner {
 
     /// Nothing without a company; keys neither.
     async fn known(&self, served: &Served, request: &Request) -> Result<(), HostError> {
-        if founds(served, request) || self.standing(request.company, false).await?.is_some() {
+        if founds(served, request) || self.facts(request.company, false).await?.0.is_some() {
             Ok(())
         } else {
             Err(HostError::NoCompany)
@@ -283,15 +292,15 @@ impl Inner {
         let mut turn = None;
         let mut conflicts = 0;
         for _ in 0..ATTEMPTS {
-            let (finished, rejection) = match self.here(job, self.attempt(job, fresh).await).await? {
+            let (decided, rejection) = match self.here(job, self.attempt(job, fresh).await).await? {
                 Attempt::Stale => {
                     fresh = true;
                     continue;
                 }
-                Attempt::Decided(finished) => (finished, None),
-                Attempt::Rejected(finished, rejection) => (finished, Some(rejection)),
+                Attempt::Decided(decided) => (decided, None),
+                Attempt::Rejected(decided, rejection) => (decided, Some(rejection)),
             };
-            match self.record(job, finished, rejection).await {
+            match self.record(job, decided, rejection).await {
                 Ok(answer) => return Ok(answer),
                 Err(AppendError::Conflict { stream, id, .. }) => {
                     drop(turn.take());
@@ -299,6 +308,7 @@ impl Inner {
                     tokio::time::sleep(back_off(conflicts, (job.request.command_id, (self.clock)().micros()))).await;
                     conflicts += 1;
                 }
+                Err(AppendError::FactsChanged) => {}
                 Err(AppendError::NoCompany) if founds(job.served, job.request) => {}
                 Err(AppendError::Departed) => return Err(HostError::Departed),
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
@@ -339,15 +349,15 @@ impl Inner {
             location: request.location,
             correlation: request.correlation.unwrap_or_else(|| request.command_id.cast()),
         };
-        let standing = self.standing(request.company, fresh).await?;
+        let (facts, asked) = self.facts(request.company, fresh).await?;
         let unit = Unit::new(&self.serving, &self.shelf, origin, fresh);
-        let decided = self.decide(job, &unit, standing).await;
+        let outcome = self.decide(job, &unit, facts.as_ref().map(|facts| &*facts.standing)).await;
         // Whatever does not end in entries must rest on what the ledger says now.
-        let verified = unit.verified() && (fresh || decided.is_ok());
-        let finished = unit.finish();
-        match decided {
-            Ok(()) if !finished.drafts.is_empty() || verified => Ok(Attempt::Decided(finished)),
-            Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(finished, rejection)),
+        let verified = unit.verified() && asked;
+        let decided = Decided { finished: unit.finish(), facts };
+        match outcome {
+            Ok(()) if !decided.finished.drafts.is_empty() || verified => Ok(Attempt::Decided(decided)),
+            Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(decided, rejection)),
             Err(Stop::Fault(fault)) => Err(fault.into()),
             _ if !verified => Ok(Attempt::Stale),
             Err(Stop::Mismatch(sequence)) => Err(HostError::SequenceMismatch { sequence }),
@@ -355,7 +365,7 @@ impl Inner {
         }
     }
 
-    async fn decide(&self, job: &Job<'_>, unit: &Unit<'_>, standing: Option<Arc<Standing>>) -> Result<(), Stop> {
+    async fn decide(&self, job: &Job<'_>, unit: &Unit<'_>, standing: Option<&Standing>) -> Result<(), Stop> {
         let request = job.request;
         let (_, seen) = unit.see(job.served, request.id).await?;
         let outside = |seen: &crate::unit::Seen| match (&request.scope, seen.served.rules.location(&seen.now.state)) {
@@ -365,10 +375,10 @@ impl Inner {
         if outside(&seen) {
             return Err(Stop::NotFound);
         }
-        if request.if_match.is_some_and(|sequence| sequence != seen.before) {
-            return Err(Stop::Mismatch(seen.before));
+        if request.if_match.is_some_and(|sequence| sequence != seen.before.sequence) {
+            return Err(Stop::Mismatch(seen.before.sequence));
         }
-        if let Some(rejection) = standing.as_deref().and_then(|standing| standing.refuses(job.served.module)) {
+        if let Some(rejection) = standing.and_then(|standing| standing.refuses(job.served.module)) {
             return Err(Stop::Rejected(rejection));
         }
         let settings = standing.map(|standing| Arc::clone(&standing.settings)).unwrap_or_default();
@@ -389,44 +399,46 @@ impl Inner {
     async fn record(
         &self,
         job: &Job<'_>,
-        mut finished: Finished,
+        Decided { mut finished, facts }: Decided,
         rejection: Option<Rejection>,
     ) -> Result<Answer, AppendError> {
         let request = job.request;
         let checks = finished.checks();
         let drafts = if rejection.is_some() { Vec::new() } else { std::mem::take(&mut finished.drafts) };
-        let founding = founds(job.served, request) && checks.first().is_some_and(|check| check.sequence == 0);
-        let sequence = checks.first().map_or(0, |check| check.sequence);
+        let founding = founds(job.served, request) && checks.first().is_some_and(|check| check.seen.sequence == 0);
+        let sequence = checks.first().map_or(0, |check| check.seen.sequence);
         let answer = Answer { command: request.command_id, position: 0, sequence, recorded: 0, rejection };
         if drafts.is_empty() && (founding || job.idempotency.is_none()) {
             let head = self.shelf.ledger().head(request.company).await?.unwrap_or_default();
             return Ok(Answer { position: head.position, ..answer });
         }
-        let shapes = self.adopted.as_ref().map(|adopted| adopted.unknown(&self.serving, request.company, &drafts));
+        let state = facts.as_ref().map(|facts| &facts.state);
+        let shapes = if self.adopts { unadopted(&self.serving, state, &drafts) } else { Vec::new() };
         let places: Vec<_> =
             drafts.iter().filter_map(|draft| Some((self.serving.stream(&draft.stream)?.stream, draft.id))).collect();
         let append = Append {
             company: request.company,
             founds: founding,
             now: (self.clock)(),
+            facts: facts.map(|facts| facts.hash).unwrap_or_default(),
             checks,
             drafts,
             idempotency: job.idempotency.cloned(),
             answer,
         };
-        let Appended { head, answer, .. } = self.appender.append(append).await?;
-        let last = last_positions(&places, head.position);
+        let Appended { head, answer, hashes, .. } = self.appender.append(append).await?;
+        let last = last_entries(&places, head, &hashes);
         self.keep(request.company, finished, &last);
-        self.adopt(request, shapes.unwrap_or_default()).await;
+        self.adopt(request, shapes).await;
         Ok(answer)
     }
 
     /// Keeps the states after an append.
-    fn keep(&self, company: CompanyId, finished: Finished, last: &[(&'static str, Uuid, u64)]) {
+    fn keep(&self, company: CompanyId, finished: Finished, last: &[(&'static str, Uuid, Head)]) {
         for seen in finished.seen {
             let place = last.iter().find(|(stream, id, _)| *stream == seen.served.stream && *id == seen.id);
-            let Some((stream, _, position)) = place else { continue };
-            self.shelf.keep(company, &seen.served, seen.id, Kept { position: *position, ..seen.now });
+            let Some((stream, _, Head { position, hash })) = place else { continue };
+            self.shelf.keep(company, &seen.served, seen.id, Kept { position: *position, hash: *hash, ..seen.now });
             if *stream == standings::STREAM {
                 self.standings.remove(&company);
             }

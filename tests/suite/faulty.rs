@@ -8,7 +8,9 @@ use std::sync::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Notification, Position, Sequence},
+    ledger::{
+        Answered, Append, AppendError, Appended, Fault, Feed, Hash, Head, Ledger, Notification, Position, Sequence,
+    },
 };
 use uuid::Uuid;
 
@@ -91,6 +93,9 @@ impl Ledger for Faulty {
             return Err(Fault::passing("append", "the disk is full"));
         }
         self.inner()?.append(batch).await
+    }
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        self.inner()?.facts(company).await
     }
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         self.inner()?.answered(company, actor, key).await

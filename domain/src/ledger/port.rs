@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Head, Notification, Position, Sequence};
+use super::{Draft, Hash, Head, Notification, Position, Sequence, StreamHead};
 use crate::kernel::{Also, CommandId, CompanyId, Id, Rejection, Timestamp, marker};
 
 /// The system failed, not the caller: a 5xx. Holds what a log needs and nothing that an answer may show.
@@ -84,6 +84,9 @@ pub trait Ledger: Feed {
         1
     }
 
+    /// The last of the company's facts, as [`Append::facts`] names it; `None` where there is no such company.
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault>;
+
     /// What was answered under an idempotency key, if it still is remembered.
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault>;
 
@@ -105,8 +108,11 @@ pub struct Append {
     pub founds: bool,
     /// The time of the decision. The entries' `at` is the later of it and of the entry before.
     pub now: Timestamp,
-    /// Every stream that was consulted, with the sequence that it was seen at. All must still stand there. The first is
-    /// the addressed one, whose sequence the answer names.
+    /// The company's facts that this was decided on: the hash of the last entry that is [one](super::is_company_fact),
+    /// zeros where there is none. They must still be the last.
+    pub facts: Hash,
+    /// Every stream that was consulted, with the entry that it was seen at. All must still stand there. The first is the
+    /// addressed one, whose sequence the answer names.
     pub checks: Vec<Check>,
     /// What to record, in order. Sequences follow the checks'.
     pub drafts: Vec<Draft>,
@@ -123,8 +129,8 @@ pub struct Check {
     pub stream: String,
     /// Which one.
     pub id: Uuid,
-    /// Its last sequence, 0 where it had none.
-    pub sequence: Sequence,
+    /// Its last entry.
+    pub seen: StreamHead,
 }
 
 /// An idempotency key, whose it is, and what it was used for.
@@ -171,6 +177,8 @@ pub struct Appended {
     pub head: Head,
     /// The stamp of its entries.
     pub at: Timestamp,
+    /// The hashes of its entries, in the order of the drafts.
+    pub hashes: Vec<Hash>,
     /// The answer with its position.
     pub answer: Answer,
 }
@@ -185,11 +193,14 @@ pub enum AppendError {
         stream: String,
         /// Which one.
         id: Uuid,
-        /// The sequence it was seen at.
-        expected: Sequence,
-        /// The sequence it stands at.
-        found: Sequence,
+        /// Where it was seen.
+        expected: StreamHead,
+        /// Where it stands.
+        found: StreamHead,
     },
+    /// The company's standing, settings or plan are no longer those that this was decided on.
+    #[error("the company's facts have changed")]
+    FactsChanged,
     /// The idempotency key was used before; this is what was answered then.
     #[error("the idempotency key was used before")]
     Repeated(Box<Answered>),

@@ -65,7 +65,7 @@ async fn another_actor_has_other_keys(ground: Ground) {
 async fn the_same_key_twice_in_a_batch_acts_once(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
     let wish = keyed(deed(company, truck(1), 0, &["bought"]), "user:1", "k");
-    let outcomes = ledger.append(vec![wish.clone(), wish]).await.expect("no fault");
+    let outcomes = append_all(&*ledger, vec![wish.clone(), wish]).await.expect("no fault");
     assert!(outcomes[0].is_ok());
     assert!(matches!(&outcomes[1], Err(AppendError::Repeated(answered)) if answered.answer.position == 2));
     assert_eq!(lines(&*ledger, company).await.len(), 2);
@@ -86,7 +86,7 @@ async fn old_answers_to_people_are_forgotten(ground: Ground) {
         wish.idempotency.as_mut().expect("keyed").for_ever = nth < 2;
         wish
     });
-    ledger.append(batch.collect()).await.expect("no fault");
+    append_all(&*ledger, batch.collect()).await.expect("no fault");
     assert_eq!(ledger.forget_answers(noon().plus(Seconds(6))).await.expect("forgotten"), 4);
     for (nth, kept) in [(0, true), (1, true), (2, false), (5, false), (6, true), (9, true)] {
         let answered = ledger.answered(company, "user:1", &format!("k{nth}")).await.expect("read");

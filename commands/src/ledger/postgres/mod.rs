@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, Notification, NotificationLog,
         Position, Sequence,
     },
 };
@@ -169,6 +169,11 @@ impl Ledger for PostgresLedger {
 
     fn lanes(&self) -> usize {
         std::thread::available_parallelism().map_or(1, usize::from).min(WRITERS as usize)
+    }
+
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        let tip = read::tip(&self.readers, company).await.map_err(fault("read a head"))?;
+        Ok(tip.map(|tip| tip.facts))
     }
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {

@@ -7,7 +7,7 @@ mod read;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -15,12 +15,12 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, Notification, NotificationLog,
         Position, Sequence,
     },
 };
 use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
 use self::{
@@ -29,8 +29,8 @@ use self::{
 };
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
-    known::Known,
     notify::{changed, grown, notice},
+    recording,
 };
 
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
@@ -43,7 +43,7 @@ pub struct SqliteLedger {
 }
 
 struct Inner {
-    writer: Mutex<Writer>,
+    writer: Writer,
     readers: Readers,
     notifications: watch::Sender<NotificationLog>,
 }
@@ -53,7 +53,7 @@ impl SqliteLedger {
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
         let path = data_dir.join("ledger.db");
-        let writer = Mutex::new(Writer { connection: open_writer(&path)?, known: Known::default() });
+        let writer = Writer::new(open_writer(&path)?);
         let inner = Arc::new(Inner { writer, readers: Readers::new(path), notifications: watch::Sender::default() });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
@@ -65,15 +65,6 @@ impl SqliteLedger {
     ) -> Result<T, Fault> {
         let _turn = self.inner.readers.turn().await?;
         self.blocking("read the ledger", move |inner| inner.readers.with(work)).await
-    }
-
-    async fn write<T: Send + 'static>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(&mut Writer) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let locked = move |inner: &Inner| work(&mut inner.writer.lock().unwrap_or_else(PoisonError::into_inner));
-        self.blocking(doing, locked).await
     }
 
     /// Runs `work` where it may block.
@@ -149,13 +140,16 @@ impl Feed for SqliteLedger {
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
-        let notifications = self.inner.notifications.clone();
-        self.write("append", move |writer| {
-            let outcomes = append::append(writer, &batch)?;
-            notice(&notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
+        self.blocking("append", move |inner| {
+            let outcomes = Handle::current().block_on(recording::append(&inner.writer, &batch))?;
+            notice(&inner.notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
             Ok(outcomes)
         })
         .await
+    }
+
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        self.read(move |connection| Ok(append::tip(connection, company.uuid())?.map(|tip| tip.facts))).await
     }
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
@@ -166,8 +160,7 @@ impl Ledger for SqliteLedger {
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         let mut forgotten = 0;
         loop {
-            let portion =
-                self.write("forget answers", move |writer| append::forget(&writer.connection, before)).await?;
+            let portion = self.blocking("forget answers", move |inner| inner.writer.forget(before)).await?;
             forgotten += portion as u64;
             if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
                 return Ok(forgotten);
@@ -184,6 +177,6 @@ impl Audit for SqliteLedger {
 
     async fn stored_head(&self, company: CompanyId) -> Result<Option<StoredHead>, Fault> {
         let tip = self.read(move |connection| append::tip(connection, company.uuid())).await?;
-        Ok(tip.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+        Ok(tip.map(StoredHead::from))
     }
 }

@@ -13,7 +13,8 @@ use super::{
 };
 
 pub(super) fn heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId, Head)>> {
-    let mut query = connection.prepare_cached("SELECT company, position, hash, at FROM heads ORDER BY company")?;
+    let mut query =
+        connection.prepare_cached("SELECT company, position, hash, at, facts FROM heads ORDER BY company")?;
     let read = |row: &rusqlite::Row<'_>| {
         let company: [u8; 16] = row.get(0)?;
         Ok((CompanyId::new(Uuid::from_bytes(company)), read_tip(row, 1)?.head))
