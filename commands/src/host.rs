@@ -10,7 +10,7 @@ use std::{
 use cnc_domain::{
     cloud_control::Standing,
     kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
-    ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger},
+    ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger, PAYLOAD_BYTES_MAX},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -345,7 +345,10 @@ impl Inner {
         // Whatever does not end in entries must rest on what the ledger says now.
         let verified = unit.verified() && (fresh || decided.is_ok());
         let finished = unit.finish();
+        let bytes = finished.payload_bytes();
         match decided {
+            Ok(()) if bytes > PAYLOAD_BYTES_MAX && verified => Err(HostError::TooLarge { bytes }),
+            Ok(()) if bytes > PAYLOAD_BYTES_MAX => Ok(Attempt::Stale),
             Ok(()) if !finished.drafts.is_empty() || verified => Ok(Attempt::Decided(finished)),
             Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(finished, rejection)),
             Err(Stop::Fault(fault)) => Err(fault.into()),

@@ -206,6 +206,11 @@ impl<'h> Unit<'h> {
 }
 
 impl Finished {
+    /// The largest payload among the entries.
+    pub fn payload_bytes(&self) -> usize {
+        self.drafts.iter().map(|draft| draft.payload.get().len()).max().unwrap_or_default()
+    }
+
     /// Every stream that was seen, where it stood; the addressed one first.
     pub fn checks(&self) -> Vec<Check> {
         let check = |seen: &Seen| Check { stream: seen.served.stream.to_owned(), id: seen.id, sequence: seen.before };

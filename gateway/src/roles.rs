@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_nats::{Client, connection::State};
 use cnc_commands::relay::RelayMetrics;
+use cnc_domain::ledger::MESSAGE_BYTES_MAX;
 use cnc_projections::{EngineFolds, JetStreamFeed};
 use serde_json::{Value, json};
 
@@ -131,8 +132,22 @@ impl Parts {
         if let Some(connected) = self.nats_is_connected() {
             parts["nats"] = json!(if connected { "connected" } else { "away" });
         }
-        json!({ "status": "ready", "roles": self.roles.names(), "parts": parts })
+        let mut ready = json!({ "status": "ready", "roles": self.roles.names(), "parts": parts });
+        if let Some(warning) = self.nats.as_ref().and_then(|nats| too_small(nats.max_payload())) {
+            ready["warnings"] = json!([warning]);
+        }
+        ready
     }
+}
+
+/// What is to be said of a broker that takes messages of so many bytes; 0 where it has not said yet.
+fn too_small(bytes_max: usize) -> Option<String> {
+    (1..MESSAGE_BYTES_MAX).contains(&bytes_max).then(|| {
+        format!(
+            "the broker's max_payload is {bytes_max} bytes, and the largest entry has {MESSAGE_BYTES_MAX} with its headers: \
+             such an entry would hold up what is published of its company"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -147,6 +162,12 @@ mod tests {
             roles: roles.map(<[Role]>::to_vec),
             ..Config::default()
         }
+    }
+
+    #[test]
+    fn a_broker_that_takes_less_than_the_largest_entry_is_warned_of() {
+        assert!(too_small(8_192).is_some_and(|warning| warning.contains("8192")));
+        assert_eq!((too_small(MESSAGE_BYTES_MAX), too_small(0)), (None, None));
     }
 
     #[test]

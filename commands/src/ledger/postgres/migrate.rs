@@ -11,6 +11,7 @@ const VERSIONS: &[&[&str]] = &[
     &[include_str!("relay.sql")],
     &[include_str!("move.sql")],
     &[include_str!("tip.sql")],
+    &[include_str!("fork.sql")],
 ];
 /// Held while migrating, so that of several processes that start at once one does it and the others wait.
 const LOCK: i64 = 0x636e_635f_6c65_6467;
