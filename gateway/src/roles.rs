@@ -6,7 +6,6 @@ use async_nats::{Client, connection::State};
 use cnc_commands::relay::RelayMetrics;
 use cnc_domain::ledger::MESSAGE_BYTES_MAX;
 use cnc_projections::{EngineFolds, JetStreamFeed};
-use serde_json::{Value, json};
 
 use crate::{rooms::triggers, run::Config};
 
@@ -78,7 +77,8 @@ impl Roles {
         self.has(Role::Gateway) || self.has(Role::Workers)
     }
 
-    fn names(&self) -> Vec<&'static str> {
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|role| role.name()).collect()
     }
 
@@ -126,28 +126,11 @@ impl Parts {
         self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
     }
 
-    /// What an orchestrator is told of a process whose databases answer. Without NATS it works on, slower.
-    pub(crate) fn ready(&self) -> Value {
-        let mut parts = json!({ "ledger": "connected", "views": "connected" });
-        if let Some(connected) = self.nats_is_connected() {
-            parts["nats"] = json!(if connected { "connected" } else { "away" });
-        }
-        let mut ready = json!({ "status": "ready", "roles": self.roles.names(), "parts": parts });
-        if let Some(warning) = self.nats.as_ref().and_then(|nats| too_small(nats.max_payload())) {
-            ready["warnings"] = json!([warning]);
-        }
-        ready
+    /// How large a message the broker takes, where it takes less than the largest entry with its headers.
+    pub(crate) fn nats_takes_only(&self) -> Option<usize> {
+        // 0 where it has not said yet.
+        self.nats.as_ref().map(Client::max_payload).filter(|bytes| (1..MESSAGE_BYTES_MAX).contains(bytes))
     }
-}
-
-/// What is to be said of a broker that takes messages of so many bytes; 0 where it has not said yet.
-fn too_small(bytes_max: usize) -> Option<String> {
-    (1..MESSAGE_BYTES_MAX).contains(&bytes_max).then(|| {
-        format!(
-            "the broker's max_payload is {bytes_max} bytes, and the largest entry has {MESSAGE_BYTES_MAX} with its headers: \
-             such an entry would hold up what is published of its company"
-        )
-    })
 }
 
 #[cfg(test)]
@@ -162,12 +145,6 @@ mod tests {
             roles: roles.map(<[Role]>::to_vec),
             ..Config::default()
         }
-    }
-
-    #[test]
-    fn a_broker_that_takes_less_than_the_largest_entry_is_warned_of() {
-        assert!(too_small(8_192).is_some_and(|warning| warning.contains("8192")));
-        assert_eq!((too_small(MESSAGE_BYTES_MAX), too_small(0)), (None, None));
     }
 
     #[test]
