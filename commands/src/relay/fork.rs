@@ -169,8 +169,9 @@ fn copy(published: &[Published]) -> Copy {
 
 /// Up to where a copy has every entry, from its first on.
 fn whole(copy: &Copy) -> Option<Position> {
-    let (first, _) = copy.first_key_value()?;
-    (*first..).find(|position| !copy.contains_key(&(position + 1)))
+    let mut positions = copy.keys().copied();
+    let first = positions.next()?;
+    Some(positions.zip(first + 1..).take_while(|(held, wanted)| held == wanted).last().map_or(first, |(last, _)| last))
 }
 
 /// The place of the last of these messages.

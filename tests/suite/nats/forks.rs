@@ -37,21 +37,23 @@ impl Restored {
 
     /// Keeps a copy under a name.
     pub async fn keep(&self, name: &str) {
-        let mut sql = format!("CREATE SCHEMA {name};");
-        for table in ["events", "heads", "relay", "relay_stream"] {
-            sql += &format!("CREATE TABLE {name}.{table} AS TABLE cnc.{table};");
-        }
+        let keep = |table: &str| format!("CREATE TABLE {name}.{table} AS TABLE cnc.{table};");
+        let tables = ["events", "heads", "relay", "relay_stream"].map(keep).concat();
+        let sql = format!("CREATE SCHEMA {name}; {tables}");
         sqlx::raw_sql(&sql).execute(&self.pool).await.expect("kept");
     }
 
     /// Puts back what was kept, at once.
     pub async fn put_back(&self, name: &str, part: Part) {
-        let mut sql = "BEGIN; ALTER TABLE cnc.events DISABLE TRIGGER events_are_not_changed;".to_owned();
-        let beside: &[&str] = if part == Part::All { &["relay", "relay_stream"] } else { &[] };
-        for table in ["events", "heads"].iter().chain(beside) {
-            sql += &format!("DELETE FROM cnc.{table}; INSERT INTO cnc.{table} SELECT * FROM {name}.{table};");
-        }
-        sql += "ALTER TABLE cnc.events ENABLE ALWAYS TRIGGER events_are_not_changed; COMMIT";
+        let tables: &[&str] =
+            if part == Part::All { &["events", "heads", "relay", "relay_stream"] } else { &["events", "heads"] };
+        let put =
+            |table: &&str| format!("DELETE FROM cnc.{table}; INSERT INTO cnc.{table} SELECT * FROM {name}.{table};");
+        let sql = format!(
+            "BEGIN; ALTER TABLE cnc.events DISABLE TRIGGER events_are_not_changed; {}
+             ALTER TABLE cnc.events ENABLE ALWAYS TRIGGER events_are_not_changed; COMMIT",
+            tables.iter().map(put).collect::<String>()
+        );
         sqlx::raw_sql(&sql).execute(&self.pool).await.expect("put back");
     }
 
