@@ -131,6 +131,11 @@ impl Parts {
         // 0 where it has not said yet.
         self.nats.as_ref().map(Client::max_payload).filter(|bytes| (1..MESSAGE_BYTES_MAX).contains(bytes))
     }
+
+    /// Whether this process answers people and programs.
+    pub(crate) fn serves(&self) -> bool {
+        self.roles.has(Role::Gateway)
+    }
 }
 
 #[cfg(test)]

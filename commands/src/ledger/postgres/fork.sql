@@ -9,10 +9,3 @@ CREATE TABLE cnc.relay_consumers (
     stream text NOT NULL,
     config text NOT NULL
 );
-
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'cnc_relay') THEN
-        GRANT SELECT, INSERT, UPDATE, DELETE ON cnc.relay_consumers TO cnc_relay;
-    END IF;
-END $$;
