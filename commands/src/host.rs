@@ -10,7 +10,7 @@ use std::{
 use cnc_domain::{
     cloud_control::Standing,
     kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
-    ledger::{Answer, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger},
+    ledger::{Answer, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger, PAYLOAD_BYTES_MAX},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -355,7 +355,10 @@ impl Inner {
         // Whatever does not end in entries must rest on what the ledger says now.
         let verified = unit.verified() && asked;
         let decided = Decided { finished: unit.finish(), facts };
+        let bytes = decided.finished.payload_bytes();
         match outcome {
+            Ok(()) if bytes > PAYLOAD_BYTES_MAX && verified => Err(HostError::TooLarge { bytes }),
+            Ok(()) if bytes > PAYLOAD_BYTES_MAX => Ok(Attempt::Stale),
             Ok(()) if !decided.finished.drafts.is_empty() || verified => Ok(Attempt::Decided(decided)),
             Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(decided, rejection)),
             Err(Stop::Fault(fault)) => Err(fault.into()),

@@ -91,6 +91,12 @@ pub enum HostError {
         /// Where it stands.
         sequence: Sequence,
     },
+    /// An entry of what was decided would be larger than a broker takes.
+    #[error("an entry would have a payload of {bytes} bytes")]
+    TooLarge {
+        /// How large.
+        bytes: usize,
+    },
     /// The company has moved to another database: it is commanded there.
     #[error("the company has moved to another database")]
     Departed,

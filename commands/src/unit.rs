@@ -211,6 +211,11 @@ impl Repository for Unit<'_> {
 }
 
 impl Finished {
+    /// The largest payload among the entries.
+    pub fn payload_bytes(&self) -> usize {
+        self.drafts.iter().map(|draft| draft.payload.get().len()).max().unwrap_or_default()
+    }
+
     /// Every stream that was seen, where it stood; the addressed one first.
     pub fn checks(&self) -> Vec<Check> {
         let check = |seen: &Seen| Check { stream: seen.served.stream.to_owned(), id: seen.id, seen: seen.before };

@@ -47,6 +47,7 @@ struct Nats {
     relay_lag: Gauge<u64, AtomicU64>,
     relay_published: Gauge<u64, AtomicU64>,
     relay_failed: Gauge<u64, AtomicU64>,
+    relay_forks: Gauge<u64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -161,6 +162,7 @@ impl Metrics {
             nats.relay_lag.set(relay.lag.load(Ordering::Relaxed));
             nats.relay_published.set(relay.published.load(Ordering::Relaxed));
             nats.relay_failed.set(relay.failed.load(Ordering::Relaxed));
+            nats.relay_forks.set(relay.forks.load(Ordering::Relaxed));
         }
     }
 
@@ -184,6 +186,8 @@ impl Nats {
         let published = "Entries that NATS has acknowledged since the start";
         registry.register("relay_published_entries", published, self.relay_published.clone());
         registry.register("relay_failures", "Attempts to publish that failed", self.relay_failed.clone());
+        let forks = "Ledgers that were found to have parted from what was published of them";
+        registry.register("relay_forks", forks, self.relay_forks.clone());
     }
 }
 

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cnc_commands::{FormError, HostError};
-use cnc_domain::{kernel::Rejection, ledger::Fault};
+use cnc_domain::{
+    kernel::Rejection,
+    ledger::{Fault, PAYLOAD_BYTES_MAX},
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -94,6 +97,15 @@ impl Problem {
     /// 413: the body is larger than is read.
     pub fn too_large(limit: usize) -> Self {
         Self::new("too_large", format!("a body may have at most {limit} bytes"))
+    }
+
+    /// 413: an entry of the command would be larger than is kept.
+    pub fn entry_too_large(bytes: usize) -> Self {
+        let why = format!(
+            "sealed as it is recorded, an entry of this would have {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are kept. Nothing \
+             was recorded: send it in parts"
+        );
+        Self::new("entry_too_large", why).with("bytes", bytes).with("bytes_max", PAYLOAD_BYTES_MAX)
     }
 
     /// 415: the body is said to be something else than JSON.
@@ -223,6 +235,7 @@ impl From<HostError> for Problem {
             HostError::Form(errors) => Self::form(&errors),
             HostError::KeyReused => Self::key_reused(),
             HostError::SequenceMismatch { sequence } => Self::sequence_mismatch(sequence),
+            HostError::TooLarge { bytes } => Self::entry_too_large(bytes),
             HostError::Departed => Self::departed(),
             HostError::Busy => Self::busy("others changed the same at the same time; nothing was recorded"),
             HostError::Fault(fault) => Self::fault(&fault),
@@ -257,6 +270,14 @@ mod tests {
         let body = Problem::rejected(&rejection).body();
         assert_eq!((&body["code"], &body["facts"]["needed"]), (&json!("no_crew"), &json!(2)));
         assert_eq!((&body["type"], &body["status"]), (&json!("/problems/no_crew"), &json!(409)));
+    }
+
+    #[test]
+    fn an_entry_that_is_too_large_is_the_callers_and_says_how_large_it_may_be() {
+        let problem = Problem::from(HostError::TooLarge { bytes: 2 << 20 });
+        assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let body = problem.body();
+        assert_eq!((&body["code"], &body["bytes_max"]), (&json!("entry_too_large"), &json!(PAYLOAD_BYTES_MAX)));
     }
 
     #[test]

@@ -75,6 +75,13 @@ pub static KINDS: &[Kind] = &[
         FORBIDDEN,
         "There is no such company, or it is suspended or closed.",
     ),
+    kind(
+        "entry_too_large",
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "The entry is too large",
+        "An entry of the command would be larger than is kept, since what is sealed takes more room than what was sent. \
+         `bytes` says how large its payload is, and `bytes_max` how large it may be. Nothing was recorded: send it in parts.",
+    ),
     kind("fault", FAULT.status, FAULT.title, FAULT.about),
     kind(
         "idempotency_key",

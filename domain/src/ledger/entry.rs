@@ -15,6 +15,11 @@ pub type Position = u64;
 /// An entry's place in its stream: 1, 2, 3 … with no gap. 0 is before the first.
 pub type Sequence = u64;
 
+/// The largest message that carries an entry to a broker, with its headers: what a broker takes that is told nothing else.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// The largest payload of an entry. The rest of its line, and the headers of its message, have a few hundred bytes each.
+pub const PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 8 * 1_024;
+
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Hash(pub [u8; 32]);

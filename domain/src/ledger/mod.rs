@@ -8,7 +8,10 @@ pub mod subject;
 mod verify;
 mod weather;
 
-pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence, StreamHead, is_company_fact};
+pub use entry::{
+    Draft, Entry, Hash, Head, MESSAGE_BYTES_MAX, Malformed, PAYLOAD_BYTES_MAX, Position, Sequence, StreamHead,
+    is_company_fact,
+};
 pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
     Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,

@@ -6,7 +6,10 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
-use cnc_domain::{kernel::CompanyId, ledger::Fault};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, MESSAGE_BYTES_MAX},
+};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, join_all, ready as ready_now},
@@ -62,7 +65,13 @@ async fn ledger(app: &App) -> Condition {
 fn nats(app: &App) -> Condition {
     match app.parts.nats_is_connected() {
         None => Condition::Absent,
-        Some(true) => Condition::Ok,
+        Some(true) => match app.parts.nats_takes_only() {
+            None => Condition::Ok,
+            Some(bytes) => Condition::Degraded(
+                format!("its max_payload of {bytes} bytes is less than the {MESSAGE_BYTES_MAX} that an entry may take")
+                    .into(),
+            ),
+        },
         Some(false) => Condition::Degraded("not connected".into()),
     }
 }

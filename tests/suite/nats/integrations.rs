@@ -45,15 +45,15 @@ fn settings(accounts: &str) -> String {
 }
 
 /// Two companies whose entries are in the stream of a broker as we ship it, and a partner of each.
-struct Partners {
-    ground: Ground,
+pub(super) struct Partners {
+    pub(super) ground: Ground,
     relay: Option<Working>,
-    operator: Operator,
+    pub(super) operator: Operator,
     accounts: String,
 }
 
 impl Partners {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let ground = Ground::on(Broker::with_config(&settings(""))).await;
         ground.found(2).await;
         for number in 1..=2 {
@@ -75,12 +75,12 @@ impl Partners {
         Self { ground, relay: None, operator, accounts: String::new() }
     }
 
-    async fn start_relay(&mut self, options: RelayOptions) {
+    pub(super) async fn start_relay(&mut self, options: RelayOptions) {
         let ledger = self.ground.ledger.clone();
         self.relay = Some(Working::start(ledger, jetstream::new(user(&self.ground, "relay").await), options));
     }
 
-    async fn stop_relay(&mut self) {
+    pub(super) async fn stop_relay(&mut self) {
         self.relay.take().expect("works").stop().await;
     }
 
@@ -151,7 +151,7 @@ impl Partners {
     }
 
     /// Starts the example, which copies company 1's ledger to a file, with a gateway and a token where it has them.
-    fn example(&self, file: &str, gateway: &[String]) -> Child {
+    pub(super) fn example(&self, file: &str, gateway: &[String]) -> Child {
         let mut example = Command::new(env!("CARGO_BIN_EXE_integration_consumer"));
         example.args([self.ground.broker.url(), self.seed(1), company(1).to_string(), "erp".into(), file.into()]);
         example.args(gateway).stderr(Stdio::null()).spawn().expect("starts")
@@ -168,7 +168,7 @@ async fn user(ground: &Ground, name: &str) -> Client {
     options.connect(ground.broker.url()).await.expect("is let in")
 }
 
-fn lines_of(file: &str) -> Vec<String> {
+pub(super) fn lines_of(file: &str) -> Vec<String> {
     std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_nats::jetstream::message::PublishMessage;
 use cnc_commands::relay::RelayOptions;
-use cnc_domain::ledger::{Hash, Head, Ledger as _, subject};
+use cnc_domain::ledger::{Hash, Head, Ledger as _, PAYLOAD_BYTES_MAX, subject};
 use cnc_tests::{
     nats::{Broker, Brokers},
     postgres::Cluster,
@@ -177,6 +177,21 @@ async fn a_company_that_cannot_go_on_holds_up_no_other() {
     ground.broker.kill();
     ground.broker.start_again();
     ground.all_arrive_once(1..=3).await;
+    relay.stop().await;
+}
+
+/// A broker that is told nothing takes what is recorded at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_entry_is_published() {
+    let ground = Ground::new().await;
+    ground.found(1).await;
+    let mut append = deed(company(1), truck(1), 0, &["cleaned"]);
+    let note = format!("{{\"note\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX - 11));
+    assert_eq!(note.len(), PAYLOAD_BYTES_MAX);
+    append.drafts[0].payload = RawValue::from_string(note).expect("JSON");
+    ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+    let relay = ground.relay(options()).await;
+    ground.all_arrive_once([1]).await;
     relay.stop().await;
 }
 
