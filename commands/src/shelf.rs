@@ -40,7 +40,7 @@ pub struct Kept {
 
 impl Kept {
     /// Before the first entry.
-    fn blank(served: &Served) -> Self {
+    pub fn blank(served: &Served) -> Self {
         Self { state: served.rules.blank(), sequence: 0, position: 0, hash: Hash::default() }
     }
 
