@@ -232,12 +232,12 @@ impl Inner {
         }
     }
 
-    /// Nothing without a company; keys neither.
+    /// Nothing without a company; keys neither. A company gets its key when it is founded, and never later.
     async fn known(&self, served: &Served, request: &Request) -> Result<(), HostError> {
-        if founds(served, request) || self.standing(request.company, false).await?.is_some() {
-            Ok(())
-        } else {
-            Err(HostError::NoCompany)
+        match self.standing(request.company, false).await? {
+            Some(_) => Ok(()),
+            None if founds(served, request) => Ok(self.keyring.found(request.company).await?),
+            None => Err(HostError::NoCompany),
         }
     }
 

@@ -21,5 +21,5 @@ pub use catalog::Catalog;
 pub use cnc_domain::cloud_control::Standing;
 pub use door::{Form, FormError};
 pub use host::{Host, HostOptions};
-pub use keyring::{Keyring, MasterKey};
+pub use keyring::{Destruction, KeyPlace, Keyring, MasterKey};
 pub use request::{AsOf, HostError, Request, Shown};

@@ -19,6 +19,7 @@ use crate::{
     limits::Limits,
     nats::{self, NatsAccess},
     roles::{Parts, Role, Roles},
+    tokens,
 };
 
 /// How long requests that are under way may take to finish when a server stops.
@@ -62,6 +63,18 @@ impl Default for Config {
             nats: None,
             relay: RelayOptions::default(),
         }
+    }
+}
+
+impl Config {
+    /// Where the master key lies.
+    pub fn master_key_path(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| self.data.join("master.key"))
+    }
+
+    /// Where the key that signs tokens lies.
+    pub fn token_key_path(&self) -> PathBuf {
+        self.token_key_file.clone().unwrap_or_else(|| self.data.join(tokens::KEY_FILE))
     }
 }
 

@@ -8,18 +8,18 @@ use std::{
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Break, Head, Position, Verifier},
+    ledger::{Break, Feed, Head, Position, Verifier},
 };
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    in_rooms,
     output::{Failure, Out, note, pipe},
+    read_only,
 };
 use crate::{
     import::table,
-    run::{Config, Rooms},
+    run::{BackEnd, Config},
 };
 
 /// How many lines are read at once.
@@ -68,9 +68,9 @@ pub struct Verify {
 
 pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failure> {
     match command {
-        Audit::Export(command) => in_rooms(&config, async |rooms| export(command, rooms).await).await,
+        Audit::Export(command) => export(command, &*read_only(&config).await?.feed()).await,
         Audit::Verify(Verify { company: Some(company), head, .. }) => {
-            in_rooms(&config, async |rooms| verify_company(rooms, *company, *head, out).await).await
+            verify_company(&read_only(&config).await?, *company, *head, out).await
         }
         Audit::Verify(Verify { file, head, .. }) => {
             let path = file.clone().unwrap_or_else(|| "-".into());
@@ -87,14 +87,14 @@ pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failur
     }
 }
 
-async fn export(command: &Export, rooms: &Rooms) -> Result<(), Failure> {
-    let head = rooms.ledger.head(command.company).await?.ok_or_else(|| Failure::no_company(command.company))?;
+async fn export(command: &Export, ledger: &dyn Feed) -> Result<(), Failure> {
+    let head = ledger.head(command.company).await?.ok_or_else(|| Failure::no_company(command.company))?;
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut after = 0;
     // What is recorded meanwhile is left for the next export: the file ends at the head that is printed.
     while after < head.position {
         let wanted = usize::try_from(head.position - after).unwrap_or(BATCH).min(BATCH);
-        let lines = rooms.ledger.read(command.company, after, wanted).await?;
+        let lines = ledger.read(command.company, after, wanted).await?;
         if lines.is_empty() {
             return Err(Failure::fault(format!("the ledger ends at {after}, before its head at {}", head.position)));
         }
@@ -126,8 +126,8 @@ fn verify_lines(mut input: impl BufRead, expected: Option<Head>) -> io::Result<R
     Ok(verifier.finish())
 }
 
-async fn verify_company(rooms: &Rooms, company: CompanyId, kept: Option<Head>, out: Out) -> Result<(), Failure> {
-    match rooms.back_end.audit(company, kept).await? {
+async fn verify_company(back_end: &BackEnd, company: CompanyId, kept: Option<Head>, out: Out) -> Result<(), Failure> {
+    match back_end.audit(company, kept).await? {
         None => Err(Failure::no_company(company)),
         Some(Ok(head)) => verified(head, out),
         Some(Err(flaw)) => Err(not_verified(flaw.position(), &flaw)),

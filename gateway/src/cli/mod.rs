@@ -28,7 +28,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 pub use output::Failure;
 use output::Out;
 
-use crate::run::{Config, Rooms};
+use crate::run::{BackEnd, Config, Rooms};
 
 const AFTER_HELP: &str = "\
 Every command but health works beside a running server and on a stopped one, with the same --data and
@@ -60,7 +60,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 struct Common {
-    /// The data folder: keys, and (without --ledger) the ledger and its views. It is made where there is none
+    /// The data folder: keys, and (without --ledger) the ledger and its views. serve, demo, company found and restore make
+    /// it where there is none
     #[arg(long, env = "CNC_DATA", default_value = "./cnc-data", value_name = "DIR", global = true)]
     data: PathBuf,
     /// Keep the ledger and its views in Postgres 15 or newer: postgres://USER:PASSWORD@HOST/DATABASE
@@ -150,12 +151,25 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
     }
 }
 
-/// Does something in the rooms of an installation, and closes them whatever came of it.
+/// Does something in the rooms of an installation, which are made where there are none, and closes them whatever came of it.
 async fn in_rooms<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
-    let rooms = Rooms::open(config).await?;
+    in_opened(Rooms::open(config).await?, act).await
+}
+
+/// The same where there is a ledger; nothing is made where there is none.
+async fn in_existing<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
+    in_opened(Rooms::open_existing(config).await?.ok_or_else(|| Failure::no_ledger(config))?, act).await
+}
+
+async fn in_opened<T>(rooms: Rooms, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
     let done = act(&rooms).await;
     rooms.close().await;
     done
+}
+
+/// The ledger, for a command that only reads it: no folder, key or database is made, and no other one is looked at.
+async fn read_only(config: &Config) -> Result<BackEnd, Failure> {
+    BackEnd::read_only(config).await?.ok_or_else(|| Failure::no_ledger(config))
 }
 
 /// What [`start_log`] can go by. A bare word that is no level is refused, too: it would name a module that is not there,

@@ -49,6 +49,21 @@ impl Store {
         Self::over(Arc::new(postgres::Postgres::connect(url).await?)).await
     }
 
+    /// The store of a data folder, only to look how folds stand: nothing is made, and nothing can be written.
+    pub fn sqlite_read_only(data_dir: &Path) -> Self {
+        Self::bare(Arc::new(sqlite::Sqlite::read_only(data_dir)))
+    }
+
+    /// The store of a Postgres database, only to look how folds stand.
+    pub async fn postgres_read_only(url: &str) -> Result<Self, Fault> {
+        Ok(Self::bare(Arc::new(postgres::Postgres::read_only(url).await?)))
+    }
+
+    /// Leaves nothing beside its files that the next start would have to bring in.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.storage.close().await
+    }
+
     /// The row of a view under `key`, where there is one and `scope` may see it.
     pub async fn get(
         &self,
@@ -118,8 +133,13 @@ impl Store {
     }
 
     async fn over(storage: Arc<dyn Storage>) -> Result<Self, Fault> {
-        let store = Self { storage, plans: Arc::default(), clock: Arc::new(now) };
+        let store = Self::bare(storage);
         store.admit(&VIEWS.iter().map(|view| view.kind).collect::<Vec<_>>()).await?;
         Ok(store)
+    }
+
+    /// Without the tables of views.
+    fn bare(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, plans: Arc::default(), clock: Arc::new(now) }
     }
 }

@@ -7,7 +7,9 @@ mod health;
 mod import;
 mod keys;
 mod kill;
+mod lost_keys;
 mod moving;
+mod reading;
 mod secrets;
 
 use std::{
@@ -141,6 +143,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// Stops it as an operator does.
+    pub fn stop(mut self) {
+        let stopped = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(stopped.expect("kill runs").success());
+        assert!(self.child.wait().expect("ends").success());
+    }
+
     /// Kills it as the kernel would when memory runs out.
     pub fn kill(mut self) {
         self.child.kill().expect("can be killed");

@@ -78,6 +78,12 @@ impl PostgresLedger {
         &self.readers
     }
 
+    /// Whether there is a ledger in the database, of whatever version: nothing is made.
+    pub async fn exists(&self) -> Result<bool, Fault> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'cnc' AND tablename = 'heads')";
+        sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("look for the ledger"))
+    }
+
     /// Brings the schema up to date. Several processes may do it at once.
     pub async fn migrate(&self) -> Result<(), Fault> {
         migrate::migrate(&self.readers).await

@@ -22,10 +22,12 @@ use uuid::Uuid;
 
 use self::{
     append::Writer,
-    connection::{Readers, open_writer},
+    connection::{Readers, fault, open_writer, truncate_log},
 };
 use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, known::Known};
 
+/// The file in the data folder.
+const LEDGER_FILE: &str = "ledger.db";
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -36,7 +38,8 @@ pub struct SqliteLedger {
 }
 
 struct Inner {
-    writer: Mutex<Writer>,
+    /// None where the file was opened for reading only.
+    writer: Option<Mutex<Writer>>,
     readers: Readers,
     changes: watch::Sender<u64>,
 }
@@ -45,11 +48,26 @@ impl SqliteLedger {
     /// Opens `ledger.db` in a folder, and makes both where they are missing.
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
-        let path = data_dir.join("ledger.db");
+        let path = data_dir.join(LEDGER_FILE);
         let writer = Mutex::new(Writer { connection: open_writer(&path)?, known: Known::default() });
-        let inner = Arc::new(Inner { writer, readers: Readers::new(path), changes: watch::Sender::new(1) });
+        let inner =
+            Arc::new(Inner { writer: Some(writer), readers: Readers::new(path), changes: watch::Sender::new(1) });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
+    }
+
+    /// Opens `ledger.db` in a folder for reading only, and makes nothing: the folder may be on a medium that nobody can
+    /// write. `None` where there is no ledger. To append is a fault.
+    pub fn open_read_only(data_dir: &Path) -> Result<Option<Self>, Fault> {
+        let readers = Readers::of_existing(&data_dir.join(LEDGER_FILE))?;
+        Ok(readers
+            .map(|readers| Self { inner: Arc::new(Inner { writer: None, readers, changes: watch::Sender::new(1) }) }))
+    }
+
+    /// Leaves nothing in the log beside the file, where no other process is at work on them.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.write("close the ledger", |writer| truncate_log(&writer.connection).map_err(fault("close the ledger")))
+            .await
     }
 
     async fn read<T: Send + 'static>(
@@ -65,7 +83,10 @@ impl SqliteLedger {
         doing: &'static str,
         work: impl FnOnce(&mut Writer) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let locked = move |inner: &Inner| work(&mut inner.writer.lock().unwrap_or_else(PoisonError::into_inner));
+        let locked = move |inner: &Inner| {
+            let writer = inner.writer.as_ref().ok_or_else(|| Fault::broken(doing, "it was opened for reading only"))?;
+            work(&mut writer.lock().unwrap_or_else(PoisonError::into_inner))
+        };
         self.blocking(doing, locked).await
     }
 
