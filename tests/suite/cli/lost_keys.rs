@@ -1,9 +1,9 @@
 //! Keys that are lost, empty or another installation's: nothing starts beside what only they open, and nothing is made in
 //! their place.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
-use cnc_tests::postgres::cluster;
+use cnc_tests::{postgres::cluster, system::PATIENCE};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{Came, Operator, text};
@@ -11,9 +11,22 @@ use super::{Came, Operator, text};
 /// A server that must not start.
 #[track_caller]
 fn refused(operator: &Operator) -> Came {
-    let came = operator.run(&["serve", "--listen", "127.0.0.1:0"]);
-    assert_eq!(came.status, 4, "{}{}", came.out, came.err);
-    came
+    let mut server = operator.command(&["serve", "--listen", "127.0.0.1:0"]).spawn().expect("cnc starts");
+    let begun = Instant::now();
+    let status = loop {
+        match server.try_wait().expect("can be asked") {
+            Some(status) => break status,
+            None if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+            None => {
+                server.kill().expect("can be killed");
+                panic!("the server has started");
+            }
+        }
+    };
+    let mut err = String::new();
+    server.stderr.take().expect("is piped").read_to_string(&mut err).expect("reads");
+    assert_eq!(status.code(), Some(4), "{err}");
+    Came { status: 4, out: String::new(), err }
 }
 
 /// Writes a file that its owner alone may read, in the place of one that may be there, and of what SQLite keeps beside it.
