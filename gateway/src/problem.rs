@@ -171,9 +171,9 @@ impl Problem {
         Self::hidden(fault.doing, &fault.cause, fault.passing)
     }
 
-    /// 500 or 503: a part that the process needs does not work.
-    pub fn not_ready(part: &'static str, fault: &Fault) -> Self {
-        Self::fault(fault).with("parts", json!({ part: "away" }))
+    /// 503: a part that the process needs does not work. `parts` has how each of them is.
+    pub fn not_ready(why: String, parts: Value) -> Self {
+        Self::new("not_ready", why).with("parts", parts).header(header::RETRY_AFTER, "1")
     }
 
     /// 500: a panic or something else that should not be.
