@@ -2,6 +2,7 @@
 //! act on outboxes.
 
 pub mod appender;
+pub mod backup;
 pub mod cache;
 mod catalog;
 pub mod door;

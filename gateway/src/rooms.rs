@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use cnc_commands::{
-    Host, HostOptions, KeyPlace, Keyring,
+    Host, HostOptions, Keyring,
     ledger::{Audit, Flaw, PostgresLedger, SqliteLedger},
 };
 use cnc_domain::{
@@ -58,15 +58,22 @@ impl Rooms {
         }
     }
 
+    /// The same for who sets the database up and needs no keys: they are made where an installation begins.
+    pub async fn open_as_owner(config: &Config) -> Result<Self, Fault> {
+        let rooms = Self::open_with(config, false).await?;
+        let founded = !rooms.ledger.heads().await?.is_empty();
+        Keyring::begin(config.key_place(), &config.master_key_path(), founded).await.map_err(for_the_owner)?;
+        Ok(rooms)
+    }
+
     /// The same as [`Rooms::open`]; without the master key, and what it wraps, for who neither seals nor opens.
     pub(crate) async fn open_with(config: &Config, keys: bool) -> Result<Self, Fault> {
         make_private(&config.data)?;
         let back_end = BackEnd::open(config).await?;
         let heads = back_end.feed().heads().await?;
         let companies: Vec<CompanyId> = heads.into_iter().map(|(company, _)| company).collect();
-        let place = config.ledger.as_deref().map_or(KeyPlace::Sqlite(&config.data), KeyPlace::Postgres);
         let keyring = if keys {
-            Keyring::open(place, &config.master_key_path(), &companies).await.map_err(for_the_owner)?
+            Keyring::open(config.key_place(), &config.master_key_path(), &companies).await.map_err(for_the_owner)?
         } else {
             Keyring::none()?
         };
@@ -75,6 +82,15 @@ impl Rooms {
         let ledger = back_end.ledger();
         let host = Host::start(ledger.clone(), keyring, HostOptions::default())?;
         Ok(Self { ledger, back_end, host, store, tokens })
+    }
+
+    /// Makes what is missing of tables, and no key: for a restore, which brings the keys.
+    pub async fn furnish(config: &Config) -> Result<(), Fault> {
+        make_private(&config.data)?;
+        let back_end = BackEnd::open(config).await?;
+        drop(open_store(config).await?);
+        Keyring::furnish(config.key_place()).await.map_err(for_the_owner)?;
+        back_end.close().await
     }
 
     /// The ledgers, for reading only.

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
-    forgetting,
+    KeyPlace, forgetting,
     ledger::PostgresLedger,
     relay::{Relay, RelayMetrics, RelayOptions},
     workers,
@@ -70,6 +70,11 @@ impl Config {
     /// Where the master key lies.
     pub fn master_key_path(&self) -> PathBuf {
         self.master_key_file.clone().unwrap_or_else(|| self.data.join("master.key"))
+    }
+
+    /// Where the wrapped keys lie.
+    pub(crate) fn key_place(&self) -> KeyPlace<'_> {
+        self.ledger.as_deref().map_or(KeyPlace::Sqlite(&self.data), KeyPlace::Postgres)
     }
 
     /// Where the key that signs tokens lies.

@@ -38,6 +38,7 @@ pub use master::MasterKey;
 #[cfg(feature = "simulation")]
 pub use memory::MemoryKeys;
 pub use opening::KeyPlace;
+pub(crate) use sqlite::KEYS_FILE;
 pub use store::Destruction;
 
 /// How long a key that another process has destroyed may still be in use here.
@@ -116,6 +117,11 @@ impl Keyring {
     /// Keys in the schema `cnc_keys` of a Postgres database, made where there are none.
     pub async fn postgres(url: &str, master: MasterKey) -> Result<Self, Fault> {
         Self::checked(KeyPlace::Postgres(url).create().await?, master, None).await
+    }
+
+    /// Makes the tables of a key store where there are none, and no key.
+    pub async fn furnish(place: KeyPlace<'_>) -> Result<(), Fault> {
+        place.create().await.map(drop)
     }
 
     /// No keys, for a process that neither seals nor opens: whatever needs one is a fault.

@@ -81,6 +81,16 @@ impl Keyring {
         Ok(ring)
     }
 
+    /// Makes the tables of a key store where there are none, and the master key where nothing is wrapped by another one yet.
+    pub async fn begin(place: KeyPlace<'_>, master_key: &Path, founded: bool) -> Result<(), Fault> {
+        let store = place.create().await?;
+        let used = founded || store.check().await?.is_some() || !store.companies().await?.is_empty();
+        if !used {
+            Self::open(place, master_key, &[]).await?;
+        }
+        Ok(())
+    }
+
     /// Over a store whose keys this master key wraps, or will.
     pub(super) async fn checked(
         store: Box<dyn KeyStore>,

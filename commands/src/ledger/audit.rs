@@ -165,7 +165,7 @@ impl Auditor {
         }
     }
 
-    fn finish(self, stored: Option<StoredHead>) -> Result<Head, Flaw> {
+    pub fn finish(self, stored: Option<StoredHead>) -> Result<Head, Flaw> {
         let last = self.verifier.finish()?;
         match stored {
             Some(stored) if stored == (StoredHead { head: last, at: self.at }) => Ok(last),

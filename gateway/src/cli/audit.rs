@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
+    backup,
     output::{Failure, Out, note, pipe},
     read_only,
 };
@@ -47,15 +48,16 @@ pub struct Export {
     head_file: Option<PathBuf>,
 }
 
-/// Verify a ledger: where it is kept, or as an exported file
+/// Verify a ledger: where it is kept, as an exported file, or all of a backup
 ///
 /// Ends with status 0 and prints the head where every line follows from the one before; otherwise ends with status 1 and
-/// names the first bad position and what is wrong there. With --company the columns that the database searches by are
+/// names the first bad position and what is wrong there. Of a backup, the size and SHA-256 of each file are compared with its
+/// manifest, too, and each ledger must end at the head that it names. With --company the columns that the database searches by are
 /// compared with what the entries say, too.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Verify {
-    /// An exported file (gzip too), or - for standard input
+    /// An exported file (gzip too), - for standard input, or the folder of a backup
     #[arg(value_name = "FILE", group = "what")]
     file: Option<PathBuf>,
     /// The ledger of this company, as it is kept
@@ -72,6 +74,7 @@ pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failur
         Audit::Verify(Verify { company: Some(company), head, .. }) => {
             verify_company(&read_only(&config).await?, *company, *head, out).await
         }
+        Audit::Verify(Verify { file: Some(folder), .. }) if folder.is_dir() => backup::verify(folder, out),
         Audit::Verify(Verify { file, head, .. }) => {
             let path = file.clone().unwrap_or_else(|| "-".into());
             let input: Box<dyn BufRead> = if path.as_os_str() == "-" {

@@ -6,6 +6,7 @@
 #![allow(clippy::doc_markdown, reason = "docstrings here are the commands' help, which is plain text")]
 
 mod audit;
+mod backup;
 mod company;
 mod demo;
 mod folds;
@@ -97,6 +98,8 @@ enum Command {
     #[command(subcommand)]
     Integration(integration::Integration),
     Migrate(migrate::Migrate),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -145,6 +148,8 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(command, config, out).await,
         Command::Folds(command) => folds::run(command, config, out).await,
         Command::Integration(command) => integration::run(command, config, out).await,
+        Command::Backup(command) => backup::save(command, config, out).await,
+        Command::Restore(command) => backup::restore(command, config, out).await,
         Command::Migrate(_) => migrate::run(config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),

@@ -1,5 +1,6 @@
 //! Where documents and the positions of folds are kept.
 
+mod carrying;
 mod plan;
 mod postgres;
 #[cfg(feature = "simulation")]
@@ -19,7 +20,8 @@ use cnc_domain::{
 };
 
 use crate::{Change, Found, LIMIT_MAX, Page, Query, QueryError, VIEWS};
-pub use postgres::{carry_triggers, holds_folds};
+pub use carrying::{TriggerState, TriggerStore, carry_triggers};
+pub use postgres::carrying::holds_folds;
 
 pub(crate) use plan::{Form, Plan, Table};
 pub(crate) use storage::{

@@ -1,6 +1,7 @@
 //! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
 
 mod audit;
+mod backup;
 mod demo;
 mod folds;
 mod health;
@@ -61,6 +62,11 @@ impl Operator {
             std::fs::copy(file.path(), copy.data().join(file.file_name())).expect("copies");
         }
         copy
+    }
+
+    /// The folder, for a process that lives longer.
+    pub fn into_data(self) -> TempDir {
+        self.data
     }
 
     pub fn data(&self) -> &Path {

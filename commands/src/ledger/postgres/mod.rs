@@ -27,7 +27,7 @@ use self::{announce::Announcer, append::Writers};
 pub(crate) use self::{
     announce::announce_heads,
     fault::fault,
-    read::{stored, stored_head},
+    read::{stored, stored_head, stored_heads},
 };
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,

@@ -119,17 +119,18 @@ impl Readers {
         Self { flags, ..Self::new(uri(path).into()) }
     }
 
-    /// Of a file where nothing is to be made or written. `None` where there is no ledger in it.
-    pub fn of_existing(path: &Path) -> Result<Option<Self>, Fault> {
+    /// Of a file where nothing is to be made or written. `None` where there is no such table in it.
+    pub fn of_existing(path: &Path, table: &'static str) -> Result<Option<Self>, Fault> {
         if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
             return Ok(None);
         }
         let (readers, log) = (Self::new(path.to_owned()), path.with_extension("db-wal"));
-        let found = match readers.with(has_ledger) {
+        let has_table = |connection: &Connection| has_table(connection, table);
+        let found = match readers.with(has_table) {
             Ok(found) => found.then_some(readers),
             Err(_) if std::fs::metadata(&log).map_or(true, |log| log.len() == 0) => {
                 let readers = Self::immutable(path);
-                readers.with(has_ledger)?.then_some(readers)
+                readers.with(has_table)?.then_some(readers)
             }
             Err(fault) => {
                 let cause = format!(
@@ -167,8 +168,13 @@ impl Readers {
     }
 }
 
-fn has_ledger(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'heads')", [], |row| row.get(0))
+/// A connection that only reads a file; `None` where there is no such table in it.
+pub(crate) fn open_existing(path: &Path, table: &'static str) -> Result<Option<Connection>, Fault> {
+    Readers::of_existing(path, table)?.map(|readers| readers.open()).transpose()
+}
+
+fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [table], |row| row.get(0))
 }
 
 /// The address of a file that does not change.

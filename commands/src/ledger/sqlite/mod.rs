@@ -3,7 +3,8 @@
 
 mod append;
 mod connection;
-mod read;
+pub(crate) mod read;
+mod restore;
 
 use std::{
     path::Path,
@@ -27,6 +28,10 @@ use self::{
     append::Writer,
     connection::{Readers, fault, open_writer, truncate_log},
 };
+pub(crate) use self::{
+    connection::open_existing,
+    restore::{insert_head, insert_stored},
+};
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
     known::Known,
@@ -34,7 +39,7 @@ use super::{
 };
 
 /// The file in the data folder.
-const LEDGER_FILE: &str = "ledger.db";
+pub(crate) const LEDGER_FILE: &str = "ledger.db";
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -66,7 +71,7 @@ impl SqliteLedger {
     /// Opens `ledger.db` in a folder for reading only, and makes nothing: the folder may be on a medium that nobody can
     /// write. `None` where there is no ledger. To append is a fault.
     pub fn open_read_only(data_dir: &Path) -> Result<Option<Self>, Fault> {
-        let readers = Readers::of_existing(&data_dir.join(LEDGER_FILE))?;
+        let readers = Readers::of_existing(&data_dir.join(LEDGER_FILE), "heads")?;
         let of = |readers| Inner { writer: None, readers, notifications: watch::Sender::default() };
         Ok(readers.map(|readers| Self { inner: Arc::new(of(readers)) }))
     }

@@ -3,7 +3,7 @@
 //! Who reads, reads as the role `cnc_read`, under forced row security by company and location.
 
 mod builds;
-mod carrying;
+pub(super) mod carrying;
 mod outbox;
 mod readers;
 mod reading;
@@ -22,8 +22,6 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::Notify;
-
-pub use carrying::{carry_triggers, holds_folds};
 
 use self::readers::Readers;
 use super::{

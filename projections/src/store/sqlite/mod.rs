@@ -2,6 +2,7 @@
 //! `ledger.db`, beside the ledger and as durable as it.
 
 mod builds;
+pub(super) mod carrying;
 mod db;
 mod outbox;
 mod reading;
