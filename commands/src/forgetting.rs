@@ -86,7 +86,7 @@ mod tests {
     async fn host(folder: &Path, clock: &Arc<Mutex<Timestamp>>) -> Host {
         let clock = clock.clone();
         let options = HostOptions { clock: Arc::new(move || *clock.lock().expect("locks")), ..HostOptions::default() };
-        let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
+        let master = MasterKey::create(&folder.join("master.key")).expect("a key");
         let keyring = Keyring::sqlite(folder, master).await.expect("opens");
         Host::start(Arc::new(SqliteLedger::open(folder).expect("opens")), keyring, options).expect("starts")
     }

@@ -244,13 +244,12 @@ impl Inner {
         }
     }
 
-    /// Nothing without a company; keys neither.
+    /// Nothing without a company; keys neither. A company gets its key when it is founded, and never later.
     async fn known(&self, served: &Served, request: &Request) -> Result<(), HostError> {
-        if founds(served, request) || self.facts(request.company, false).await?.0.is_some() {
-            Ok(())
-        } else {
-            Err(HostError::NoCompany)
+        if self.facts(request.company, false).await?.0.is_some() {
+            return Ok(());
         }
+        if founds(served, request) { Ok(self.keyring.found(request.company).await?) } else { Err(HostError::NoCompany) }
     }
 
     /// The key under which the answer is remembered, with a keyed hash of what it is used for.

@@ -2,6 +2,7 @@
 //! act on outboxes.
 
 pub mod appender;
+pub mod backup;
 pub mod cache;
 mod catalog;
 pub mod door;
@@ -21,5 +22,5 @@ pub use catalog::Catalog;
 pub use cnc_domain::cloud_control::Standing;
 pub use door::{Form, FormError};
 pub use host::{Host, HostOptions};
-pub use keyring::{Keyring, MasterKey};
+pub use keyring::{Destruction, KeyPlace, Keyring, MasterKey};
 pub use request::{AsOf, HostError, Request, Shown};

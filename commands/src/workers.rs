@@ -191,7 +191,7 @@ mod tests {
 
     async fn host(folder: &std::path::Path) -> Host {
         let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder).expect("opens"));
-        let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
+        let master = MasterKey::create(&folder.join("master.key")).expect("a key");
         let keyring = Keyring::sqlite(folder, master).await.expect("opens");
         let options = HostOptions { adopt_schemas: false, ..HostOptions::default() };
         let host = Host::start(ledger, keyring, options).expect("starts");

@@ -29,7 +29,8 @@ pub fn openapi() -> Value {
             "summary": "An event-sourced operations system for moving companies.",
             "description": "Every action is a command, decided by its aggregate and recorded in the company's ledger. \
                 Personal fields are sent in clear and kept sealed; answers show \"[sealed]\" to roles that may not see \
-                them and \"[erased]\" where nobody can.",
+                them, \"[erased]\" where the key was destroyed and nobody can, and \"[unavailable]\" where it is missing, \
+                which is a fault of the installation.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],

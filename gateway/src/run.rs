@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
-    forgetting,
+    KeyPlace, forgetting,
     ledger::PostgresLedger,
     relay::{Relay, RelayMetrics, RelayOptions},
     workers,
@@ -19,6 +19,7 @@ use crate::{
     limits::Limits,
     nats::{self, NatsAccess},
     roles::{Parts, Role, Roles},
+    tokens,
 };
 
 /// How long requests that are under way may take to finish when a server stops.
@@ -62,6 +63,23 @@ impl Default for Config {
             nats: None,
             relay: RelayOptions::default(),
         }
+    }
+}
+
+impl Config {
+    /// Where the master key lies.
+    pub fn master_key_path(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| self.data.join("master.key"))
+    }
+
+    /// Where the wrapped keys lie.
+    pub(crate) fn key_place(&self) -> KeyPlace<'_> {
+        self.ledger.as_deref().map_or(KeyPlace::Sqlite(&self.data), KeyPlace::Postgres)
+    }
+
+    /// Where the key that signs tokens lies.
+    pub fn token_key_path(&self) -> PathBuf {
+        self.token_key_file.clone().unwrap_or_else(|| self.data.join(tokens::KEY_FILE))
     }
 }
 

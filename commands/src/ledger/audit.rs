@@ -147,6 +147,11 @@ impl Auditor {
         Self { verifier: Verifier::new(expected), at: Timestamp::default(), facts: Hash::default() }
     }
 
+    /// The hash of the last entry so far that is a fact of the company.
+    pub fn facts(&self) -> Hash {
+        self.facts
+    }
+
     /// How far it is.
     pub fn position(&self) -> Position {
         self.verifier.head().position
@@ -187,7 +192,7 @@ impl Auditor {
         }
     }
 
-    fn finish(self, stored: Option<StoredHead>) -> Result<Head, Flaw> {
+    pub fn finish(self, stored: Option<StoredHead>) -> Result<Head, Flaw> {
         let Self { verifier, at, facts } = self;
         let last = StoredHead { head: verifier.finish()?, at, facts };
         match stored {

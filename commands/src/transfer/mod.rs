@@ -9,9 +9,10 @@
 //! committed in the target; after it the source stands still, and the rest is copied and compared. The mark and the copy
 //! bear the same id, so that no other copy can be made live.
 
-mod answers;
-mod entries;
-mod keys;
+pub(crate) mod answers;
+pub(crate) mod entries;
+pub(crate) mod keys;
+pub(crate) mod rows;
 
 use std::{
     collections::BTreeMap,
@@ -285,7 +286,8 @@ async fn announce(target: &mut PgConnection, company: CompanyId) -> Result<Uuid,
                    OR EXISTS (SELECT FROM cnc.events WHERE company = $1)
                    OR EXISTS (SELECT FROM cnc_keys.companies WHERE company = $2)
                    OR EXISTS (SELECT FROM cnc_keys.subjects WHERE company = $2)
-                   OR EXISTS (SELECT FROM cnc_keys.prints WHERE company = $2)";
+                   OR EXISTS (SELECT FROM cnc_keys.prints WHERE company = $2)
+                   OR EXISTS (SELECT FROM cnc_keys.destroyed_keys WHERE company = $2)";
     let found = sqlx::query_scalar(sql).bind(company.uuid()).bind(company.uuid().as_bytes().to_vec());
     if found.fetch_one(&mut *target).await.map_err(lost)? {
         return Err(TransferError::AlreadyThere);

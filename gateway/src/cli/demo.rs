@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     output::{Failure, Out},
-    serve::until_stopped,
+    serve::stopped,
 };
 use crate::{
     clock, demo,
@@ -29,6 +29,7 @@ pub struct Demo {
 }
 
 pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure> {
+    let stopped = stopped()?;
     let (now, data) = (clock::now(), config.data.display().to_string());
     // Triggers are silent about what was there before their first start, so that the server is there first.
     let system = System::start(Config { listen: command.listen, ..config }).await?;
@@ -48,7 +49,7 @@ pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure
          Ctrl-C stops it."
     );
     out.say(text, &json!({ "listening": at, "company": company, "token": token, "commands": played.commands }))?;
-    until_stopped().await?;
+    stopped.await;
     system.stop().await;
     Ok(())
 }

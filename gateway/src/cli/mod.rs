@@ -6,6 +6,7 @@
 #![allow(clippy::doc_markdown, reason = "docstrings here are the commands' help, which is plain text")]
 
 mod audit;
+mod backup;
 mod company;
 mod demo;
 mod folds;
@@ -28,7 +29,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 pub use output::Failure;
 use output::Out;
 
-use crate::run::{Config, Rooms};
+use crate::run::{BackEnd, Config, Rooms};
 
 const AFTER_HELP: &str = "\
 Every command but health works beside a running server and on a stopped one, with the same --data and
@@ -60,7 +61,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 struct Common {
-    /// The data folder: keys, and (without --ledger) the ledger and its views. It is made where there is none
+    /// The data folder: keys, and (without --ledger) the ledger and its views. serve, demo, company found and restore make
+    /// it where there is none
     #[arg(long, env = "CNC_DATA", default_value = "./cnc-data", value_name = "DIR", global = true)]
     data: PathBuf,
     /// Keep the ledger and its views in Postgres 15 or newer: postgres://USER:PASSWORD@HOST/DATABASE
@@ -96,6 +98,8 @@ enum Command {
     #[command(subcommand)]
     Integration(integration::Integration),
     Migrate(migrate::Migrate),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -144,18 +148,33 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(command, config, out).await,
         Command::Folds(command) => folds::run(command, config, out).await,
         Command::Integration(command) => integration::run(command, config, out).await,
+        Command::Backup(command) => backup::save(command, config, out).await,
+        Command::Restore(command) => backup::restore(command, config, out).await,
         Command::Migrate(_) => migrate::run(config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }
 }
 
-/// Does something in the rooms of an installation, and closes them whatever came of it.
+/// Does something in the rooms of an installation, which are made where there are none, and closes them whatever came of it.
 async fn in_rooms<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
-    let rooms = Rooms::open(config).await?;
+    in_opened(Rooms::open(config).await?, act).await
+}
+
+/// The same where there is a ledger; nothing is made where there is none.
+async fn in_existing<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
+    in_opened(Rooms::open_existing(config).await?.ok_or_else(|| Failure::no_ledger(config))?, act).await
+}
+
+async fn in_opened<T>(rooms: Rooms, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
     let done = act(&rooms).await;
     rooms.close().await;
     done
+}
+
+/// The ledger, for a command that only reads it: no folder, key or database is made, and no other one is looked at.
+async fn read_only(config: &Config) -> Result<BackEnd, Failure> {
+    BackEnd::read_only(config).await?.ok_or_else(|| Failure::no_ledger(config))
 }
 
 /// What [`start_log`] can go by. A bare word that is no level is refused, too: it would name a module that is not there,

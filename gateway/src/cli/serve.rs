@@ -80,22 +80,29 @@ pub async fn run(command: &Serve, config: Config, out: Out) -> Result<(), Failur
     let relay = command.relay();
     let config = Config { listen: command.listen, roles: command.roles.clone(), nats, relay, ..config };
     Roles::of(&config).map_err(|misfit| Failure::Usage(misfit.into()))?;
-    let system = System::start(config).await?;
+    let mut stopped = std::pin::pin!(stopped()?);
+    let system = tokio::select! {
+        started = System::start(config) => started?,
+        () = &mut stopped => return Ok(()),
+    };
     let address = system.address;
     out.say(format_args!("listening on http://{address}"), &json!({ "listening": format!("http://{address}") }))?;
-    until_stopped().await?;
+    stopped.await;
     tracing::info!("stopping");
     system.stop().await;
     Ok(())
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn until_stopped() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::fault)?;
-    tokio::select! {
-        done = tokio::signal::ctrl_c() => done.map_err(Failure::fault),
-        _ = terminate.recv() => Ok(()),
-    }
+/// What waits for Ctrl-C or SIGTERM, from now on: one that comes while the server still starts is not lost.
+pub fn stopped() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::fault);
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

@@ -60,11 +60,12 @@ pub fn no_content_needed(schema: &Value) -> bool {
     schema.get("required").and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
-/// A recorded schema as answers show it: a personal field is its clear value, `"[sealed]"` or `"[erased]"`.
+/// A recorded schema as answers show it: a personal field is its clear value, `"[sealed]"`, `"[erased]"` or
+/// `"[unavailable]"`.
 pub fn shown(schema: &Value) -> Value {
     match schema {
         Value::Object(node) if node.contains_key("x-personal") => {
-            json!({ "x-personal": node["x-personal"], "description": "Clear for those who may see it, else \"[sealed]\" or \"[erased]\"." })
+            json!({ "x-personal": node["x-personal"], "description": "Clear for those who may see it, else \"[sealed]\", \"[erased]\" or \"[unavailable]\"." })
         }
         Value::Object(node) => Value::Object(node.iter().map(|(name, value)| (name.clone(), shown(value))).collect()),
         Value::Array(items) => Value::Array(items.iter().map(shown).collect()),

@@ -1,13 +1,16 @@
 //! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
 
 mod audit;
+mod backup;
 mod demo;
 mod folds;
 mod health;
 mod import;
 mod keys;
 mod kill;
+mod lost_keys;
 mod moving;
+mod reading;
 mod secrets;
 
 use std::{
@@ -59,6 +62,11 @@ impl Operator {
             std::fs::copy(file.path(), copy.data().join(file.file_name())).expect("copies");
         }
         copy
+    }
+
+    /// The folder, for a process that lives longer.
+    pub fn into_data(self) -> TempDir {
+        self.data
     }
 
     pub fn data(&self) -> &Path {
@@ -141,6 +149,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// Stops it as an operator does.
+    pub fn stop(mut self) {
+        let stopped = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(stopped.expect("kill runs").success());
+        assert!(self.child.wait().expect("ends").success());
+    }
+
     /// Kills it as the kernel would when memory runs out.
     pub fn kill(mut self) {
         self.child.kill().expect("can be killed");

@@ -66,11 +66,11 @@ impl Place {
         let output = tokio::task::spawn_blocking(move || command.output().expect("cnc runs")).await.expect("runs");
         good(&output).lines().map(str::to_owned).collect()
     }
+}
 
-    /// A journey whose window has passed, the nth before now: a trigger warns of it at once.
-    fn plan(&self, nth: usize) -> Value {
-        fixtures::late_journey(self.mover.trucks[1], self.mover.branches[1].uuid(), fixtures::now(), nth)
-    }
+/// A journey whose window has passed, the nth before now: a trigger warns of it at once.
+pub fn plan(mover: &Mover, nth: usize) -> Value {
+    fixtures::late_journey(mover.trucks[1], mover.branches[1].uuid(), fixtures::now(), nth)
 }
 
 #[track_caller]
@@ -81,24 +81,25 @@ fn good(output: &Output) -> String {
 
 /// Gives commands one after the other, each under its key, where the company is, until told to stop.
 #[derive(Clone)]
-struct Writer {
-    client: Client,
-    token: String,
-    urls: [String; 2],
-    there: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
+pub struct Writer {
+    pub client: Client,
+    pub token: String,
+    pub urls: [String; 2],
+    /// How many were given at the second place.
+    pub there: Arc<AtomicU64>,
+    pub stop: Arc<AtomicBool>,
 }
 
 /// A command that was acknowledged: where, under which key, and as which answer.
-struct Acknowledged {
-    path: String,
-    body: Value,
-    key: String,
-    answer: Value,
+pub struct Acknowledged {
+    pub path: String,
+    pub body: Value,
+    pub key: String,
+    pub answer: Value,
 }
 
 impl Writer {
-    async fn write(self, journey: Uuid, plans: Vec<Value>) -> Vec<Acknowledged> {
+    pub async fn write(self, journey: Uuid, plans: Vec<Value>) -> Vec<Acknowledged> {
         let (mut done, mut plans, mut at) = (Vec::new(), plans.into_iter(), 0);
         while !self.stop.load(Ordering::Relaxed) {
             // Now and then there is something for a trigger to do.
@@ -117,7 +118,7 @@ impl Writer {
         done
     }
 
-    async fn give(&self, path: &str, body: &Value, key: &str, at: &mut usize) -> Value {
+    pub async fn give(&self, path: &str, body: &Value, key: &str, at: &mut usize) -> Value {
         loop {
             let request = self.client.post(format!("{}{path}", self.urls[*at])).bearer_auth(&self.token);
             let response = request.header("idempotency-key", key).json(body).send().await.expect("answers");
@@ -135,7 +136,7 @@ impl Writer {
 }
 
 /// How often a trigger has warned of each thing about each late journey, and the late journeys that it has not warned of.
-fn warned(lines: &[String]) -> (BTreeMap<String, usize>, BTreeSet<String>) {
+pub fn warned(lines: &[String]) -> (BTreeMap<String, usize>, BTreeSet<String>) {
     let (mut warnings, mut late) = (BTreeMap::new(), BTreeSet::new());
     for entry in lines.iter().map(|line| Entry::read(line).expect("an entry")) {
         let payload: Value = serde_json::from_str(entry.payload.get()).expect("is JSON");
@@ -163,7 +164,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     };
     let mut writers = JoinSet::new();
     for nth in 0..2 {
-        let plans = (0..60).map(|turn| place.plan(2 * turn + nth)).collect();
+        let plans = (0..60).map(|turn| plan(&place.mover, 2 * turn + nth)).collect();
         writers.spawn(writer.clone().write(place.mover.journeys[usize::from(nth == 1)], plans));
     }
     let begun = std::time::Instant::now();
@@ -171,6 +172,9 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
         assert!(begun.elapsed() < PATIENCE, "nothing is written");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let tombstone = "INSERT INTO cnc_keys.destroyed_keys (company, id, subject, destroyed_at, destroyed_by)
+                     SELECT company, '\\x0102'::bytea || substr(company, 3), company, 7, 'user:7' FROM cnc_keys.companies";
+    PgConnection::connect(&place.from).await.expect("connects").execute(tombstone).await.expect("is recorded");
     let moved = place.moved().await;
     while writer.there.load(Ordering::Relaxed) < 100 {
         assert!(begun.elapsed() < PATIENCE, "nothing is written where it went");
@@ -205,6 +209,10 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
         good(&place.cnc(ledger, &verify).output().expect("cnc runs"));
     }
     good(&place.cnc(&place.to, &["folds", "verify"]).output().expect("cnc runs"));
+    let by = "SELECT destroyed_by FROM cnc_keys.destroyed_keys";
+    let mut target = PgConnection::connect(&place.to).await.expect("connects");
+    let by: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut target).await.expect("reads");
+    assert_eq!(by, ["user:7"], "who was erased stays erased");
     assert_eq!(place.moved().await["was_moved"], true);
     let other = cluster().database().await;
     let elsewhere = ["company", "move", "--company", &place.mover.company.to_string(), "--to", &other];
@@ -246,11 +254,11 @@ async fn a_move_that_is_killed_anywhere_is_finished_by_the_same_command() {
     let place = Place::new().await;
     let token = place.mover.token("admin");
     let planned = Uuid::now_v7();
-    place.mover.post(&token, &format!("/v1/truck_journey/{planned}/plan"), &place.plan(0)).await.good();
+    place.mover.post(&token, &format!("/v1/truck_journey/{planned}/plan"), &plan(&place.mover, 0)).await.good();
     let path = format!("/v1/truck_journey/{}/report_status", place.mover.journeys[0]);
     let report = |note: &str| json!({ "status": "in_traffic", "note": note });
-    // The tables are made by a first try that ends at once.
-    place.cnc(&place.to, &["company", "list"]).output().expect("cnc runs");
+    // The tables are there.
+    good(&place.cnc(&place.to, &["migrate"]).output().expect("cnc runs"));
     // Where the tables are written that a move comes to, one after the other: entries, answers, what triggers have to
     // do, the head. The mark comes after the second.
     for (table, marked) in

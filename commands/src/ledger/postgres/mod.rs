@@ -27,7 +27,7 @@ use self::{announce::Announcer, append::Writers};
 pub(crate) use self::{
     announce::announce_heads,
     fault::fault,
-    read::{stored, stored_head},
+    read::{stored, stored_head, stored_heads},
 };
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
@@ -87,6 +87,12 @@ impl PostgresLedger {
     /// Connections for what is kept beside the ledgers.
     pub(crate) fn pool(&self) -> &PgPool {
         &self.readers
+    }
+
+    /// Whether there is a ledger in the database, of whatever version: nothing is made.
+    pub async fn exists(&self) -> Result<bool, Fault> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'cnc' AND tablename = 'heads')";
+        sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("look for the ledger"))
     }
 
     /// Brings the schema up to date. Several processes may do it at once.

@@ -26,6 +26,14 @@ pub(crate) async fn stored_head(database: impl PgExecutor<'_>, company: CompanyI
     Ok(tip(database, company).await?.map(StoredHead::from))
 }
 
+/// The head rows of all companies that live here, by company.
+pub(crate) async fn stored_heads(database: impl PgExecutor<'_>) -> sqlx::Result<Vec<(CompanyId, StoredHead)>> {
+    let sql = "SELECT company, position, hash, at, facts FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
+    let rows = sqlx::query(sql).fetch_all(database).await?;
+    let read = |row| read_head(row).map(|(company, tip)| (company, StoredHead::from(tip)));
+    rows.iter().map(read).collect()
+}
+
 pub(super) async fn tip(database: impl PgExecutor<'_>, company: CompanyId) -> sqlx::Result<Option<Tip>> {
     let sql = "SELECT company, position, hash, at, facts FROM cnc.heads WHERE company = $1";
     let row = sqlx::query(sql).bind(company.uuid()).fetch_optional(database).await?;

@@ -19,7 +19,7 @@ use super::{
         recording::{Database, Failed},
         stamp::{Batch, Found, Moved, Remembered, Stamped, Stream, Tip, key_id},
     },
-    connection::fault,
+    connection::{fault, truncate_log},
 };
 
 /// The one connection that writes, and what this process remembers.
@@ -55,6 +55,11 @@ impl Drop for Transaction {
 impl Writer {
     pub fn new(connection: Connection) -> Self {
         Self { connection: Arc::new(tokio::sync::Mutex::new(connection)), known: Mutex::default() }
+    }
+
+    /// Leaves nothing in the log beside the file. Blocks.
+    pub fn truncate_log(&self) -> Result<(), Fault> {
+        truncate_log(&self.connection.blocking_lock()).map_err(fault("close the ledger"))
     }
 
     /// Forgets one portion of old answers to people, and says how many. Blocks.

@@ -12,6 +12,8 @@ use tokio::sync::Semaphore;
 
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(15);
+/// How long a process that stops waits for others that read, before it leaves the log to them.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How many readings run at once in this process.
 const READERS: usize = 4;
 /// How much of the file the writer keeps in memory: with the usual 2 MiB, it reads its own index pages again.
@@ -91,16 +93,57 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     tx.commit()
 }
 
+/// Brings what stands in the log into the file, and empties the log, where nobody else is at work on them.
+pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(CLOSING)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    connection.busy_timeout(BUSY)
+}
+
 /// A few connections that only read.
 pub(super) struct Readers {
     path: PathBuf,
+    flags: OpenFlags,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
 
 impl Readers {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default(), permits: Semaphore::new(READERS) }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        Self { path, flags, idle: Mutex::default(), permits: Semaphore::new(READERS) }
+    }
+
+    /// Of a file that nobody can write, so that SQLite cannot keep its notes beside it: it is read as it is.
+    fn immutable(path: &Path) -> Self {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Self { flags, ..Self::new(uri(path).into()) }
+    }
+
+    /// Of a file where nothing is to be made or written. `None` where there is no such table in it.
+    pub fn of_existing(path: &Path, table: &'static str) -> Result<Option<Self>, Fault> {
+        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+            return Ok(None);
+        }
+        let (readers, log) = (Self::new(path.to_owned()), path.with_extension("db-wal"));
+        let has_table = |connection: &Connection| has_table(connection, table);
+        let found = match readers.with(has_table) {
+            Ok(found) => found.then_some(readers),
+            Err(_) if std::fs::metadata(&log).map_or(true, |log| log.len() == 0) => {
+                let readers = Self::immutable(path);
+                readers.with(has_table)?.then_some(readers)
+            }
+            Err(fault) => {
+                let cause = format!(
+                    "{}: {}. What {} holds must be brought into it first: copy both to where they can be written",
+                    path.display(),
+                    fault.cause,
+                    log.display()
+                );
+                return Err(Fault { cause, ..fault });
+            }
+        };
+        Ok(found)
     }
 
     /// Waits for a turn to read.
@@ -122,6 +165,27 @@ impl Readers {
 
     /// One more connection that only reads.
     pub fn open(&self) -> Result<Connection, Fault> {
-        open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        open(&self.path, self.flags)
     }
+}
+
+/// A connection that only reads a file; `None` where there is no such table in it.
+pub(crate) fn open_existing(path: &Path, table: &'static str) -> Result<Option<Connection>, Fault> {
+    Readers::of_existing(path, table)?.map(|readers| readers.open()).transpose()
+}
+
+fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [table], |row| row.get(0))
+}
+
+/// The address of a file that does not change.
+fn uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => uri.push(char::from(*byte)),
+            other => uri += &format!("%{other:02X}"),
+        }
+    }
+    uri + "?immutable=1"
 }

@@ -3,7 +3,8 @@
 
 mod append;
 mod connection;
-mod read;
+pub(crate) mod read;
+mod restore;
 
 use std::{
     path::Path,
@@ -27,12 +28,18 @@ use self::{
     append::Writer,
     connection::{Readers, open_writer},
 };
+pub(crate) use self::{
+    connection::open_existing,
+    restore::{insert_head, insert_stored},
+};
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
     notify::{changed, grown, notice},
     recording,
 };
 
+/// The file in the data folder.
+pub(crate) const LEDGER_FILE: &str = "ledger.db";
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -43,20 +50,40 @@ pub struct SqliteLedger {
 }
 
 struct Inner {
-    writer: Writer,
+    /// None where the file was opened for reading only.
+    writer: Option<Writer>,
     readers: Readers,
     notifications: watch::Sender<NotificationLog>,
+}
+
+impl Inner {
+    fn writer(&self) -> Result<&Writer, Fault> {
+        self.writer.as_ref().ok_or_else(|| Fault::broken("write to the ledger", "it was opened for reading only"))
+    }
 }
 
 impl SqliteLedger {
     /// Opens `ledger.db` in a folder, and makes both where they are missing.
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
-        let path = data_dir.join("ledger.db");
-        let writer = Writer::new(open_writer(&path)?);
-        let inner = Arc::new(Inner { writer, readers: Readers::new(path), notifications: watch::Sender::default() });
+        let path = data_dir.join(LEDGER_FILE);
+        let (writer, readers) = (Some(Writer::new(open_writer(&path)?)), Readers::new(path));
+        let inner = Arc::new(Inner { writer, readers, notifications: watch::Sender::default() });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
+    }
+
+    /// Opens `ledger.db` in a folder for reading only, and makes nothing: the folder may be on a medium that nobody can
+    /// write. `None` where there is no ledger. To append is a fault.
+    pub fn open_read_only(data_dir: &Path) -> Result<Option<Self>, Fault> {
+        let readers = Readers::of_existing(&data_dir.join(LEDGER_FILE), "heads")?;
+        let of = |readers| Inner { writer: None, readers, notifications: watch::Sender::default() };
+        Ok(readers.map(|readers| Self { inner: Arc::new(of(readers)) }))
+    }
+
+    /// Leaves nothing in the log beside the file, where no other process is at work on them.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.blocking("close the ledger", |inner| inner.writer()?.truncate_log()).await
     }
 
     async fn read<T: Send + 'static>(
@@ -141,7 +168,7 @@ impl Feed for SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
         self.blocking("append", move |inner| {
-            let outcomes = Handle::current().block_on(recording::append(&inner.writer, &batch))?;
+            let outcomes = Handle::current().block_on(recording::append(inner.writer()?, &batch))?;
             notice(&inner.notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
             Ok(outcomes)
         })
@@ -160,7 +187,7 @@ impl Ledger for SqliteLedger {
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         let mut forgotten = 0;
         loop {
-            let portion = self.blocking("forget answers", move |inner| inner.writer.forget(before)).await?;
+            let portion = self.blocking("forget answers", move |inner| inner.writer()?.forget(before)).await?;
             forgotten += portion as u64;
             if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
                 return Ok(forgotten);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params, params};
 use uuid::Uuid;
 
 use super::{
-    super::{Page, Stored, integer, limited, number},
+    super::{Page, Stored, StoredHead, integer, limited, number, stamp::Tip},
     append::read_tip,
 };
 
@@ -18,6 +18,15 @@ pub(super) fn heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId,
     let read = |row: &rusqlite::Row<'_>| {
         let company: [u8; 16] = row.get(0)?;
         Ok((CompanyId::new(Uuid::from_bytes(company)), read_tip(row, 1)?.head))
+    };
+    query.query_map([], read)?.collect()
+}
+
+/// The head rows of all companies, by company.
+pub(crate) fn stored_heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId, StoredHead)>> {
+    let mut query = connection.prepare("SELECT company, position, hash, at, facts FROM heads ORDER BY company")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((CompanyId::new(Uuid::from_bytes(row.get(0)?)), StoredHead::from(read_tip(row, 1)?)))
     };
     query.query_map([], read)?.collect()
 }
@@ -80,7 +89,7 @@ pub(super) fn position_at(connection: &Connection, company: CompanyId, at: Times
     Ok(number(position))
 }
 
-pub(super) fn stored(connection: &Connection, company: CompanyId, after: Position) -> rusqlite::Result<Vec<Stored>> {
+pub(crate) fn stored(connection: &Connection, company: CompanyId, after: Position) -> rusqlite::Result<Vec<Stored>> {
     const AT_ONCE: usize = 1_000;
     let mut query = connection.prepare_cached(
         "SELECT position, stream, id, sequence, event, version, at, hash, metadata, payload FROM events
