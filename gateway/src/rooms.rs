@@ -10,14 +10,14 @@ use cnc_commands::{
     ledger::{Audit, Flaw, PostgresLedger, SqliteLedger},
 };
 use cnc_domain::{
-    MODULES,
-    kernel::{CompanyId, FoldKind},
+    kernel::CompanyId,
     ledger::{Fault, Feed, Head, Ledger},
 };
 use cnc_projections::{Engine, EngineFolds, Store};
 
 use crate::{
-    run::Config,
+    catalog::triggers,
+    config::Config,
     tokens::{self, Tokens},
 };
 
@@ -34,11 +34,6 @@ pub struct Rooms {
     pub store: Store,
     /// The tokens' key.
     pub tokens: Tokens,
-}
-
-/// The triggers of all modules.
-pub(crate) fn triggers() -> Vec<&'static dyn FoldKind> {
-    MODULES.iter().flat_map(|module| module.triggers).copied().collect()
 }
 
 /// Where a ledger is kept.

@@ -9,7 +9,7 @@ use cnc_domain::{
 };
 use cnc_projections::{AsOfError, Page, Query, Row};
 
-use super::{App, matching};
+use super::{app::App, matching};
 use crate::{authorize::Grant, catalog::Served, problem::Problem};
 
 /// A moment in a company's ledger.

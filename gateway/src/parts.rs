@@ -1,0 +1,41 @@
+//! The parts of a running process, for whoever says how they are.
+
+use std::sync::Arc;
+
+use async_nats::{Client, connection::State};
+use cnc_commands::{ledger::PostgresLedger, relay::RelayMetrics};
+use cnc_projections::JetStreamFeed;
+
+use crate::roles::Roles;
+
+/// The parts of a running process, as far as it has them.
+#[derive(Clone)]
+pub struct Parts {
+    /// What it does.
+    pub roles: Roles,
+    /// Its connection to NATS.
+    pub nats: Option<Client>,
+    /// What hurries its folds along.
+    pub feed: Option<Arc<JetStreamFeed>>,
+    /// Its ledger, where that is in Postgres.
+    pub ledger: Option<Arc<PostgresLedger>>,
+    /// What its relay has done.
+    pub relay: Option<Arc<RelayMetrics>>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { roles: Roles::default(), nats: None, feed: None, ledger: None, relay: None }
+    }
+}
+
+impl Parts {
+    /// Whether NATS can be reached; `None` where this process has none.
+    pub fn nats_is_connected(&self) -> Option<bool> {
+        self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
+    }
+    /// The pools of its ledger: of each its name, how many connections are open, and how many of those nobody uses.
+    pub fn pools(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
+        self.ledger.iter().flat_map(|ledger| ledger.pools())
+    }
+}
