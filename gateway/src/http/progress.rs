@@ -289,7 +289,7 @@ mod tests {
         assert!(Pin::new(&mut socket).poll_write(&mut cx, b"12345678").is_ready());
         for _ in 0..2 {
             assert!(Pin::new(&mut socket).poll_write(&mut cx, b"9").is_pending());
-            tokio::time::advance(STALL / 2).await;
+            tokio::time::advance(STALL * 6 / 10).await;
         }
         assert_eq!(progress.verdict(STALL, IDLE), Some(Cut::Stalled));
     }

@@ -16,13 +16,16 @@ use crate::{live, problem::Problem, roles::Role};
 /// token, and says 401 without one before anything else, also of what is not there.
 pub fn router(app: Arc<App>) -> Router {
     let is_gateway = app.parts.roles.has(Role::Gateway);
-    let known = if is_gateway { Router::new().nest("/v1", api(&app)).merge(about()) } else { Router::new() };
+    let known = if is_gateway { api().merge(about()) } else { Router::new() };
+    let around = from_fn_with_state(app.clone(), layers::around);
+    let authenticate = from_fn_with_state(app.clone(), extract::authenticate);
     known
         .route("/health/live", get(service::live))
         .route("/health/ready", get(readiness::ready))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(app.clone(), layers::around))
+        // As one layer: each of its own would be copied and put in a box for every request.
+        .layer((around, authenticate, from_fn(gzip::compress)))
         .with_state(app)
 }
 
@@ -36,21 +39,17 @@ pub fn metrics_router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-fn api(app: &Arc<App>) -> Router<Arc<App>> {
+fn api() -> Router<Arc<App>> {
     Router::new()
-        .route("/{stream}/{id}/history", get(state::history))
-        .route("/{stream}/{id}/{command}", post(commands::give))
-        .route("/{stream}/{id}", get(state::state))
-        .route("/views/{view}", get(views::page))
-        .route("/views/{view}/{key}", get(views::row))
+        .route("/v1/{stream}/{id}/history", get(state::history))
+        .route("/v1/{stream}/{id}/{command}", post(commands::give))
+        .route("/v1/{stream}/{id}", get(state::state))
+        .route("/v1/views/{view}", get(views::page))
+        .route("/v1/views/{view}/{key}", get(views::row))
         // Made while it is read, and so compressed.
-        .route("/ledger", get(ledger::lines).layer(CompressionLayer::new()))
-        .route("/ledger/head", get(ledger::head))
-        .route("/live", get(live::open))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        // As one layer: each of its own would be copied and put in a box for every request.
-        .layer((from_fn_with_state(app.clone(), extract::authenticate), from_fn(gzip::compress)))
+        .route("/v1/ledger", get(ledger::lines).layer(CompressionLayer::new()))
+        .route("/v1/ledger/head", get(ledger::head))
+        .route("/v1/live", get(live::open))
 }
 
 async fn not_found() -> Problem {

@@ -1,6 +1,9 @@
 //! Where a server listens, for clients and for the operator, and how much is held for clients that do not read.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
 
 use super::{Operator, Server, Started};
 
@@ -107,13 +110,13 @@ fn answers_that_nobody_reads_cost_next_to_nothing() {
             loop {
                 let request = http::Request::builder().uri("http://a/openapi.json").header("accept-encoding", "gzip");
                 let sent = client.send_request(request.body(()).expect("is a request"), true).expect("sends");
-                answers.push(sent.0.await.expect("answers"));
-                asked += 1;
                 // As many as the server takes of one connection at once.
-                match tokio::time::timeout(std::time::Duration::from_millis(100), client.ready()).await {
-                    Ok(ready) => client = ready.expect("takes requests"),
+                match tokio::time::timeout(Duration::from_millis(500), sent.0).await {
+                    Ok(answer) => answers.push(answer.expect("answers")),
                     Err(_) => break,
                 }
+                asked += 1;
+                client = client.ready().await.expect("takes requests");
             }
             connections.push((answers, drives));
         }

@@ -87,7 +87,7 @@ fn over_http2(server: &Server, token: &str, secret: &str) {
         let request = http::Request::builder().uri(format!("http://a/v1/ledger/head?access_token={secret}"));
         let request = request.header("authorization", format!("Bearer {token}")).body(()).expect("is a request");
         let (answer, _) = client.ready().await.expect("takes requests").send_request(request, true).expect("sends");
-        assert_eq!(answer.await.expect("answers").status(), 400);
+        assert_eq!(answer.await.expect("answers").status(), 403);
         ends.abort();
     });
 }

@@ -92,9 +92,10 @@ async fn an_http2_client_has_few_streams_and_is_cut_where_it_takes_nothing_of_on
             let request = request_over_http2("/openapi.json");
             answers.push(client.send_request(request, true).expect("sends").0);
         }
+        let one_more = client.ready().await.expect("takes requests").send_request(request_over_http2("/docs"), true);
+        let waits = tokio::time::timeout(Duration::from_millis(50), one_more.expect("sends").0).await;
+        assert!(waits.is_err() || waits.is_ok_and(|answer| answer.is_err()), "a fifth one has to wait");
         // The connection answers pings, and the client reads: only of the answers it takes nothing, or almost nothing.
-        let fifth = tokio::time::timeout(Duration::from_millis(50), client.ready()).await;
-        assert!(fifth.is_err() || fifth.is_ok_and(|ready| ready.is_err()), "a fifth stream has to wait");
         cut(&mover, "does not read", if window == 0 { 1 } else { 2 }).await;
         drop((answers, ends));
     }
@@ -189,22 +190,27 @@ async fn answers_that_one_user_does_not_read_are_bounded_and_others_get_theirs()
     let mover = Mover::on(Running::limited(limits).await.expect("starts")).await;
     let (token, other) = (token_of(&mover), token_of(&mover));
     let (path, dispatcher) = (format!("/v1/truck_journey/{}/tag", mover.journeys[0]), mover.token("dispatcher"));
-    for nth in 0..60 {
+    for nth in 0..45 {
         mover.post(&dispatcher, &path, &json!({ "tag": format!("tag-{nth}") })).await.good();
     }
     let path = format!("/v1/truck_journey/{}/history?limit=1000", mover.journeys[0]);
-    let ask = |token: &str| mover.request(Method::GET, &path).bearer_auth(token).send();
+    let (mut client, ends) = over_http2(&mover, 0).await;
     let mut unread = Vec::new();
     let refused = loop {
-        let answer = ask(&token).await.expect("answers");
-        if answer.status() != 200 || unread.len() > 100 {
+        client = client.ready().await.expect("takes requests");
+        let request = http::Request::builder().uri(format!("http://a{path}"));
+        let request = request.header("authorization", format!("Bearer {token}")).body(()).expect("is a request");
+        let answer = client.send_request(request, true).expect("sends").0.await.expect("answers");
+        if answer.status() != 200 || unread.len() > 10 {
             break answer;
         }
         unread.push(answer);
     };
     assert_eq!(refused.status(), 503, "after {} answers", unread.len());
-    answered(mover.request(Method::GET, &path).bearer_auth(&other)).await.good();
-    drop(unread);
-    let again = async { while !ask(&token).await.expect("answers").status().is_success() {} };
+    let ask = |token: &str| answered(mover.request(Method::GET, &path).bearer_auth(token));
+    ask(&other).await.good();
+    assert_eq!(ask(&token).await.status, 503);
+    drop((unread, refused, client, ends));
+    let again = async { while !ask(&token).await.status.is_success() {} };
     tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
 }

@@ -13,13 +13,16 @@ async fn nothing_under_v1_says_what_is_there_to_who_has_no_token() {
     let id = mover.journeys[0];
     for (method, path, status, code) in [
         (Method::GET, "/v1/nothing".to_owned(), 404, "not_found"),
+        (Method::GET, "/v1".into(), 404, "not_found"),
         (Method::GET, "/v1/".into(), 404, "not_found"),
         (Method::GET, format!("/v1/nothing/{id}/history/more"), 404, "not_found"),
         (Method::DELETE, "/v1/ledger".into(), 405, "method_not_allowed"),
         (Method::PUT, format!("/v1/truck_journey/{id}"), 405, "method_not_allowed"),
         (Method::GET, format!("/v1/truck_journey/{id}/depart"), 405, "method_not_allowed"),
     ] {
-        answered(mover.request(method.clone(), &path)).await.problem(401, "unauthenticated");
+        let bare = answered(mover.request(method.clone(), &path)).await;
+        assert_eq!(bare.status, 401, "{path}");
+        bare.problem(401, "unauthenticated");
         answered(mover.request(method, &path).bearer_auth(&token)).await.problem(status, code);
     }
 }
