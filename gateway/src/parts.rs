@@ -6,7 +6,7 @@ use async_nats::{Client, connection::State};
 use cnc_commands::{ledger::PostgresLedger, relay::RelayMetrics};
 use cnc_projections::JetStreamFeed;
 
-use crate::roles::Roles;
+use crate::roles::{Role, Roles};
 
 /// The parts of a running process, as far as it has them.
 #[derive(Clone)]
@@ -34,6 +34,11 @@ impl Parts {
     pub fn nats_is_connected(&self) -> Option<bool> {
         self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
     }
+    /// Whether this process answers people and programs.
+    pub(crate) fn serves(&self) -> bool {
+        self.roles.has(Role::Gateway)
+    }
+
     /// The pools of its ledger: of each its name, how many connections are open, and how many of those nobody uses.
     pub fn pools(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
         self.ledger.iter().flat_map(|ledger| ledger.pools())
