@@ -7,13 +7,16 @@ use cnc_commands::{
     ledger::{Audit, Flaw, PostgresLedger, SqliteLedger},
 };
 use cnc_domain::{
-    MODULES,
-    kernel::{CompanyId, FoldKind},
+    kernel::CompanyId,
     ledger::{Fault, Feed, Head, Ledger},
 };
 use cnc_projections::{Engine, EngineFolds, Store};
 
-use crate::{run::Config, tokens::Tokens};
+use crate::{
+    catalog::triggers,
+    config::Config,
+    tokens::{self, Tokens},
+};
 
 /// The rooms of one installation, opened but doing nothing by themselves: what a command beside a server needs.
 #[derive(Clone)]
@@ -28,11 +31,6 @@ pub struct Rooms {
     pub store: Store,
     /// The tokens' key.
     pub tokens: Tokens,
-}
-
-/// The triggers of all modules.
-pub(crate) fn triggers() -> Vec<&'static dyn FoldKind> {
-    MODULES.iter().flat_map(|module| module.triggers).copied().collect()
 }
 
 /// Where a ledger is kept.

@@ -5,10 +5,12 @@
 
 #![allow(clippy::doc_markdown, reason = "docstrings here are the commands' help, which is plain text")]
 
+mod address;
 mod audit;
 mod backup;
 mod company;
 mod demo;
+mod environment;
 mod folds;
 mod health;
 mod import_gps;
@@ -21,7 +23,7 @@ mod schemas;
 mod serve;
 mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -124,7 +126,7 @@ impl Common {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = environment::parse::<Cli>();
     start_log(&cli);
     let out = Out::new(cli.common.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -196,6 +198,8 @@ fn start_log(cli: &Cli) {
     let usual = if serves { "info,sqlx::postgres::notice=warn" } else { "warn" };
     let filter = cli.common.log.as_deref().unwrap_or(usual);
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    // Colours are for eyes: in a file or a collector they are noise between the words.
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     let started = if cli.common.json { log.json().try_init() } else { log.try_init() };
     drop(started); // a test process may have started one before: then that one stays
 }

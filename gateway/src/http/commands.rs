@@ -18,7 +18,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    App, body,
+    app::App,
+    body,
     extract::{Caller, Parted, etag, id},
     query::Asked,
 };

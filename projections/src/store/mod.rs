@@ -106,6 +106,11 @@ impl Store {
         self.storage.changes_since(&plan, company, position, scope).await
     }
 
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses. None in a folder.
+    pub fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        self.storage.pools()
+    }
+
     /// What triggers have sent.
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         self.storage.clone()

@@ -8,6 +8,8 @@ mod health;
 mod import;
 mod keys;
 mod kill;
+mod listening;
+mod logs;
 mod lost_keys;
 mod moving;
 mod reading;
@@ -17,6 +19,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    thread::JoinHandle,
     time::Instant,
 };
 
@@ -126,19 +129,44 @@ impl Operator {
 
     /// The same with these options.
     pub fn serve_as(&self, options: &[&str]) -> Server {
-        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--json"], options].concat();
+        self.start("127.0.0.1:0", options).server
+    }
+
+    /// The same, with what it logs until it ends.
+    pub fn logged(&self, options: &[&str]) -> (Server, JoinHandle<String>) {
+        let Started { server, log, .. } = self.start("127.0.0.1:0", options);
+        (server, log)
+    }
+
+    /// Starts a server that listens there with these options.
+    pub fn start(&self, listen: &str, options: &[&str]) -> Started {
+        let arguments = [&["serve", "--listen", listen, "--json"], options].concat();
         let mut child = self.command(&arguments).spawn().expect("cnc starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut line).expect("reads");
         assert!(line.contains("listening"), "{line}");
         let mut log = child.stderr.take().expect("is piped");
         // Somebody must read the log, or the server waits for room in the pipe.
-        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        let log = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            drop(log.read_to_end(&mut bytes));
+            String::from_utf8(bytes).expect("UTF-8")
+        });
         let said: Value = serde_json::from_str(&line).expect("JSON");
         let address =
             said["listening"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address").into();
-        Server { child, address }
+        Started { server: Server { child, address }, said, log }
     }
+}
+
+/// A server that has started.
+pub struct Started {
+    /// It.
+    pub server: Server,
+    /// What it said when it listened.
+    pub said: Value,
+    /// What it logs, until it ends.
+    pub log: JoinHandle<String>,
 }
 
 /// A server, killed where nobody stops it.
@@ -154,6 +182,11 @@ impl Server {
         let stopped = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(stopped.expect("kill runs").success());
         assert!(self.child.wait().expect("ends").success());
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it as the kernel would when memory runs out.

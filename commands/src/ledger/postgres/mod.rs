@@ -95,6 +95,12 @@ impl PostgresLedger {
         sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("look for the ledger"))
     }
 
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses.
+    pub fn pools(&self) -> [(&'static str, usize, usize); 2] {
+        let pools = [("ledger_write", &self.writers.pool), ("ledger_read", &self.readers)];
+        pools.map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
+    }
+
     /// Brings the schema up to date. Several processes may do it at once.
     pub async fn migrate(&self) -> Result<(), Fault> {
         migrate::migrate(&self.readers).await
