@@ -1,6 +1,7 @@
 //! The harness of the integration tests: it starts real servers and stops them again.
 
 pub mod debian;
+mod embedded;
 pub mod faults;
 pub mod fixtures;
 pub mod mover;

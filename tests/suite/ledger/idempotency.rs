@@ -5,6 +5,7 @@ use cnc_domain::kernel::{Rejection, Seconds};
 use super::*;
 
 on_both!(
+    every;
     the_same_key_is_answered_as_before,
     a_rejection_is_remembered,
     another_actor_has_other_keys,
