@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Break, Entry, Fault, Hash, Head, Ledger, Position, Verifier, Wrong},
+    ledger::{Break, Entry, Fault, Hash, Head, Ledger, Position, Verifier, Wrong, check_form},
 };
 use serde::Serialize;
 
@@ -142,6 +142,7 @@ impl Auditor {
         let line = Entry::line(&row.header, &row.payload);
         let position = self.verifier.head().position + 1;
         self.verifier.line(line.as_bytes())?;
+        check_form(line.as_bytes()).map_err(|wrong| Break { position, line: position, wrong })?;
         let entry = Entry::read(&line).map_err(|_| Break {
             position,
             line: position,

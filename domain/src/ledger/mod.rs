@@ -2,6 +2,7 @@
 //! other rooms meet a ledger. Nothing here knows how or where entries are kept.
 
 mod entry;
+mod form;
 mod notification;
 mod port;
 pub mod subject;
@@ -9,6 +10,7 @@ mod verify;
 mod weather;
 
 pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
+pub use form::check_form;
 pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
     Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
