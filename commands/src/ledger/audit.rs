@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Break, Entry, Fault, Hash, Head, Ledger, Position, Verifier, Wrong, is_company_fact},
+    ledger::{Break, Entry, Fault, Hash, Head, Ledger, Position, Verifier, Wrong, check_form, is_company_fact},
 };
 use serde::Serialize;
 
@@ -166,6 +166,7 @@ impl Auditor {
         let line = Entry::line(&row.header, &row.payload);
         let position = self.verifier.head().position + 1;
         self.verifier.line(line.as_bytes())?;
+        check_form(line.as_bytes()).map_err(|wrong| Break { position, line: position, wrong })?;
         let entry = Entry::read(&line).map_err(|_| Break {
             position,
             line: position,

@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     cloud_control::standing,
     kernel::{
-        Actor, BoardSettings, CommandId, CompanyId, Given, LocationId, Message, State, aggregate, given, schema::Schemas,
+        Actor, BoardSettings, CommandId, CompanyId, Given, LocationId, Message, State, aggregate, given,
+        schema::Schemas,
     },
     ledger::is_company_fact,
 };
