@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Standing;
 use crate::{
-    kernel::{Aggregate, Context, Decision, Lifespan, LocationId, OutOfScope, Settings},
+    kernel::{Aggregate, Context, Decision, Lifespan, LocationId, OutOfScope, Settings, State},
     ledger::Hash,
 };
 
