@@ -77,7 +77,13 @@ impl Rooms {
             }
         };
         let ledger = back_end.ledger();
-        let host = Host::start(ledger.clone(), keyring, HostOptions::default())?;
+        let options = HostOptions { clock_limits: config.clock, ..HostOptions::default() };
+        let host = Host::start(ledger.clone(), keyring, options)?;
+        let store = {
+            let host = host.clone();
+            // What folds put off, and what they forget, must not go by a clock that is wrong either.
+            store.with_clock(Arc::new(move || host.now()))
+        };
         Ok(Self { ledger, back_end, host, store, tokens })
     }
 

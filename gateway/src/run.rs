@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
-    forgetting,
+    ClockLimits, forgetting,
     ledger::PostgresLedger,
     relay::{Relay, RelayMetrics, RelayOptions},
     workers,
@@ -47,6 +47,8 @@ pub struct Config {
     pub nats: Option<NatsAccess>,
     /// How the relay keeps the stream.
     pub relay: RelayOptions,
+    /// How far this process's clock is believed.
+    pub clock: ClockLimits,
 }
 
 impl Default for Config {
@@ -61,6 +63,7 @@ impl Default for Config {
             roles: None,
             nats: None,
             relay: RelayOptions::default(),
+            clock: ClockLimits::default(),
         }
     }
 }
@@ -78,6 +81,7 @@ impl fmt::Debug for Config {
             .field("roles", &self.roles)
             .field("nats", &self.nats)
             .field("relay", &self.relay)
+            .field("clock", &self.clock)
             .finish()
     }
 }
@@ -100,6 +104,7 @@ impl System {
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let roles = Roles::of(&config).map_err(|misfit| Fault::broken("choosing roles", misfit))?;
         let rooms = Rooms::open_with(&config, roles.need_keys()).await?;
+        rooms.host.clock().look().await?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             Fault::passing("listening", format!("{}: {error}; choose another with --listen", config.listen))
         })?;
@@ -112,6 +117,7 @@ impl System {
         let mut starting = Starting { rooms: &rooms, roles: &roles, config: &config, tasks: JoinSet::new(), stopped };
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
+        starting.clock();
         starting.workers();
         starting.forgetting();
         let parts = Parts { roles: roles.clone(), nats: nats.clone(), feed, relay };
@@ -186,6 +192,12 @@ impl Starting<'_> {
         let (metrics, stopped) = (relay.metrics(), self.stopped.clone());
         self.tasks.spawn(async move { relay.run(stopped).await });
         Some(metrics)
+    }
+
+    /// Starts comparing this process's clock.
+    fn clock(&mut self) {
+        let (host, stopped) = (self.rooms.host.clone(), self.stopped.clone());
+        self.tasks.spawn(async move { host.clock().watch(stopped).await });
     }
 
     /// Starts what carries out commands of triggers and deadlines.

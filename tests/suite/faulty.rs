@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, LedgerTime, Position, Sequence},
 };
 use uuid::Uuid;
 
@@ -92,5 +92,8 @@ impl Ledger for Faulty {
     }
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         self.inner().forget_answers(before).await
+    }
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        self.inner().time().await
     }
 }

@@ -9,8 +9,8 @@ mod weather;
 
 pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
 pub use port::{
-    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
-    Replied,
+    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, LedgerTime, Outbox,
+    Parcel, Replied,
 };
 pub use verify::{Break, Verifier, Wrong, verify};
 pub use weather::Weather;

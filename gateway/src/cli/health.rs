@@ -36,7 +36,9 @@ pub fn run(command: &Health, out: Out) -> Result<(), Failure> {
         let but = if away.is_empty() { String::new() } else { format!(" (works without {})", away.join(", ")) };
         return out.say(format_args!("ready{but}"), &body);
     }
-    let message = if away.is_empty() {
+    let message = if let Some(skew) = body["skew_seconds"].as_i64() {
+        format!("not ready: its clock is wrong by {skew} s: {}", body["detail"].as_str().unwrap_or_default())
+    } else if away.is_empty() {
         format!("not ready: http://{address} answers with status {status}")
     } else {
         format!("not ready: not connected to its {}", away.join(", "))

@@ -34,13 +34,16 @@ pub async fn live() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }
 
-/// The ledger and the views answer too. Says what the process does and which parts are connected.
+/// The ledger and the views answer too, and the clock is right. Says what the process does and which parts are connected.
 pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     answers("ledger", app.host.ledger().head(CompanyId::nil())).await?;
     for view in crate::catalog::catalog().views().take(1) {
         answers("views", app.store.position(CompanyId::nil(), view.name())).await?;
     }
-    Ok(Json(app.parts.ready()))
+    match app.host.clock().skew() {
+        Some(skew) => Err(Problem::not_ready_by_clock(&skew)),
+        None => Ok(Json(app.parts.ready())),
+    }
 }
 
 async fn answers<T>(part: &'static str, asked: impl Future<Output = Result<T, Fault>>) -> Result<(), Problem> {

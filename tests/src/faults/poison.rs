@@ -108,6 +108,6 @@ fn append(company: CompanyId, event: &str, payload: &str) -> Append {
         checks: vec![Check { stream: draft.stream.clone(), id, sequence: 0 }],
         drafts: vec![draft],
         idempotency: None,
-        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None, replayed: false },
     }
 }

@@ -1,19 +1,22 @@
 //! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
 
 mod audit;
+mod clocks;
 mod demo;
 mod folds;
 mod health;
 mod import;
 mod keys;
 mod kill;
+mod logging;
 mod moving;
 mod secrets;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -118,18 +121,32 @@ impl Operator {
 
     /// The same with these options.
     pub fn serve_as(&self, options: &[&str]) -> Server {
+        self.serve_with(options, &[])
+    }
+
+    /// The same with this environment.
+    pub fn serve_with(&self, options: &[&str], environment: &[(&str, String)]) -> Server {
         let arguments = [&["serve", "--listen", "127.0.0.1:0", "--json"], options].concat();
-        let mut child = self.command(&arguments).spawn().expect("cnc starts");
+        let environment = environment.iter().map(|(name, value)| (*name, value));
+        let mut child = self.command(&arguments).envs(environment).spawn().expect("cnc starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut line).expect("reads");
         assert!(line.contains("listening"), "{line}");
-        let mut log = child.stderr.take().expect("is piped");
+        let said_so_far = child.stderr.take().expect("is piped");
+        let log = Arc::<Mutex<String>>::default();
         // Somebody must read the log, or the server waits for room in the pipe.
-        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for line in BufReader::new(said_so_far).lines().map_while(Result::ok) {
+                    log.lock().expect("whole").push_str(&format!("{line}\n"));
+                }
+            }
+        });
         let said: Value = serde_json::from_str(&line).expect("JSON");
         let address =
             said["listening"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address").into();
-        Server { child, address }
+        Server { child, address, log }
     }
 }
 
@@ -138,6 +155,7 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Server {
@@ -146,12 +164,25 @@ impl Server {
         self.child.kill().expect("can be killed");
         self.child.wait().expect("ends");
     }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("whole").clone()
+    }
+
+    /// Waits until it has logged a line with all of these in it.
+    #[track_caller]
+    pub fn says(&self, parts: &[&str]) {
+        let said = || self.log().lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        until(&format!("{parts:?} in the log"), said);
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        cnc_tests::clock::forget(&self.child.id().to_string());
     }
 }
 

@@ -10,7 +10,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, LedgerTime, Position, Sequence},
 };
 use sqlx::{
     Connection as _, PgPool,
@@ -196,6 +196,12 @@ impl Ledger for PostgresLedger {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let micros = sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("ask for the time"))?;
+        Ok(LedgerTime::Now(Timestamp::from_micros(micros)))
     }
 }
 

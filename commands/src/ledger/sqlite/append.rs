@@ -179,6 +179,12 @@ fn write(tx: &Transaction<'_>, stamped: &Stamped<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Keeps how late it is.
+pub(super) fn keep_time(connection: &Connection, now: Timestamp) -> Result<(), Fault> {
+    let kept = connection.execute("INSERT OR REPLACE INTO clock (one, at) VALUES (1, ?1)", params![now.micros()]);
+    kept.map(drop).map_err(fault("keep the time"))
+}
+
 /// Forgets one portion of old answers to people, and says how many.
 pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<usize, Fault> {
     connection

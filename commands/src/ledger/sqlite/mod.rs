@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, LedgerTime, Position, Sequence},
 };
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -170,6 +170,14 @@ impl Ledger for SqliteLedger {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        Ok(LedgerTime::Last(self.read(read::last_time).await?))
+    }
+
+    async fn keep_time(&self, now: Timestamp) -> Result<(), Fault> {
+        self.write("keep the time", move |writer| append::keep_time(&writer.connection, now)).await
     }
 }
 
