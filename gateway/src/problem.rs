@@ -161,11 +161,6 @@ impl Problem {
         Self::new("clock_skew", why).with("skew_seconds", skew.seconds()).header(header::RETRY_AFTER, "5")
     }
 
-    /// 503: a process whose clock is wrong is not ready.
-    pub fn not_ready_by_clock(skew: &ClockSkew) -> Self {
-        Self::clock_skew(skew).with("parts", json!({ "clock": "wrong" }))
-    }
-
     /// 503: too much to do; nothing was done.
     pub fn busy(why: &str) -> Self {
         Self::new("busy", why).header(header::RETRY_AFTER, "1")
@@ -182,9 +177,9 @@ impl Problem {
         Self::hidden(fault.doing, &fault.cause, fault.passing)
     }
 
-    /// 500 or 503: a part that the process needs does not work.
-    pub fn not_ready(part: &'static str, fault: &Fault) -> Self {
-        Self::fault(fault).with("parts", json!({ part: "away" }))
+    /// 503: a part that the process needs does not work. `parts` has how each of them is.
+    pub fn not_ready(why: String, parts: Value) -> Self {
+        Self::new("not_ready", why).with("parts", parts).header(header::RETRY_AFTER, "1")
     }
 
     /// 500: a panic or something else that should not be.

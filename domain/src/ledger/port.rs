@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Head, Position, Sequence};
+use super::{Draft, Head, Notification, Position, Sequence};
 use crate::kernel::{Also, CommandId, CompanyId, Id, Rejection, Timestamp, marker};
 
 /// The system failed, not the caller: a 5xx. Holds what a log needs and nothing that an answer may show.
@@ -61,11 +61,10 @@ pub trait Feed: Send + Sync {
     /// The last position recorded at or before `at`, 0 where there is none.
     async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault>;
 
-    /// Waits until the number of changes that this feed has noticed is no longer `seen`, and returns it. A caller starts
-    /// with 0 and passes what the last call returned, taken before it read: so it misses nothing that happens while it
-    /// reads. May return for nothing, and should not be relied on to return at all: callers also look by themselves once
-    /// a second.
-    async fn changed(&self, seen: u64) -> u64;
+    /// Waits until this feed has noticed more growth than up to `cursor`, and says of which ledgers. A caller starts with
+    /// 0 and passes the cursor of the last call, taken before it read: so it misses nothing that happens while it reads.
+    /// May return for nothing, and should not be relied on to return at all: callers also compare all heads once a second.
+    async fn changed(&self, cursor: u64) -> Notification;
 
     /// Everything of this company up to `position` is folded and written: what the feed has told up to there, it need
     /// not tell again. Feeds that only wake have nothing to do.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 use axum::{
@@ -13,10 +12,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use cnc_domain::{
-    kernel::CompanyId,
-    ledger::{Fault, Hash},
-};
+use cnc_domain::ledger::Hash;
 use serde_json::{Value, json};
 
 use super::{
@@ -26,32 +22,10 @@ use super::{
 use crate::{metrics::OPENMETRICS, problem::Problem, problems};
 
 const DOCS: &str = include_str!("docs.html");
-/// A database that takes longer counts as away.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 /// The process answers.
 pub async fn live() -> Json<Value> {
     Json(json!({ "status": "alive" }))
-}
-
-/// The ledger and the views answer too, and the clock is right. Says what the process does and which parts are connected.
-pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    answers("ledger", app.host.ledger().head(CompanyId::nil())).await?;
-    for view in crate::catalog::catalog().views().take(1) {
-        answers("views", app.store.position(CompanyId::nil(), view.name())).await?;
-    }
-    match app.host.clock().skew() {
-        Some(skew) => Err(Problem::not_ready_by_clock(&skew)),
-        None => Ok(Json(app.parts.ready())),
-    }
-}
-
-async fn answers<T>(part: &'static str, asked: impl Future<Output = Result<T, Fault>>) -> Result<(), Problem> {
-    match tokio::time::timeout(ANSWERS_WITHIN, asked).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(fault)) => Err(Problem::not_ready(part, &fault)),
-        Err(_) => Err(Problem::not_ready(part, &Fault::passing("asking a database", "it does not answer"))),
-    }
 }
 
 /// The description of the API.

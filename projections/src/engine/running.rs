@@ -10,7 +10,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Seconds},
-    ledger::{Fault, Position},
+    ledger::{Fault, Grown, Position},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -104,7 +104,7 @@ impl Rounds {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut seen, mut ticks) = (0, 0_u64);
         loop {
-            let mut ticked = false;
+            let (mut ticked, mut grown) = (false, Grown::Any);
             let look = self.looks.peek().map(|Reverse((at, _))| *at);
             // In this order, what comes seldom first, so that nothing waits for long and a simulated run can be repeated.
             tokio::select! {
@@ -118,12 +118,12 @@ impl Rounds {
                     self.look_at_rested();
                     continue;
                 }
-                now = self.inner.feed.changed(seen) => { seen = now; }
+                told = self.inner.feed.changed(seen) => (seen, grown) = (told.cursor, told.grown),
             }
             if ticked && let Err(fault) = self.look_back().await {
                 tracing::warn!(%fault, "what the store remembers cannot be looked at");
             }
-            if let Err(fault) = self.look(ticked).await {
+            if let Err(fault) = self.look(ticked, grown).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
                 tokio::time::sleep(TICK / 10).await;
             }
@@ -134,9 +134,20 @@ impl Rounds {
         }
     }
 
-    /// Compares heads with positions, and gives a turn to who is behind.
-    async fn look(&mut self, tick: bool) -> Result<(), Fault> {
+    /// Compares heads with positions, and gives a turn to who is behind. What was told may be late: then it says less than
+    /// is known.
+    async fn look(&mut self, tick: bool, grown: Grown) -> Result<(), Fault> {
         self.inner.beat.store(self.inner.now().micros(), Ordering::Relaxed);
+        if let Grown::These(heads) = grown {
+            for (company, head) in heads {
+                let slot = self.slots.entry(company).or_default();
+                slot.head = slot.head.max(head.position);
+                if slot.task.is_none() && slot.wants(tick) {
+                    self.give_turn(company, tick);
+                }
+            }
+            return Ok(());
+        }
         for (company, head) in self.inner.feed.heads().await? {
             self.slots.entry(company).or_default().head = head.position;
         }
