@@ -5,6 +5,7 @@ use cnc_tests::{
     clock::OwnClock,
     fixtures,
     mover::{Answered, answered},
+    postgres::cluster,
 };
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ use uuid::Uuid;
 use super::{Operator, Server, until};
 
 const YEAR: i64 = 365 * 24 * 60 * 60;
+/// Long, and short enough for a token to be good until then.
+const MONTHS: u32 = 200 * 24 * 60 * 60;
 
 /// A company whose people command it through servers with clocks of their own.
 struct Late {
@@ -27,7 +30,8 @@ struct Late {
 impl Late {
     fn new(operator: Operator) -> Self {
         let company = operator.found("Punctual Movers");
-        let token = operator.ok(&["token", "--company", &company, "--role", "admin"]).trim().to_owned();
+        let token =
+            operator.ok(&["token", "--company", &company, "--role", "admin", "--hours", "8760"]).trim().to_owned();
         let clock = OwnClock::in_file(operator.data().join("own.clock"));
         Self { operator, clock, company, token, truck: Uuid::now_v7(), branch: Uuid::now_v7() }
     }
@@ -76,7 +80,7 @@ impl Late {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_a_year_from_its_databases_records_fires_and_forgets_nothing_until_it_is_right() {
-    let late = Late::new(Operator::postgres());
+    let late = Late::new(Operator::on(&cluster().database().await));
     let server = late.serve(&[]);
     late.plan(&server).await;
     let renamed = late.rename(&server, "North").await.good();
@@ -115,7 +119,7 @@ async fn a_clock_a_year_from_its_databases_records_fires_and_forgets_nothing_unt
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_second_clock_a_jump_needs_the_operators_word() {
     let late = Late::new(Operator::new());
-    late.clock.set(YEAR);
+    late.clock.set(MONTHS.into());
     let server = late.serve(&[]);
     late.is_not_ready(&server, "--accept-clock");
     late.give(&server, &format!("location/{}/open", late.branch), "open", &fixtures::branch("Yard"))
@@ -128,7 +132,7 @@ async fn without_a_second_clock_a_jump_needs_the_operators_word() {
     late.clock.set(0);
     until("it is ready again", || late.ready(&server));
     late.plan(&server).await;
-    late.clock.set(YEAR);
+    late.clock.set(MONTHS.into());
     late.is_not_ready(&server, "forward by");
     late.rename(&server, "South").await.problem(503, "clock_skew");
     late.clock.set(0);
@@ -138,14 +142,14 @@ async fn without_a_second_clock_a_jump_needs_the_operators_word() {
     let before = late.entries();
     assert!(before.iter().all(|entry| entry.at < fixtures::now().plus(Seconds(5))));
     // On the operator's word; and then it is the right clock that needs it.
-    late.clock.set(YEAR);
+    late.clock.set(MONTHS.into());
     let day = |ahead: u32| fixtures::now().plus(Seconds(ahead)).to_string()[..10].to_owned();
-    let server = late.serve(&["--accept-clock", &day(YEAR as u32)]);
+    let server = late.serve(&["--accept-clock", &day(MONTHS)]);
     assert!(late.ready(&server));
     late.rename(&server, "East").await.good();
     drop(server);
     late.clock.set(0);
-    let server = late.serve(&["--accept-clock", &day(YEAR as u32)]);
+    let server = late.serve(&["--accept-clock", &day(MONTHS)]);
     late.is_not_ready(&server, "--accept-clock");
     drop(server);
     let server = late.serve(&["--accept-clock", &day(0)]);
