@@ -124,6 +124,11 @@ impl Parts {
     pub fn nats_is_connected(&self) -> Option<bool> {
         self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
     }
+
+    /// Whether this process answers people and programs.
+    pub(crate) fn serves(&self) -> bool {
+        self.roles.has(Role::Gateway)
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod debian;
+mod embedded;
 pub mod faults;
 pub mod fixtures;
 pub mod mover;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::ledger::{Ground, on_both};
 
 on_both!(
+    every;
     a_sealed_value_opens_again_also_after_a_restart,
     who_may_not_see_sees_that_it_is_sealed,
     a_box_of_another_company_or_person_or_kind_does_not_open,

@@ -109,7 +109,8 @@ pub(super) async fn positions_in_stream(world: &World) -> Option<BTreeSet<u64>> 
     for _ in 0..count {
         let message = tokio::time::timeout(crate::system::PATIENCE, messages.next()).await.ok()??.ok()?;
         let id = message.headers.as_ref()?.get("Nats-Msg-Id")?.as_str().to_owned();
-        let (company, position) = id.rsplit_once(':')?;
+        let (company, rest) = id.split_once(':')?;
+        let position = rest.split_once(':').map_or(rest, |(position, _)| position);
         if company == world.company {
             positions.insert(position.parse().ok()?);
         }

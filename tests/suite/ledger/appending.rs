@@ -8,6 +8,7 @@ use cnc_domain::{
 use super::*;
 
 on_both!(
+    every;
     entries_link_from_the_first_to_the_head,
     bytes_are_kept_verbatim,
     time_never_runs_backwards,

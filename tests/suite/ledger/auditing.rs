@@ -6,6 +6,7 @@ use cnc_domain::ledger::{Hash, Wrong};
 use super::*;
 
 on_both!(
+    every;
     a_changed_column_is_found,
     a_changed_byte_is_found,
     a_removed_line_is_found,

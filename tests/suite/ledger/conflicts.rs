@@ -3,6 +3,7 @@
 use super::*;
 
 on_both!(
+    every;
     a_stream_that_moved_on_is_a_conflict,
     a_stream_that_was_only_consulted_counts_too,
     of_two_in_one_batch_the_second_conflicts,

@@ -5,6 +5,7 @@ use cnc_domain::kernel::{Rejection, Seconds};
 use super::*;
 
 on_both!(
+    every;
     the_same_key_is_answered_as_before,
     a_rejection_is_remembered_where_it_is_final,
     another_rejection_leaves_the_key_free,

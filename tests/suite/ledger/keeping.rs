@@ -2,7 +2,7 @@
 
 use super::*;
 
-on_both!(entries_cannot_be_changed_or_removed, a_bad_append_leaves_its_neighbours_alone, what_is_no_line_is_refused,);
+on_both!(every; entries_cannot_be_changed_or_removed, a_bad_append_leaves_its_neighbours_alone, what_is_no_line_is_refused,);
 
 async fn entries_cannot_be_changed_or_removed(ground: Ground) {
     let (ledger, company) = founded(&ground).await;

@@ -17,7 +17,7 @@ use cnc_domain::{
     kernel::{Actor, CommandId, CompanyId, Id, Timestamp},
     ledger::{Answer, Append, AppendError, Appended, Check, Draft, Head, Idempotency, Sequence, verify},
 };
-use cnc_tests::postgres::cluster;
+use cnc_tests::postgres::{Cluster, cluster};
 use serde_json::value::RawValue;
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -27,12 +27,21 @@ use uuid::Uuid;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`: on an empty [`Ground`], or on what another
-/// suite has for one.
+/// suite has for one. What a back end promises is tried on `every` server of Postgres, what is built upon it on one.
 macro_rules! on_both {
+    (every; $($case:ident),* $(,)?) => {
+        on_both!(every crate::ledger::Ground; $($case),*);
+    };
+    (every $ground:ty; $($case:ident),* $(,)?) => {
+        on_both!($ground; cnc_tests::postgres::clusters(); $($case),*);
+    };
     ($($case:ident),* $(,)?) => {
         on_both!(crate::ledger::Ground; $($case),*);
     };
     ($ground:ty; $($case:ident),* $(,)?) => {
+        on_both!($ground; std::iter::once(cnc_tests::postgres::cluster()); $($case),*);
+    };
+    ($ground:ty; $clusters:expr; $($case:ident),* $(,)?) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -42,7 +51,10 @@ macro_rules! on_both {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(<$ground>::postgres().await).await;
+                for cluster in $clusters {
+                    eprintln!("on {}", cluster.version());
+                    super::$case(<$ground>::on(cluster).await).await;
+                }
             })*
         }
     };
@@ -61,7 +73,11 @@ impl Ground {
     }
 
     pub(crate) async fn postgres() -> Self {
-        Self::Postgres(cluster().database().await)
+        Self::on(cluster()).await
+    }
+
+    pub(crate) async fn on(cluster: &Cluster) -> Self {
+        Self::Postgres(cluster.database().await)
     }
 
     /// Where it is, as a child process is told.

@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 
-on_both!(ledgers_opened_several_times_write_at_once, processes_write_at_once, a_killed_process_loses_nothing);
+on_both!(every; ledgers_opened_several_times_write_at_once, processes_write_at_once, a_killed_process_loses_nothing);
 
 const ADDRESS: &str = "CNC_TEST_CHILD_ADDRESS";
 const NAME: &str = "CNC_TEST_CHILD_NAME";

@@ -6,7 +6,7 @@ use cnc_gateway::roles::Role;
 use cnc_tests::{
     mover::Mover,
     nats::Broker,
-    postgres::{cluster, program},
+    postgres::{cluster, clusters, program},
     system::{Running, Shape},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -32,14 +32,61 @@ fn make_logins(owner: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_does_its_part_under_a_login_that_owns_nothing() {
-    let (owner, broker) = (cluster().database().await, Broker::start());
-    // Twice, as with a new version.
-    for _ in 0..2 {
-        Operator::on(&owner).ok(&["migrate"]);
-        make_logins(&owner);
+    for cluster in clusters() {
+        eprintln!("on {}", cluster.version());
+        let owner = cluster.database().await;
+        // Twice, as with a new version.
+        for _ in 0..2 {
+            Operator::on(&owner).ok(&["migrate"]);
+            make_logins(&owner);
+        }
+        each_does_its_part(&owner).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_does_its_part_where_a_dump_was_restored_into_a_new_cluster() {
+    let (from, anew) = (cluster().database().await, cluster().another());
+    let to = anew.database().await;
+    Operator::on(&from).ok(&["migrate"]);
+    // What names roles fails, since there are none.
+    let restore = format!("{:?} {from:?} | {:?} -q {to:?}", program("pg_dump"), program("psql"));
+    let restored = Command::new("sh").args(["-c", &restore]).output().expect("a shell runs");
+    let said = String::from_utf8_lossy(&restored.stderr);
+    assert!(restored.status.success() && said.contains("role \"cnc_write\" does not exist"), "{said}");
+    Operator::on(&to).ok(&["migrate"]);
+    make_logins(&to);
+    each_does_its_part(&to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_answer_to_an_owner_that_may_make_roles_and_is_no_superuser() {
+    for cluster in clusters() {
+        eprintln!("on {}", cluster.version());
+        // The roles are not there yet: who makes them matters.
+        let anew = cluster.another();
+        let mut admin = PgConnection::connect(&anew.database().await).await.expect("connects");
+        admin.execute("CREATE ROLE owner LOGIN CREATEROLE").await.expect("is made");
+        let owner = of("owner", &anew.database_with("OWNER owner").await);
+        let mover = Mover::on(Running::postgres(&owner).await.expect("starts")).await;
+        reqwest::get(mover.running.url("/health/ready")).await.expect("answers").error_for_status().expect("is ready");
+        let board = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
+        mover.get(&mover.token("dispatcher"), &board).await.good();
+        // By the role that sees one company, not as the owner.
+        let member = "SELECT pg_has_role('owner', 'cnc_read', 'MEMBER')";
+        assert!(
+            sqlx::query_scalar::<_, bool>(member).fetch_one(&mut admin).await.expect("is asked"),
+            "it reads as itself"
+        );
+        mover.running.stop().await;
+    }
+}
+
+/// Runs an installation each of whose processes logs in as one that may do no more than its part.
+async fn each_does_its_part(owner: &str) {
+    let broker = Broker::start();
     let shape = |role: Role, login: &str| Shape {
-        ledger: Some(of(login, &owner)),
+        ledger: Some(of(login, owner)),
         nats: Some(broker.url()),
         roles: Some(vec![role]),
         ..Shape::default()

@@ -94,6 +94,12 @@ impl PostgresLedger {
         migrate::migrate(&self.readers).await
     }
 
+    /// Makes the roles and what they may do in the ledger, where any of it is missing: in a database that was restored into
+    /// another cluster, for instance. Only its owner may.
+    pub async fn repair_roles(&self) -> Result<(), Fault> {
+        migrate::repair_roles(&self.readers).await
+    }
+
     /// Runs statements that only the owner of the schemas may, all or none: what several rooms share, and none of them can
     /// do for itself.
     pub async fn run_as_owner(&self, statements: &str) -> Result<(), Fault> {
