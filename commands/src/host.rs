@@ -10,7 +10,9 @@ use std::{
 use cnc_domain::{
     cloud_control::Standing,
     kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
-    ledger::{Answer, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger, PAYLOAD_BYTES_MAX},
+    ledger::{
+        Answer, Answered, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger, PAYLOAD_BYTES_MAX,
+    },
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -19,6 +21,8 @@ use crate::{
     appender::Appender,
     cache::Lately,
     catalog::{Catalog, Served, Serving},
+    clock::{Clock, ClockLimits, ClockMonitor},
+    door::canonical,
     keyring::Keyring,
     request::{AsOf, HostError, Request, Shown},
     shelf::{Kept, Shelf},
@@ -47,8 +51,10 @@ const BACK_OFF_MAX: Duration = Duration::from_millis(32);
 pub struct HostOptions {
     /// What it serves.
     pub catalog: Catalog,
-    /// The server's time.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What tells the time.
+    pub clock: Clock,
+    /// How far it is believed.
+    pub clock_limits: ClockLimits,
     /// How many states are kept in memory.
     pub states: usize,
     /// How many appends one transaction takes.
@@ -61,7 +67,8 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             catalog: Catalog::default(),
-            clock: Arc::new(|| chrono::Utc::now().into()),
+            clock: Clock::machine(),
+            clock_limits: ClockLimits::default(),
             states: 20_000,
             batch: 512,
             adopt_schemas: true,
@@ -86,7 +93,7 @@ struct Inner {
     adopting: Adopting,
     appender: Appender,
     keyring: Keyring,
-    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    clock: ClockMonitor,
     lines: Vec<tokio::sync::Mutex<()>>,
 }
 
@@ -128,9 +135,9 @@ impl Host {
             standings: standings::kept(),
             adopts: options.adopt_schemas,
             adopting: Adopting::default(),
+            clock: ClockMonitor::new(options.clock, options.clock_limits, Arc::clone(&ledger)),
             appender: Appender::start(ledger, options.batch),
             keyring,
-            clock: options.clock,
             lines: (0..LINES).map(|_| tokio::sync::Mutex::default()).collect(),
         })))
     }
@@ -145,9 +152,14 @@ impl Host {
         &self.0.keyring
     }
 
-    /// The server's time.
+    /// The time, by the ledger's database where it has a clock, as soon as it was asked.
     pub fn now(&self) -> Timestamp {
-        (self.0.clock)()
+        self.0.clock.time()
+    }
+
+    /// What judges this process's clock: nothing is recorded while it is not believed.
+    pub fn clock(&self) -> &ClockMonitor {
+        &self.0.clock
     }
 
     /// How many transactions this host has made since its start, and how many commands they recorded.
@@ -231,7 +243,13 @@ impl Inner {
             Err(refused) => Err(refused),
         };
         match done {
-            Ok(_) | Err(HostError::Fault(_) | HostError::KeyReused) => done,
+            Ok(answer) => {
+                if let Some(rejection) = answer.rejection.as_ref().filter(|_| !answer.replayed) {
+                    log_rejection(request, rejection);
+                }
+                Ok(answer)
+            }
+            Err(HostError::Fault(_) | HostError::KeyReused) => done,
             Err(refused) => self.answered(request.company, idempotency).await?.ok_or(refused),
         }
     }
@@ -255,15 +273,13 @@ impl Inner {
     /// The key under which the answer is remembered, with a keyed hash of what it is used for.
     async fn idempotency(&self, request: &Request) -> Result<Option<Idempotency>, Fault> {
         let Some(key) = &request.idempotency_key else { return Ok(None) };
-        let parts: [&[u8]; 4] = [
-            request.stream.as_bytes(),
-            request.id.as_bytes(),
-            request.command.name.as_bytes(),
-            request.command.fields.get().as_bytes(),
-        ];
+        let fields = canonical(request.command.fields.get());
+        let parts: [&[u8]; 4] =
+            [request.stream.as_bytes(), request.id.as_bytes(), request.command.name.as_bytes(), fields.as_bytes()];
         Ok(Some(Idempotency {
             actor: request.actor.to_string(),
             for_ever: !matches!(request.actor, Actor::User { .. }),
+            refusals: matches!(request.actor, Actor::Trigger { .. } | Actor::Deadline { .. }),
             key: key.clone(),
             fingerprint: self.keyring.fingerprint(request.company, &parts).await?,
         }))
@@ -282,7 +298,7 @@ impl Inner {
     async fn answered(&self, company: CompanyId, key: Option<&Idempotency>) -> Result<Option<Answer>, HostError> {
         let Some(key) = key else { return Ok(None) };
         match self.shelf.ledger().answered(company, &key.actor, &key.key).await? {
-            Some(answered) if answered.fingerprint == key.fingerprint => Ok(Some(answered.answer)),
+            Some(answered) if answered.fingerprint == key.fingerprint => Ok(Some(replayed(answered))),
             Some(_) => Err(HostError::KeyReused),
             None => Ok(None),
         }
@@ -302,12 +318,13 @@ impl Inner {
                 Attempt::Decided(decided) => (decided, None),
                 Attempt::Rejected(decided, rejection) => (decided, Some(rejection)),
             };
-            match self.record(job, decided, rejection).await {
+            let now = self.clock.now().await?;
+            match self.record(job, decided, rejection, now).await {
                 Ok(answer) => return Ok(answer),
                 Err(AppendError::Conflict { stream, id, .. }) => {
                     drop(turn.take());
                     turn = Some(self.line(&stream, id).lock().await);
-                    tokio::time::sleep(back_off(conflicts, (job.request.command_id, (self.clock)().micros()))).await;
+                    tokio::time::sleep(back_off(conflicts, (job.request.command_id, now.micros()))).await;
                     conflicts += 1;
                 }
                 Err(AppendError::FactsChanged) => {}
@@ -316,7 +333,7 @@ impl Inner {
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
                 Err(AppendError::Repeated(answered)) => {
                     let same = job.idempotency.is_some_and(|key| key.fingerprint == answered.fingerprint);
-                    return if same { Ok(answered.answer) } else { Err(HostError::KeyReused) };
+                    return if same { Ok(replayed(*answered)) } else { Err(HostError::KeyReused) };
                 }
                 Err(AppendError::Fault(fault)) => return Err(fault.into()),
             }
@@ -351,9 +368,10 @@ impl Inner {
             location: request.location,
             correlation: request.correlation.unwrap_or_else(|| request.command_id.cast()),
         };
+        let now = self.clock.now().await?;
         let (facts, asked) = self.facts(request.company, fresh).await?;
         let unit = Unit::new(&self.serving, &self.shelf, origin, fresh);
-        let outcome = self.decide(job, &unit, facts.as_ref().map(|facts| &*facts.standing)).await;
+        let outcome = self.decide(job, &unit, facts.as_ref().map(|facts| &*facts.standing), now).await;
         // Whatever does not end in entries must rest on what the ledger says now.
         let verified = unit.verified() && asked;
         let decided = Decided { finished: unit.finish(), facts };
@@ -370,7 +388,13 @@ impl Inner {
         }
     }
 
-    async fn decide(&self, job: &Job<'_>, unit: &Unit<'_>, standing: Option<&Standing>) -> Result<(), Stop> {
+    async fn decide(
+        &self,
+        job: &Job<'_>,
+        unit: &Unit<'_>,
+        standing: Option<&Standing>,
+        now: Timestamp,
+    ) -> Result<(), Stop> {
         let request = job.request;
         let (place, seen) = unit.see(job.served, request.id).await?;
         let is_hidden = reach::enter(unit, job, place, &seen)?;
@@ -378,7 +402,7 @@ impl Inner {
             return Err(Stop::Rejected(rejection));
         }
         let settings = standing.map(|standing| Arc::clone(&standing.settings)).unwrap_or_default();
-        let carrying = carry::Carrying::new(unit, request, settings, (self.clock)());
+        let carrying = carry::Carrying::new(unit, request, settings, now);
         let task = Task {
             stream: request.stream.clone(),
             id: request.id,
@@ -395,13 +419,15 @@ impl Inner {
         job: &Job<'_>,
         Decided { mut finished, facts }: Decided,
         rejection: Option<Rejection>,
+        now: Timestamp,
     ) -> Result<Answer, AppendError> {
         let request = job.request;
         let checks = finished.checks();
         let drafts = if rejection.is_some() { Vec::new() } else { std::mem::take(&mut finished.drafts) };
         let founding = founds(job.served, request) && checks.first().is_some_and(|check| check.seen.sequence == 0);
         let sequence = checks.first().map_or(0, |check| check.seen.sequence);
-        let answer = Answer { command: request.command_id, position: 0, sequence, recorded: 0, rejection };
+        let command = request.command_id;
+        let answer = Answer { command, position: 0, sequence, recorded: 0, rejection, replayed: false };
         if drafts.is_empty() && (founding || job.idempotency.is_none()) {
             let head = self.shelf.ledger().head(request.company).await?.unwrap_or_default();
             return Ok(Answer { position: head.position, ..answer });
@@ -413,14 +439,15 @@ impl Inner {
         let append = Append {
             company: request.company,
             founds: founding,
-            now: (self.clock)(),
+            now,
             facts: facts.map(|facts| facts.hash).unwrap_or_default(),
             checks,
             drafts,
             idempotency: job.idempotency.cloned(),
             answer,
         };
-        let Appended { head, answer, hashes, .. } = self.appender.append(append).await?;
+        let Appended { head, answer, at, hashes } = self.appender.append(append).await?;
+        self.clock.recorded(request.company, at, now);
         let last = last_entries(&places, head, &hashes);
         self.keep(request.company, finished, &last);
         self.adopt(request, shapes).await;
@@ -438,6 +465,26 @@ impl Inner {
             }
         }
     }
+}
+
+/// An answer as it was given before.
+fn replayed(answered: Answered) -> Answer {
+    Answer { replayed: true, ..answered.answer }
+}
+
+/// Why the system answered as it did: what was recorded is on the record, and what was refused is in the log. Never with the
+/// facts or the words of a refusal, which may hold what a person wrote.
+fn log_rejection(request: &Request, rejection: &Rejection) {
+    tracing::info!(
+        code = rejection.code,
+        company = %request.company,
+        stream = request.stream,
+        id = %request.id,
+        command = request.command.name,
+        command_id = %request.command_id,
+        by = rejection.by.as_deref(),
+        "a command was rejected by a business rule"
+    );
 }
 
 /// How long to wait after so many conflicts before: nothing at first, then up to 2 ms, 4 ms, 8 ms and so on. Which command

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use cnc_commands::{KeyPlace, relay::RelayOptions};
+use cnc_commands::{ClockLimits, KeyPlace, relay::RelayOptions};
 
 use crate::{
     limits::Limits,
@@ -34,6 +34,8 @@ pub struct Config {
     pub nats: Option<NatsAccess>,
     /// How the relay keeps the stream.
     pub relay: RelayOptions,
+    /// How far this process's clock is believed.
+    pub clock: ClockLimits,
 }
 
 impl Default for Config {
@@ -49,6 +51,7 @@ impl Default for Config {
             roles: None,
             nats: None,
             relay: RelayOptions::default(),
+            clock: ClockLimits::default(),
         }
     }
 }
@@ -67,6 +70,7 @@ impl fmt::Debug for Config {
             .field("roles", &self.roles)
             .field("nats", &self.nats)
             .field("relay", &self.relay)
+            .field("clock", &self.clock)
             .finish()
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cnc_commands::{FormError, HostError};
+use cnc_commands::{ClockSkew, FormError, HostError};
 use cnc_domain::{
     kernel::Rejection,
     ledger::{Fault, PAYLOAD_BYTES_MAX},
@@ -188,6 +188,12 @@ impl Problem {
         Self::new("view_behind", why).with("position", position).header(header::RETRY_AFTER, "1")
     }
 
+    /// 503: nothing is recorded by a clock that is wrong.
+    pub fn clock_skew(skew: &ClockSkew) -> Self {
+        let why = format!("nothing was recorded, since the server's clock is not believed: {skew}");
+        Self::new("clock_skew", why).with("skew_seconds", skew.seconds()).header(header::RETRY_AFTER, "5")
+    }
+
     /// 503: too much to do; nothing was done.
     pub fn busy(why: &str) -> Self {
         Self::new("busy", why).header(header::RETRY_AFTER, "1")
@@ -262,6 +268,7 @@ impl From<HostError> for Problem {
             HostError::SequenceMismatch { sequence } => Self::sequence_mismatch(sequence),
             HostError::TooLarge { bytes } => Self::entry_too_large(bytes),
             HostError::Departed => Self::departed(),
+            HostError::ClockSkew(skew) => Self::clock_skew(&skew),
             HostError::Busy => Self::busy("others changed the same at the same time; nothing was recorded"),
             HostError::Fault(fault) => Self::fault(&fault),
         }

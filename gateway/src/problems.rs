@@ -64,6 +64,13 @@ pub static KINDS: &[Kind] = &[
         "Too much is asked for at once. Nothing was done: try again after `Retry-After` seconds.",
     ),
     kind(
+        "clock_skew",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server's clock is wrong",
+        "The clock of the process that was asked differs from its database's by `skew_seconds`, or was set. Nothing was \
+         recorded: try again after `Retry-After` seconds, under the same `Idempotency-Key`.",
+    ),
+    kind(
         "company_moved",
         StatusCode::MISDIRECTED_REQUEST,
         "The company has moved",

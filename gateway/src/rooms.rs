@@ -78,7 +78,13 @@ impl Rooms {
         let store = open_store(config).await?;
         let tokens = Tokens::open(&config.token_key_path(), !companies.is_empty())?;
         let ledger = back_end.ledger();
-        let host = Host::start(ledger.clone(), keyring, HostOptions::default())?;
+        let options = HostOptions { clock_limits: config.clock, ..HostOptions::default() };
+        let host = Host::start(ledger.clone(), keyring, options)?;
+        let store = {
+            let host = host.clone();
+            // What folds put off, and what they forget, must not go by a clock that is wrong either.
+            store.with_clock(Arc::new(move || host.now()))
+        };
         Ok(Self { ledger, back_end, host, store, tokens })
     }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Hash, Head, Ledger, Notification, Position, Sequence,
+        Answered, Append, AppendError, Appended, Fault, Feed, Hash, Head, Ledger, LedgerTime, Notification, Position,
+        Sequence,
     },
 };
 use uuid::Uuid;
@@ -102,5 +103,8 @@ impl Ledger for Faulty {
     }
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         self.inner()?.forget_answers(before).await
+    }
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        self.inner()?.time().await
     }
 }

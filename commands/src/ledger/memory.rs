@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answer, Answered, Append, AppendError, Appended, Entry, Fault, Feed, Hash, Head, Ledger, Notification,
-        NotificationLog, Position, Sequence, StreamHead, Weather,
+        Answer, Answered, Append, AppendError, Appended, Entry, Fault, Feed, Hash, Head, Ledger, LedgerTime,
+        Notification, NotificationLog, Position, Sequence, StreamHead, Weather,
     },
 };
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -488,5 +488,10 @@ impl Ledger for MemoryLedger {
         let kept = rows.answers.len();
         rows.answers.retain(|_, there| there.for_ever || there.at >= before);
         Ok((kept - rows.answers.len()) as u64)
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        let server = self.server.inner.weather.clone();
+        self.read("ask for the time", |_| LedgerTime::Now(server.now())).await
     }
 }

@@ -102,9 +102,10 @@ impl Stamped<'_> {
         self.rows.is_empty() && self.remembered.is_empty()
     }
 
-    /// Whether any append is refused. Where keys were not looked up, one may have been repeated instead.
+    /// Whether any append, or what it was to decide, is refused. Where keys were not looked up, one may have been repeated
+    /// instead.
     pub fn refuses(&self) -> bool {
-        self.outcomes.iter().any(Result::is_err)
+        self.outcomes.iter().any(|outcome| outcome.as_ref().map_or(true, |done| done.answer.rejection.is_some()))
     }
 }
 
@@ -260,7 +261,9 @@ impl<'a> Ledgers<'a> {
     }
 
     fn remember(&mut self, append: &'a Append, answer: &Answer) {
-        let Some(key) = &append.idempotency else { return };
+        let Some(key) = append.idempotency.as_ref().filter(|key| answer.rejection.is_none() || key.refusals) else {
+            return;
+        };
         let answered = Answered { fingerprint: key.fingerprint, answer: answer.clone() };
         self.answers.insert((append.company, &key.actor, &key.key), answered);
         let answer = serde_json::to_string(answer).expect("an answer holds nothing that JSON cannot");

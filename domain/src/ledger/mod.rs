@@ -16,8 +16,8 @@ pub use entry::{
 pub use form::check_form;
 pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
-    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
-    Replied,
+    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, LedgerTime, Outbox,
+    Parcel, Replied,
 };
 pub use verify::{Break, Verifier, Wrong, verify};
 pub use weather::Weather;

@@ -97,6 +97,23 @@ pub trait Ledger: Feed {
 
     /// Forgets the answers to people given before `before`. Answers to triggers and deadlines are kept for ever.
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault>;
+
+    /// What its database knows of the time.
+    async fn time(&self) -> Result<LedgerTime, Fault>;
+
+    /// Says that it is so late now, where nothing else may be recorded for long; only for one without a clock.
+    async fn keep_time(&self, _now: Timestamp) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// What a ledger's database knows of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerTime {
+    /// The time by its own clock, at some moment while it was asked.
+    Now(Timestamp),
+    /// It has no clock; this is the latest time that it was told, where there is any.
+    Last(Option<Timestamp>),
 }
 
 /// The wish to record what one command decided.
@@ -140,9 +157,12 @@ pub struct Idempotency {
     pub actor: String,
     /// Whether the answer is kept for ever (triggers, deadlines, tools) or for 30 days (people).
     pub for_ever: bool,
+    /// Whether a refusal is an answer to keep too (triggers, deadlines), or leaves the key free (people, tools): what was
+    /// refused may be right once something else has happened.
+    pub refusals: bool,
     /// The key.
     pub key: String,
-    /// A keyed hash of route and clear body: the same key with another is refused.
+    /// A keyed hash of route and of what the clear body means: the same key with another is refused.
     pub fingerprint: [u8; 32],
 }
 
@@ -159,6 +179,9 @@ pub struct Answer {
     pub recorded: usize,
     /// Why it was refused, where it was.
     pub rejection: Option<Rejection>,
+    /// Whether it was given before, under the same key, and nothing was done now.
+    #[serde(skip)]
+    pub replayed: bool,
 }
 
 /// An answer that was given before.

@@ -100,6 +100,7 @@ pub fn components() -> Value {
         "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
         "headers": {
             "ETag": { "schema": { "type": "string" }, "description": "The stream's sequence, for If-Match." },
+            "Idempotent-Replayed": { "schema": { "const": "true" }, "description": "There where this was answered before, under the same Idempotency-Key, and nothing was done now." },
             "Cnc-Position": { "schema": { "type": "integer" }, "description": "The ledger position of this answer." },
         },
         "schemas": {
@@ -116,6 +117,7 @@ pub fn components() -> Value {
                 "by": { "type": "string", "description": "Which aggregate refused, as `stream/id`, where it was not the one that was asked." },
                 "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
                 "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least`." },
+                "skew_seconds": { "type": "integer", "description": "How far the server's clock is ahead; behind where negative." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
                     "description": "The parts that the process works with: each `ok`, or the reason why not." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],

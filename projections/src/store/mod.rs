@@ -66,6 +66,12 @@ impl Store {
         self.storage.close().await
     }
 
+    /// The same, by another clock than this machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self { clock, ..self }
+    }
+
     /// The row of a view under `key`, where there is one and `scope` may see it.
     pub async fn get(
         &self,

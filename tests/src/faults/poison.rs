@@ -110,6 +110,6 @@ fn append(company: CompanyId, facts: Hash, event: &str, payload: &str) -> Append
         checks: vec![Check { stream: draft.stream.clone(), id, seen: StreamHead::default() }],
         drafts: vec![draft],
         idempotency: None,
-        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None, replayed: false },
     }
 }

@@ -61,7 +61,7 @@ fn an_empty_variable_is_one_that_is_not_set() {
 #[test]
 fn metrics_are_the_operators_and_stand_on_an_address_of_their_own() {
     let operator = Operator::new();
-    let Started { server, said, .. } = operator.start("127.0.0.1:0", &["--metrics-listen", "localhost:0"]);
+    let Started { server, said, .. } = operator.start("127.0.0.1:0", &["--metrics-listen", "localhost:0"], &[]);
     let company = operator.found("Measured Movers");
     let token = operator.ok(&["token", "--company", &company, "--role", "admin"]);
     let metrics = said["metrics"].as_str().expect("is said");

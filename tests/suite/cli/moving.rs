@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use cnc_domain::ledger::Entry;
+use cnc_domain::{
+    kernel::{Also, Id, Message},
+    ledger::{Entry, Parcel},
+};
 use cnc_tests::{
     fixtures,
     mover::Mover,
@@ -18,7 +21,7 @@ use cnc_tests::{
     system::{PATIENCE, Running, Shape},
 };
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -218,9 +221,41 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     let elsewhere = ["company", "move", "--company", &place.mover.company.to_string(), "--to", &other];
     let refused = place.cnc(&place.from, &elsewhere).output().expect("cnc runs");
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    what_is_left_behind_is_given_nobody(&place).await;
     drop_old(&place).await;
     let list = good(&place.cnc(&place.from, &["company", "list", "--json"]).output().expect("cnc runs"));
     assert_eq!(list, "");
+}
+
+/// A trigger's command and a deadline that stay in the outbox of the old copy, which nothing can be recorded in.
+async fn what_is_left_behind_is_given_nobody(place: &Place) {
+    let company = place.mover.company;
+    let parcel = Parcel {
+        company,
+        command: Id::number(7),
+        fold: "understaffed".into(),
+        deadline: true,
+        correlation: Id::number(8),
+        causation: Uuid::now_v7(),
+        also: Also {
+            stream: "truck_journey".into(),
+            id: place.mover.journeys[0],
+            command: Message { name: "tag".into(), fields: RawValue::from_string("{}".into()).expect("JSON") },
+            instead: None,
+        },
+    };
+    let text = serde_json::to_string(&parcel).expect("JSON");
+    let mut old = PgConnection::connect(&place.from).await.expect("connects");
+    for sql in [
+        "INSERT INTO cnc.outbox (company, command, parcel, due_at) VALUES ($1, $2, $3::json, 0)",
+        "INSERT INTO cnc.deadlines (company, fold, key, due_at, parcel) VALUES ($1, $2::text, 'k', 0, $3::json)",
+    ] {
+        let insert = sqlx::query(sql).bind(company.uuid()).bind(parcel.command.uuid()).bind(&text);
+        insert.execute(&mut old).await.expect("inserts");
+    }
+    let outbox = place.mover.running.system.rooms.store.outbox();
+    assert!(outbox.waiting(fixtures::now(), 10).await.expect("reads").is_empty());
+    assert_eq!(outbox.ring(fixtures::now()).await.expect("reads"), (0, None));
 }
 
 /// Drops the old copy, as an operator does with `psql`; not where the company is live.

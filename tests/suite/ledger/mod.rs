@@ -181,7 +181,7 @@ pub(crate) fn deed(company: CompanyId, id: Uuid, seen: Sequence, events: &[&str]
         checks: vec![check],
         drafts: Vec::new(),
         idempotency: None,
-        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None, replayed: false },
     };
     for (event, sequence) in events.iter().zip(seen + 1..) {
         append.drafts.push(draft(id, sequence, event, r#"{"note":"none"}"#));
@@ -217,7 +217,7 @@ pub(crate) fn founding(company: CompanyId) -> Append {
 
 fn keyed(mut append: Append, actor: &str, key: &str) -> Append {
     let (actor, key) = (actor.into(), key.into());
-    append.idempotency = Some(Idempotency { actor, for_ever: false, key, fingerprint: [7; 32] });
+    append.idempotency = Some(Idempotency { actor, for_ever: false, refusals: false, key, fingerprint: [7; 32] });
     append
 }
 

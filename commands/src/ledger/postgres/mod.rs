@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, Notification, NotificationLog,
-        Position, Sequence,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
+        NotificationLog, Position, Sequence,
     },
 };
 use sqlx::{
@@ -211,6 +211,12 @@ impl Ledger for PostgresLedger {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let micros = sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("ask for the time"))?;
+        Ok(LedgerTime::Now(Timestamp::from_micros(micros)))
     }
 }
 

@@ -62,6 +62,13 @@ impl Writer {
         truncate_log(&self.connection.blocking_lock()).map_err(fault("close the ledger"))
     }
 
+    /// Keeps how late it is. Blocks.
+    pub fn keep_time(&self, now: Timestamp) -> Result<(), Fault> {
+        let sql = "INSERT OR REPLACE INTO clock (one, at) VALUES (1, ?1)";
+        let kept = self.connection.blocking_lock().execute(sql, params![now.micros()]);
+        kept.map(drop).map_err(fault("keep the time"))
+    }
+
     /// Forgets one portion of old answers to people, and says how many. Blocks.
     pub fn forget(&self, before: Timestamp) -> Result<usize, Fault> {
         let sql = "DELETE FROM commands WHERE rowid IN

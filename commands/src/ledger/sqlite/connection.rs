@@ -20,8 +20,8 @@ const READERS: usize = 4;
 const CACHE_KIB: i64 = 32 << 10;
 /// A checkpoint copies each page once, however often it stands in the log: 64 MiB of log save most of the copying.
 const CHECKPOINT_PAGES: i64 = 16_000;
-/// Each version's statements, from 1 on.
-const VERSIONS: &[&str] = &[include_str!("schema.sql"), include_str!("facts.sql")];
+/// Each version's statements, from 1 on. What was released is never edited; a change is another version.
+const VERSIONS: &[&str] = &[include_str!("schema.sql"), include_str!("facts.sql"), include_str!("clock.sql")];
 
 /// A fault of the database: one that may pass where the disk or another process is in the way.
 pub(super) fn fault(doing: &'static str) -> impl Fn(rusqlite::Error) -> Fault {

@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, Notification, NotificationLog,
-        Position, Sequence,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
+        NotificationLog, Position, Sequence,
     },
 };
 use rusqlite::Connection;
@@ -193,6 +193,14 @@ impl Ledger for SqliteLedger {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        Ok(LedgerTime::Last(self.read(read::last_time).await?))
+    }
+
+    async fn keep_time(&self, now: Timestamp) -> Result<(), Fault> {
+        self.blocking("keep the time", move |inner| inner.writer()?.keep_time(now)).await
     }
 }
 

@@ -130,3 +130,10 @@ pub(super) fn grown(connection: &Connection, row: Option<i64>) -> rusqlite::Resu
 pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
+
+/// The latest time that was recorded or kept.
+pub(super) fn last_time(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let mut query = connection
+        .prepare_cached("SELECT max(at) FROM (SELECT max(at) AS at FROM heads UNION ALL SELECT max(at) FROM clock)")?;
+    query.query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_micros)))
+}

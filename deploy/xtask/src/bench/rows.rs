@@ -85,10 +85,11 @@ impl Journey {
             idempotency: Some(Idempotency {
                 actor: format!("user:{writer}"),
                 for_ever: false,
+                refusals: false,
                 key: command.to_string(),
                 fingerprint: [7; 32],
             }),
-            answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+            answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None, replayed: false },
         }
     }
 
