@@ -10,9 +10,7 @@ use std::{
 use cnc_domain::{
     cloud_control::Standing,
     kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
-    ledger::{
-        Answer, Answered, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger, PAYLOAD_BYTES_MAX,
-    },
+    ledger::{Answer, Answered, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger, PAYLOAD_BYTES_MAX},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;

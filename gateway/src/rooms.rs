@@ -12,11 +12,7 @@ use cnc_domain::{
 };
 use cnc_projections::{Engine, EngineFolds, Store};
 
-use crate::{
-    catalog::triggers,
-    config::Config,
-    tokens::{self, Tokens},
-};
+use crate::{catalog::triggers, config::Config, tokens::Tokens};
 
 /// The rooms of one installation, opened but doing nothing by themselves: what a command beside a server needs.
 #[derive(Clone)]

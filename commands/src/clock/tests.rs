@@ -2,7 +2,7 @@
 
 use cnc_domain::{
     kernel::{Actor, CommandId, Id, Seconds},
-    ledger::{Answer, Append, Draft},
+    ledger::{Answer, Append, Draft, Hash},
 };
 use serde_json::value::RawValue;
 use tempfile::TempDir;
@@ -136,6 +136,7 @@ async fn what_any_company_recorded_last_says_how_late_it_was() {
         company: CompanyId::number(company),
         founds: true,
         now,
+        facts: Hash::default(),
         checks: Vec::new(),
         drafts: vec![Draft {
             stream: "company".into(),

@@ -168,18 +168,6 @@ impl Server {
         (rows.ledgers, rows.answers) = (snapshot.ledgers, snapshot.answers);
     }
 
-    /// The database is put back: a company's ledger ends where it did when it stood here.
-    pub fn put_back(&self, company: CompanyId, position: Position) {
-        let mut rows = self.rows();
-        if position == 0 {
-            rows.ledgers.remove(&company);
-        }
-        let Some(stored) = rows.ledgers.get_mut(&company) else { return };
-        stored.lines.truncate(usize::try_from(position).unwrap_or(usize::MAX));
-        let tip = |line: &Line| Tip { head: Head { position, hash: line.hash }, at: line.at };
-        stored.tip = stored.lines.last().map(tip).unwrap_or_default();
-    }
-
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.inner.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,7 +19,7 @@ fn get(address: &str, path: &str) -> String {
 fn a_server_listens_on_a_name_and_on_ipv6() {
     for (listen, found) in [("localhost:0", "127.0.0.1:"), ("[::1]:0", "[::1]:")] {
         let operator = Operator::new();
-        let server = operator.start(listen, &[]).server;
+        let server = operator.start(listen, &[], &[]).server;
         assert!(server.address.starts_with(found), "{}", server.address);
         let port = server.address.rsplit(':').next().expect("has a port");
         let asked = listen.replace(":0", &format!(":{port}"));

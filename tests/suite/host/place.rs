@@ -12,6 +12,8 @@ use cnc_domain::{
     ledger::{Fault, Weather},
 };
 
+use cnc_tests::postgres::Cluster;
+
 use super::{COMPANY, found, host_over};
 use crate::ledger::{Ground, noon};
 
@@ -58,8 +60,8 @@ impl Place {
         Self { ground: Ground::sqlite(), memory: None, kept: Mutex::default() }
     }
 
-    pub(crate) async fn postgres() -> Self {
-        Self { ground: Ground::postgres().await, memory: None, kept: Mutex::default() }
+    pub(crate) async fn on(cluster: &Cluster) -> Self {
+        Self { ground: Ground::on(cluster).await, memory: None, kept: Mutex::default() }
     }
 
     pub(crate) fn memory() -> Self {

@@ -33,16 +33,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// suite has for one. What a back end promises is tried on `every` server of Postgres, what is built upon it on one.
 macro_rules! on_both {
     (every; $($case:ident),* $(,)?) => {
-        on_both!(every crate::ledger::Ground; $($case),*);
+        $crate::ledger::on_both!(every crate::ledger::Ground; $($case),*);
     };
     (every $ground:ty; $($case:ident),* $(,)?) => {
-        on_both!($ground; cnc_tests::postgres::clusters(); $($case),*);
+        $crate::ledger::on_both!($ground; cnc_tests::postgres::clusters(); $($case),*);
     };
     ($($case:ident),* $(,)?) => {
-        on_both!(crate::ledger::Ground; $($case),*);
+        $crate::ledger::on_both!(crate::ledger::Ground; $($case),*);
     };
     ($ground:ty; $($case:ident),* $(,)?) => {
-        on_both!($ground; std::iter::once(cnc_tests::postgres::cluster()); $($case),*);
+        $crate::ledger::on_both!($ground; std::iter::once(cnc_tests::postgres::cluster()); $($case),*);
     };
     ($ground:ty; $clusters:expr; $($case:ident),* $(,)?) => {
         mod sqlite {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params, params};
 use uuid::Uuid;
 
 use super::{
-    super::{Page, Stored, StoredHead, integer, limited, number, stamp::Tip},
+    super::{Page, Stored, StoredHead, integer, limited, number},
     append::read_tip,
 };
 
