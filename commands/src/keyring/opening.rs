@@ -97,15 +97,14 @@ impl Keyring {
         master: MasterKey,
         file: Option<&Path>,
     ) -> Result<Self, Fault> {
-        let check = match store.check().await? {
-            Some(check) => check,
-            None => {
-                fits_companies(&*store, &master, file).await?;
-                let id = Uuid::now_v7();
-                let value = master.key().seal(CHECKED, about(id).as_bytes())?;
-                // Several processes may start at once; whichever was first is right.
-                store.settle_check(KeyCheck { store: id, value }).await?
-            }
+        let check = if let Some(check) = store.check().await? {
+            check
+        } else {
+            fits_companies(&*store, &master, file).await?;
+            let id = Uuid::now_v7();
+            let value = master.key().seal(CHECKED, about(id).as_bytes())?;
+            // Several processes may start at once; whichever was first is right.
+            store.settle_check(KeyCheck { store: id, value }).await?
         };
         if !fits(&master, &check) {
             return Err(foreign(file));

@@ -201,6 +201,6 @@ impl<'a> Columns<'a> {
 
     fn bind(self, sql: &'a str) -> sqlx::query::Query<'a, sqlx::Postgres, sqlx::postgres::PgArguments> {
         let query = sqlx::query(sql).bind(self.companies);
-        self.others.into_iter().fold(query, |query, column| query.bind(column))
+        self.others.into_iter().fold(query, sqlx::query::Query::bind)
     }
 }

@@ -78,8 +78,8 @@ impl Source {
     }
 }
 
-/// Gives commands from two sides until the ledger has grown by so much, with a backup in the middle.
-async fn backup_under_load(source: &Source) -> (PathBuf, Value, Vec<Acknowledged>) {
+/// Gives commands from two sides, with a backup in the middle. Returns it, its manifest, and what was acknowledged to whom.
+async fn backup_under_load(source: &Source) -> (PathBuf, Value, Vec<Acknowledged>, String) {
     let url = source.mover.running.url("");
     let writer = Writer {
         client: reqwest::Client::new(),
@@ -107,7 +107,7 @@ async fn backup_under_load(source: &Source) -> (PathBuf, Value, Vec<Acknowledged
     while let Some(done) = writers.join_next().await {
         acknowledged.extend(done.expect("a writer does not fail"));
     }
-    (folder, manifest, acknowledged)
+    (folder, manifest, acknowledged, writer.token)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -128,7 +128,7 @@ async fn a_backup_is_restored_into_the_other_back_end() {
 
 async fn drill(from_postgres: bool, to_postgres: bool) {
     let source = Source::start(from_postgres).await;
-    let (folder, manifest, acknowledged) = backup_under_load(&source).await;
+    let (folder, manifest, acknowledged, token) = backup_under_load(&source).await;
     let company = source.mover.company.to_string();
     assert_eq!(manifest["companies"][0]["company"], json!(company));
     let head: Head = manifest["companies"][0]["head"].as_str().expect("a head").parse().expect("a head");
@@ -138,7 +138,6 @@ async fn drill(from_postgres: bool, to_postgres: bool) {
 
     let target = if to_postgres { Operator::on(&cluster().database().await) } else { Operator::new() };
     let keys = source.mover.running.data().to_owned();
-    let token = source.mover.token("admin");
     let restored = tokio::task::spawn_blocking(move || {
         let verified = target.json(&["audit", "verify", text(&folder)]);
         assert_eq!((&verified["verified"], &verified["companies"]), (&json!(true), &manifest["companies"]));
@@ -220,6 +219,8 @@ fn small() -> (Operator, PathBuf, String) {
     (operator, backup, company)
 }
 
+type Damage = fn(&mut Vec<u8>);
+
 fn edit(path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).expect("reads");
     edit(&mut bytes);
@@ -231,7 +232,6 @@ fn a_damaged_backup_is_found_out_and_nothing_of_it_is_restored() {
     let (operator, backup, company) = small();
     let ledger = format!("ledgers/{company}.ndjson");
     let whole = |name: &str| fs::read(backup.join(name)).expect("reads");
-    type Damage = fn(&mut Vec<u8>);
     let flip: Damage = |bytes| bytes[40] ^= 1;
     let cut: Damage = |bytes| bytes.truncate(bytes.len() / 2);
     let cut_line: Damage = |bytes| {
@@ -301,10 +301,10 @@ async fn a_restore_into_postgres_that_is_killed_leaves_nothing_and_is_begun_agai
     // The tables are there, and nothing in them.
     assert_eq!(target.run(&["migrate"]).status, 0);
     let mut holding = PgConnection::connect(&url).await.expect("connects");
-    holding.execute("BEGIN; LOCK TABLE cnc.commands IN SHARE MODE").await.expect("locks");
+    holding.execute("BEGIN; LOCK TABLE cnc.events IN SHARE MODE").await.expect("locks");
     let mut looking = PgConnection::connect(&url).await.expect("connects");
     let mut restoring = target.command(&["restore", text(&backup)]).spawn().expect("cnc starts");
-    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'cnc.commands'::regclass AND NOT granted)";
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'cnc.events'::regclass AND NOT granted)";
     let begun = std::time::Instant::now();
     loop {
         let waits: bool = sqlx::query_scalar(waits).fetch_one(&mut looking).await.expect("answers");

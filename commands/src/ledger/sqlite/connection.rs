@@ -1,6 +1,7 @@
 //! Connections to `ledger.db`, and its schema.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -184,7 +185,8 @@ fn uri(path: &Path) -> String {
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => uri.push(char::from(*byte)),
-            other => uri += &format!("%{other:02X}"),
+            // What is written to a text is always written.
+            other => drop(write!(uri, "%{other:02X}")),
         }
     }
     uri + "?immutable=1"
