@@ -10,7 +10,7 @@ use cnc_projections::JetStreamFeed;
 use crate::roles::{Role, Roles};
 
 /// The parts of a running process, as far as it has them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Parts {
     /// What it does.
     pub roles: Roles,
@@ -22,12 +22,6 @@ pub struct Parts {
     pub ledger: Option<Arc<PostgresLedger>>,
     /// What its relay has done.
     pub relay: Option<Arc<RelayMetrics>>,
-}
-
-impl Default for Parts {
-    fn default() -> Self {
-        Self { roles: Roles::default(), nats: None, feed: None, ledger: None, relay: None }
-    }
 }
 
 impl Parts {

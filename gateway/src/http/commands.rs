@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
@@ -22,6 +22,7 @@ use super::{
     body,
     extract::{Caller, Parted, etag, id},
     query::Asked,
+    shares::Asker,
 };
 use crate::{catalog::catalog, problem::Problem};
 
@@ -35,11 +36,12 @@ const LOCATION: &str = "cnc-location";
 const KEY_MAX: usize = 200;
 
 /// Gives a command and answers with what became of it.
-pub async fn give(
+pub(crate) async fn give(
     State(app): State<Arc<App>>,
     Caller(claims): Caller,
     Parted((stream, target, command)): Parted<(String, String, String)>,
     asked: Asked,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -48,6 +50,7 @@ pub async fn give(
     let given_in = location(&headers)?;
     let grant = app.grant(&claims, &known.action(&command), given_in).await?;
     asked.done()?;
+    let _room = app.waiting.body(asker.person, &body, app.limits.body_bytes)?;
     let request = Request {
         company: grant.company(),
         id: id(&target)?,

@@ -1,7 +1,7 @@
 //! Who takes how much of what is bounded: of all places, a company, an address and a user may each have some, so that none of
 //! them can take what the others need.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName};
 use cnc_domain::kernel::{CompanyId, UserId};
@@ -27,7 +27,9 @@ impl Address {
     /// The client that a trusted proxy names: the last address of the header, which alone the proxy wrote itself.
     pub fn forwarded(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
         let last = headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
-        last.parse().ok().map(IpAddr::into)
+        // Some proxies write the port too.
+        let ip = last.parse().or_else(|_| last.parse::<SocketAddr>().map(|address| address.ip()));
+        ip.ok().map(IpAddr::into)
     }
 }
 
@@ -141,6 +143,8 @@ mod tests {
         headers.append(&name, HeaderValue::from_static("1.1.1.1"));
         headers.append(&name, HeaderValue::from_static("2.2.2.2, 10.0.0.7"));
         assert_eq!(Address::forwarded(&headers, &name), Some(ip("10.0.0.7")));
+        headers.append(&name, HeaderValue::from_static("[2001:db8::1]:443"));
+        assert_eq!(Address::forwarded(&headers, &name), Some(ip("2001:db8::1")));
         headers.append(&name, HeaderValue::from_static("nonsense"));
         assert_eq!(Address::forwarded(&headers, &name), None);
     }

@@ -1,10 +1,10 @@
-//! What waits to be read: answers and messages that were made for clients who have not taken them yet, counted in bytes, so that
-//! however many clients do not read, what is kept for them is bounded.
+//! What waits to be read: answers and messages that were made for clients who have not taken them yet, and bodies that are on their
+//! way, counted in bytes, so that however many clients do not read or send, what is kept for them is bounded.
 
 use std::sync::Arc;
 
 use axum::{
-    body::HttpBody as _,
+    body::{Body, HttpBody as _},
     response::{IntoResponse as _, Response},
 };
 use cnc_projections::{Place, Places};
@@ -44,6 +44,16 @@ impl Waiting {
         self.0.taken() * UNIT
     }
 
+    /// Room for the body of a request, until it has been dealt with.
+    pub fn body(&self, person: Person, body: &Body, max: usize) -> Result<Option<Waits>, Problem> {
+        let bytes = body.size_hint().exact().map_or(max, |size| usize::try_from(size).unwrap_or(max).min(max));
+        if bytes as u64 <= SMALL {
+            return Ok(None);
+        }
+        let room = self.take(person, bytes);
+        room.map(Some).ok_or_else(|| Problem::busy("as much is being sent and read as this server holds at once"))
+    }
+
     /// An answer that takes room until it has been read; where there is none, the answer is that.
     pub fn answer(&self, person: Person, mut response: Response) -> Response {
         let bytes = match response.body().size_hint().exact() {
@@ -61,7 +71,6 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use cnc_domain::kernel::{CompanyId, UserId};
 
     use super::*;
@@ -84,6 +93,17 @@ mod tests {
         assert_eq!(waiting.answer(person(2), large()).status(), 200);
         drop(unread);
         assert_eq!(waiting.answer(person(1), large()).status(), 200);
+    }
+
+    #[test]
+    fn large_bodies_take_room_and_those_of_unknown_size_as_much_as_they_may_have() {
+        let waiting = Waiting::new(400 << 10, 300 << 10);
+        let unknown = || Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>("x")]));
+        assert!(waiting.body(person(1), &Body::from("small"), 200 << 10).is_ok_and(|room| room.is_none()));
+        let held = waiting.body(person(1), &unknown(), 200 << 10).expect("there is room");
+        assert!(held.is_some() && waiting.taken() == 200 << 10);
+        assert_eq!(waiting.body(person(1), &unknown(), 200 << 10).err().expect("is too much").code(), "busy");
+        assert!(waiting.body(person(2), &unknown(), 200 << 10).is_ok());
     }
 
     #[test]

@@ -193,7 +193,7 @@ async fn answers_that_one_user_does_not_read_are_bounded_and_others_get_theirs()
     for nth in 0..45 {
         mover.post(&dispatcher, &path, &json!({ "tag": format!("tag-{nth}") })).await.good();
     }
-    let path = format!("/v1/truck_journey/{}/history?limit=1000", mover.journeys[0]);
+    let path = format!("/v1/truck_journey/{}/history?limit=100", mover.journeys[0]);
     let (mut client, ends) = over_http2(&mover, 0).await;
     let mut unread = Vec::new();
     let refused = loop {
