@@ -312,20 +312,16 @@ impl ClockMonitor {
         });
         let said = std::mem::replace(&mut state.said, skew.is_some());
         drop(state);
-        match skew {
-            Some(skew) => {
-                if !said {
-                    tracing::error!(skew_seconds = skew.seconds(), "nothing is recorded: {skew}");
-                }
-                Err(Some(skew))
+        let Some(skew) = skew else {
+            if said {
+                tracing::info!("the clock is right again");
             }
-            None => {
-                if said {
-                    tracing::info!("the clock is right again");
-                }
-                Ok(wall)
-            }
+            return Ok(wall);
+        };
+        if !said {
+            tracing::error!(skew_seconds = skew.seconds(), "nothing is recorded: {skew}");
         }
+        Err(Some(skew))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -96,14 +96,13 @@ async fn serve(host: &Host, queue: Vec<Parcel>) -> Vec<Replied> {
 async fn give(host: &Host, parcel: Parcel) -> Result<(), String> {
     let (fold, company, command) = (parcel.fold.clone(), parcel.company, parcel.command);
     match host.execute_sealed(request(parcel)).await {
-        Ok(_) => Ok(()),
+        // Or it was carried out before, as another version of the trigger had worded it.
+        Ok(_) | Err(HostError::KeyReused) => Ok(()),
         // It was carried along, or will be by a move that is not finished: here nobody takes it out again.
         Err(error @ HostError::Departed) => {
             tracing::info!(%company, fold, %command, "a trigger's command is ended here: the company has moved away");
             Err(error.to_string())
         }
-        // It was carried out before, as another version of the trigger had worded it.
-        Err(HostError::KeyReused) => Ok(()),
         Err(error) => {
             tracing::warn!(fold, %error, "a trigger's command failed");
             Err(error.to_string())

@@ -161,7 +161,7 @@ impl Operator {
             let log = log.clone();
             move || {
                 for line in BufReader::new(said_so_far).lines().map_while(Result::ok) {
-                    log.lock().expect("whole").push_str(&format!("{line}\n"));
+                    log.lock().expect("whole").extend([line.as_str(), "\n"]);
                 }
                 log.lock().expect("whole").clone()
             }

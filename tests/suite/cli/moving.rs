@@ -221,7 +221,6 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     let elsewhere = ["company", "move", "--company", &place.mover.company.to_string(), "--to", &other];
     let refused = place.cnc(&place.from, &elsewhere).output().expect("cnc runs");
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
-    what_is_left_behind_is_given_nobody(&place).await;
     drop_old(&place).await;
     let list = good(&place.cnc(&place.from, &["company", "list", "--json"]).output().expect("cnc runs"));
     assert_eq!(list, "");
@@ -260,6 +259,7 @@ async fn what_is_left_behind_is_given_nobody(place: &Place) {
 
 /// Drops the old copy, as an operator does with `psql`; not where the company is live.
 async fn drop_old(place: &Place) {
+    what_is_left_behind_is_given_nobody(place).await;
     let company = format!("'{}'", place.mover.company);
     let sql = include_str!("../../../deploy/postgres/drop_moved_company.sql").replace(":'company'", &company);
     let mut live = PgConnection::connect(&place.to).await.expect("connects");
