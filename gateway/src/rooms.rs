@@ -229,7 +229,8 @@ fn make_private_file(path: &Path) -> Result<(), Fault> {
     let made = || {
         let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let mode = file.metadata()?.permissions().mode();
-        if mode & 0o077 == 0 { Ok(()) } else { file.set_permissions(std::fs::Permissions::from_mode(0o600)) }
+        // No bit for the group or for others.
+        if mode.trailing_zeros() >= 6 { Ok(()) } else { file.set_permissions(std::fs::Permissions::from_mode(0o600)) }
     };
     made().map_err(|error: std::io::Error| {
         Fault::passing("making a database's file", format!("{}: {error}", path.display()))

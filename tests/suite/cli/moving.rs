@@ -138,6 +138,28 @@ impl Writer {
     }
 }
 
+impl Place {
+    /// Records that a key was destroyed.
+    async fn destroy_a_key(&self) {
+        let tombstone = "INSERT INTO cnc_keys.destroyed_keys (company, id, subject, destroyed_at, destroyed_by)
+                         SELECT company, '\\x0102'::bytea || substr(company, 3), company, 7, 'user:7' FROM cnc_keys.companies";
+        PgConnection::connect(&self.from).await.expect("connects").execute(tombstone).await.expect("is recorded");
+    }
+
+    /// Both ledgers verify, and so do the views and the record of destroyed keys where the company went.
+    async fn verifies(&self) {
+        for ledger in [&self.from, &self.to] {
+            let verify = ["audit", "verify", "--company", &self.mover.company.to_string()];
+            good(&self.cnc(ledger, &verify).output().expect("cnc runs"));
+        }
+        good(&self.cnc(&self.to, &["folds", "verify"]).output().expect("cnc runs"));
+        let by = "SELECT destroyed_by FROM cnc_keys.destroyed_keys";
+        let mut target = PgConnection::connect(&self.to).await.expect("connects");
+        let by: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut target).await.expect("reads");
+        assert_eq!(by, ["user:7"], "who was erased stays erased");
+    }
+}
+
 /// How often a trigger has warned of each thing about each late journey, and the late journeys that it has not warned of.
 pub fn warned(lines: &[String]) -> (BTreeMap<String, usize>, BTreeSet<String>) {
     let (mut warnings, mut late) = (BTreeMap::new(), BTreeSet::new());
@@ -175,9 +197,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
         assert!(begun.elapsed() < PATIENCE, "nothing is written");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let tombstone = "INSERT INTO cnc_keys.destroyed_keys (company, id, subject, destroyed_at, destroyed_by)
-                     SELECT company, '\\x0102'::bytea || substr(company, 3), company, 7, 'user:7' FROM cnc_keys.companies";
-    PgConnection::connect(&place.from).await.expect("connects").execute(tombstone).await.expect("is recorded");
+    place.destroy_a_key().await;
     let moved = place.moved().await;
     while writer.there.load(Ordering::Relaxed) < 100 {
         assert!(begun.elapsed() < PATIENCE, "nothing is written where it went");
@@ -207,15 +227,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     let entries = new.iter().map(|line| Entry::read(line).expect("an entry"));
     let reported = entries.filter(|entry| entry.event == "status_reported").count();
     assert_eq!(reported, reports);
-    for ledger in [&place.from, &place.to] {
-        let verify = ["audit", "verify", "--company", &place.mover.company.to_string()];
-        good(&place.cnc(ledger, &verify).output().expect("cnc runs"));
-    }
-    good(&place.cnc(&place.to, &["folds", "verify"]).output().expect("cnc runs"));
-    let by = "SELECT destroyed_by FROM cnc_keys.destroyed_keys";
-    let mut target = PgConnection::connect(&place.to).await.expect("connects");
-    let by: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut target).await.expect("reads");
-    assert_eq!(by, ["user:7"], "who was erased stays erased");
+    place.verifies().await;
     assert_eq!(place.moved().await["was_moved"], true);
     let other = cluster().database().await;
     let elsewhere = ["company", "move", "--company", &place.mover.company.to_string(), "--to", &other];
