@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::{
     giving::{Target, give},
-    in_rooms, move_company,
+    in_existing, in_rooms, move_company,
     output::{Failure, Out},
+    read_only,
 };
-use crate::run::{Config, Rooms};
+use crate::run::{BackEnd, Config, Rooms};
 
 /// Found a company, list them, reopen or move one
 #[derive(Debug, clap::Subcommand)]
@@ -44,32 +45,33 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
         Company::Found { name, currency, region } => {
             let company = Id::new(Uuid::now_v7());
             let fields = json!({ "name": name, "currency": currency.to_uppercase(), "region": region, "plan": { "modules": [] } });
-            of_company(&config, company, "found", &fields).await?;
+            in_rooms(&config, async |rooms| of_company(rooms, company, "found", &fields).await).await?;
             out.say(company, &json!({ "company": company, "name": name }))
         }
         Company::Reopen { company } => {
-            let answer = of_company(&config, *company, "reopen", &json!({})).await?;
+            let reopen = async |rooms: &Rooms| of_company(rooms, *company, "reopen", &json!({})).await;
+            let answer = in_existing(&config, reopen).await?;
             let done = if answer.recorded == 0 { "was not closed" } else { "is open again" };
             out.say(format_args!("{company} {done}"), &json!({ "company": company, "recorded": answer.recorded }))
         }
-        Company::List => in_rooms(&config, async |rooms| list(rooms, out).await).await,
+        Company::List => list(&read_only(&config).await?, out).await,
         Company::Move(command) => move_company::run(command, config, out).await,
     }
 }
 
 /// Gives a command to a company itself.
-async fn of_company(config: &Config, company: CompanyId, name: &str, fields: &Value) -> Result<Answer, Failure> {
+async fn of_company(rooms: &Rooms, company: CompanyId, name: &str, fields: &Value) -> Result<Answer, Failure> {
     let target = Target { company, stream: "company", id: company.uuid() };
-    in_rooms(config, async |rooms| give(&rooms.host, target, name, fields, Actor::tool("cnc")).await).await
+    give(&rooms.host, target, name, fields, Actor::tool("cnc")).await
 }
 
-async fn list(rooms: &Rooms, out: Out) -> Result<(), Failure> {
-    let heads = rooms.ledger.heads().await?;
+async fn list(back_end: &BackEnd, out: Out) -> Result<(), Failure> {
+    let (heads, host) = (back_end.feed().heads().await?, back_end.reader()?);
     if heads.is_empty() && !out.json() {
         return out.say("no companies yet: `cnc company found NAME`", &Value::Null);
     }
     for (company, head) in heads {
-        let shown = rooms.host.state(company, "company", company.uuid(), None).await.map_err(Failure::fault)?;
+        let shown = host.state(company, "company", company.uuid(), None).await.map_err(Failure::fault)?;
         let name = shown.map(|shown| shown.state["founding"]["name"].clone()).unwrap_or_default();
         out.say(
             format_args!("{company}  {:>10}  {}", head.position, name.as_str().unwrap_or_default()),

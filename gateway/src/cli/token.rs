@@ -9,7 +9,7 @@ use cnc_domain::{
 use serde_json::{Value, json};
 
 use super::{
-    in_rooms,
+    in_existing,
     output::{Failure, Out},
 };
 use crate::{
@@ -82,7 +82,7 @@ impl BearerArgs {
 }
 
 pub async fn run(command: &Token, config: Config, out: Out) -> Result<(), Failure> {
-    in_rooms(&config, async |rooms| match command {
+    in_existing(&config, async |rooms| match command {
         Token::Issue { bearer, location, hours } => issue(rooms, bearer, location, *hours, out).await,
         Token::Revoke { bearer, token } => revoke(rooms, bearer, *token, out).await,
         Token::List { bearer } => list(rooms, bearer, out).await,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     giving::{Target, give},
-    in_rooms,
+    in_existing,
     output::{Failure, Out},
 };
 use crate::run::Config;
@@ -76,7 +76,7 @@ pub async fn run(command: &User, config: Config, out: Out) -> Result<(), Failure
         "crew_member": crew_member });
     let target = || Target { company: rights.company, stream: "user", id: user.uuid() };
     let actor = || Actor::tool("cnc");
-    in_rooms(&config, async |rooms| {
+    in_existing(&config, async |rooms| {
         give(&rooms.host, target(), "invite", &invitation, actor()).await?;
         if *accept {
             give(&rooms.host, target(), "accept", &json!({}), actor()).await?;
@@ -95,6 +95,6 @@ pub async fn run_service_account(command: &ServiceAccount, config: Config, out: 
     let give = async |rooms: &crate::run::Rooms| {
         give(&rooms.host, target, "register", &registration, Actor::tool("cnc")).await
     };
-    in_rooms(&config, give).await?;
+    in_existing(&config, give).await?;
     out.say(account, &json!({ "service_account": account, "role": rights.role }))
 }
