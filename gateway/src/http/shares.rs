@@ -105,6 +105,8 @@ impl Shares {
 mod tests {
     use axum::http::HeaderValue;
 
+    use cnc_domain::kernel::UserId;
+
     use super::*;
 
     fn ip(text: &str) -> Address {
@@ -112,7 +114,7 @@ mod tests {
     }
 
     fn asker(company: u128, user: u128, address: &str) -> Asker {
-        Asker { person: (CompanyId::number(company), UserId::number(user)), address: ip(address) }
+        Asker { person: (CompanyId::number(company), Principal::User(UserId::number(user))), address: ip(address) }
     }
 
     #[test]

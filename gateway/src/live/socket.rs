@@ -61,6 +61,10 @@ impl Session {
         let mut closing = app.closing();
         // Before any snapshot, so that no change falls between the two.
         let mut changes = app.engine.changes();
+        // What changed before that is in the ledger by now, and may be newer than what the socket was opened on.
+        if let Err(end) = self.renew().await {
+            return Some(end);
+        }
         let mut heartbeat = tokio::time::interval(app.limits.heartbeat);
         heartbeat.tick().await;
         let left = self.teller.claims.expires().since(app.now());

@@ -17,7 +17,6 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
-use uuid::Uuid;
 
 use super::live::{Client, limited};
 
