@@ -5,6 +5,7 @@ pub mod appender;
 pub mod backup;
 pub mod cache;
 mod catalog;
+pub mod clock;
 pub mod door;
 pub mod forgetting;
 pub mod host;
@@ -19,6 +20,7 @@ mod unit;
 pub mod workers;
 
 pub use catalog::Catalog;
+pub use clock::{Clock, ClockLimits, ClockSkew};
 pub use cnc_domain::cloud_control::Standing;
 pub use door::{Form, FormError};
 pub use host::{Host, HostOptions};

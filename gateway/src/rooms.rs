@@ -7,13 +7,12 @@ use cnc_commands::{
     ledger::{Audit, Flaw, PostgresLedger, SqliteLedger},
 };
 use cnc_domain::{
-    MODULES,
-    kernel::{CompanyId, FoldKind},
+    kernel::CompanyId,
     ledger::{Fault, Feed, Head, Ledger},
 };
 use cnc_projections::{Engine, EngineFolds, Store};
 
-use crate::{run::Config, tokens::Tokens};
+use crate::{catalog::triggers, config::Config, tokens::Tokens};
 
 /// The rooms of one installation, opened but doing nothing by themselves: what a command beside a server needs.
 #[derive(Clone)]
@@ -28,11 +27,6 @@ pub struct Rooms {
     pub store: Store,
     /// The tokens' key.
     pub tokens: Tokens,
-}
-
-/// The triggers of all modules.
-pub(crate) fn triggers() -> Vec<&'static dyn FoldKind> {
-    MODULES.iter().flat_map(|module| module.triggers).copied().collect()
 }
 
 /// Where a ledger is kept.
@@ -80,7 +74,13 @@ impl Rooms {
         let store = open_store(config).await?;
         let tokens = Tokens::open(&config.token_key_path(), !companies.is_empty())?;
         let ledger = back_end.ledger();
-        let host = Host::start(ledger.clone(), keyring, HostOptions::default())?;
+        let options = HostOptions { clock_limits: config.clock, ..HostOptions::default() };
+        let host = Host::start(ledger.clone(), keyring, options)?;
+        let store = {
+            let host = host.clone();
+            // What folds put off, and what they forget, must not go by a clock that is wrong either.
+            store.with_clock(Arc::new(move || host.now()))
+        };
         Ok(Self { ledger, back_end, host, store, tokens })
     }
 
@@ -229,7 +229,8 @@ fn make_private_file(path: &Path) -> Result<(), Fault> {
     let made = || {
         let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let mode = file.metadata()?.permissions().mode();
-        if mode & 0o077 == 0 { Ok(()) } else { file.set_permissions(std::fs::Permissions::from_mode(0o600)) }
+        // No bit for the group or for others.
+        if mode.trailing_zeros() >= 6 { Ok(()) } else { file.set_permissions(std::fs::Permissions::from_mode(0o600)) }
     };
     made().map_err(|error: std::io::Error| {
         Fault::passing("making a database's file", format!("{}: {error}", path.display()))

@@ -284,7 +284,7 @@ async fn restore_ledger(
             break;
         }
     }
-    let stored = StoredHead { head, at };
+    let stored = StoredHead { head, at, facts: auditor.facts() };
     auditor.finish(Some(stored.clone())).map_err(|flaw| BackupError::Flawed { company, flaw })?;
     Ok(target.head(company, stored).await?)
 }

@@ -106,10 +106,12 @@ impl Target for PostgresTarget {
         entries::insert(&mut self.0, company, page).await
     }
 
-    async fn head(&mut self, company: CompanyId, StoredHead { head, at }: StoredHead) -> Result<(), Fault> {
-        let sql = "INSERT INTO cnc.heads (company, position, at, hash) VALUES ($1, $2, $3, $4)";
+    async fn head(&mut self, company: CompanyId, stored: StoredHead) -> Result<(), Fault> {
+        let StoredHead { head, at, facts } = stored;
+        let sql = "INSERT INTO cnc.heads (company, position, at, hash, facts) VALUES ($1, $2, $3, $4, $5)";
         let query = sqlx::query(sql).bind(company.uuid()).bind(integer(head.position)).bind(at.micros());
-        query.bind(head.hash.0.as_slice()).execute(&mut self.0).await.map_err(fault(RESTORING)).map(drop)
+        let query = query.bind(head.hash.0.as_slice()).bind(facts.0.as_slice());
+        query.execute(&mut self.0).await.map_err(fault(RESTORING)).map(drop)
     }
 
     async fn answers(&mut self, page: &[AnswerRow]) -> Result<(), Fault> {

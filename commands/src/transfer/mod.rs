@@ -216,10 +216,15 @@ impl Transfer {
         let mut tx = self.target.begin().await.map_err(lost)?;
         let sql = "WITH arrived AS (UPDATE cnc.arrivals SET arrived_at = now()
                         WHERE company = $1 AND move = $2 AND position = $3 AND arrived_at IS NULL RETURNING company)
-                   INSERT INTO cnc.heads (company, position, at, hash) SELECT company, $3, $4, $5 FROM arrived";
+                   INSERT INTO cnc.heads (company, position, at, hash, facts) SELECT company, $3, $4, $5, $6 FROM arrived";
         let head = sqlx::query(sql).bind(self.company.uuid()).bind(self.id);
         let head = head.bind(crate::ledger::integer(stored.head.position)).bind(stored.at.micros());
-        let made = head.bind(stored.head.hash.0.as_slice()).execute(&mut *tx).await.map_err(lost)?;
+        let made = head
+            .bind(stored.head.hash.0.as_slice())
+            .bind(stored.facts.0.as_slice())
+            .execute(&mut *tx)
+            .await
+            .map_err(lost)?;
         if made.rows_affected() == 0 {
             return Err(TransferError::Differs("the copy was changed by somebody else"));
         }

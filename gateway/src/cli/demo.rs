@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use super::{
+    address::resolved,
     output::{Failure, Out},
     serve::stopped,
 };
@@ -24,7 +25,7 @@ const TOKEN_SECONDS: u32 = 12 * 3600;
 #[derive(Debug, clap::Args)]
 pub struct Demo {
     /// Where to listen; port 0 takes a free one, which is printed
-    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = resolved)]
     listen: SocketAddr,
 }
 

@@ -41,15 +41,16 @@ fn named(status: &str) -> &'static str {
     RESPONSES.iter().find(|(found, ..)| *found == status).map_or("Problem", |(_, name, _)| name)
 }
 
-const RESPONSES: [(&str, &str, &str); 11] = [
+const RESPONSES: [(&str, &str, &str); 12] = [
     ("400", "Malformed", "The request is malformed."),
     ("401", "Unauthenticated", "There is no token, or it is invalid or expired."),
     ("403", "Forbidden", "This role may not, or the company is not in business."),
     ("404", "NotFound", "It is not there, or not yours."),
+    ("408", "TooSlow", "The body came too slowly."),
     ("409", "Rejected", "Rejected by a business rule: `code` and `facts` say why."),
     ("412", "Changed", "The stream does not stand where If-Match says."),
     ("413", "TooLarge", "The body is too large."),
-    ("415", "NotJson", "The body must be JSON."),
+    ("415", "NotJson", "The body must be JSON, and not encoded."),
     ("421", "CompanyMoved", "The company has moved to another installation: command it there."),
     ("422", "Unfitting", "Fields do not fit (`errors`), or the idempotency key was used for something else."),
     ("503", "Unavailable", "Not now: try again after `Retry-After` seconds."),
@@ -99,6 +100,7 @@ pub fn components() -> Value {
         "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
         "headers": {
             "ETag": { "schema": { "type": "string" }, "description": "The stream's sequence, for If-Match." },
+            "Idempotent-Replayed": { "schema": { "const": "true" }, "description": "There where this was answered before, under the same Idempotency-Key, and nothing was done now." },
             "Cnc-Position": { "schema": { "type": "integer" }, "description": "The ledger position of this answer." },
         },
         "schemas": {
@@ -115,6 +117,7 @@ pub fn components() -> Value {
                 "by": { "type": "string", "description": "Which aggregate refused, as `stream/id`, where it was not the one that was asked." },
                 "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
                 "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least`." },
+                "skew_seconds": { "type": "integer", "description": "How far the server's clock is ahead; behind where negative." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
                     "description": "The parts that the process works with: each `ok`, or the reason why not." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],

@@ -66,6 +66,12 @@ impl Store {
         self.storage.close().await
     }
 
+    /// The same, by another clock than this machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self { clock, ..self }
+    }
+
     /// The row of a view under `key`, where there is one and `scope` may see it.
     pub async fn get(
         &self,
@@ -104,6 +110,11 @@ impl Store {
     ) -> Result<Option<Vec<Change>>, Fault> {
         let Some(plan) = self.plan(view) else { return Ok(None) };
         self.storage.changes_since(&plan, company, position, scope).await
+    }
+
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses. None in a folder.
+    pub fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        self.storage.pools()
     }
 
     /// What triggers have sent.

@@ -241,6 +241,11 @@ pub(crate) struct LivePosition {
 
 #[async_trait]
 pub(crate) trait Storage: Outbox + Send + Sync {
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses.
+    fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        Vec::new()
+    }
+
     /// Makes the tables and indexes of these folds where they are missing.
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault>;
 

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use cnc_domain::ledger::Entry;
+use cnc_domain::{
+    kernel::{Also, Id, Message},
+    ledger::{Entry, Parcel},
+};
 use cnc_tests::{
     fixtures,
     mover::Mover,
@@ -18,7 +21,7 @@ use cnc_tests::{
     system::{PATIENCE, Running, Shape},
 };
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -135,6 +138,28 @@ impl Writer {
     }
 }
 
+impl Place {
+    /// Records that a key was destroyed.
+    async fn destroy_a_key(&self) {
+        let tombstone = "INSERT INTO cnc_keys.destroyed_keys (company, id, subject, destroyed_at, destroyed_by)
+                         SELECT company, '\\x0102'::bytea || substr(company, 3), company, 7, 'user:7' FROM cnc_keys.companies";
+        PgConnection::connect(&self.from).await.expect("connects").execute(tombstone).await.expect("is recorded");
+    }
+
+    /// Both ledgers verify, and so do the views and the record of destroyed keys where the company went.
+    async fn verifies(&self) {
+        for ledger in [&self.from, &self.to] {
+            let verify = ["audit", "verify", "--company", &self.mover.company.to_string()];
+            good(&self.cnc(ledger, &verify).output().expect("cnc runs"));
+        }
+        good(&self.cnc(&self.to, &["folds", "verify"]).output().expect("cnc runs"));
+        let by = "SELECT destroyed_by FROM cnc_keys.destroyed_keys";
+        let mut target = PgConnection::connect(&self.to).await.expect("connects");
+        let by: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut target).await.expect("reads");
+        assert_eq!(by, ["user:7"], "who was erased stays erased");
+    }
+}
+
 /// How often a trigger has warned of each thing about each late journey, and the late journeys that it has not warned of.
 pub fn warned(lines: &[String]) -> (BTreeMap<String, usize>, BTreeSet<String>) {
     let (mut warnings, mut late) = (BTreeMap::new(), BTreeSet::new());
@@ -172,9 +197,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
         assert!(begun.elapsed() < PATIENCE, "nothing is written");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let tombstone = "INSERT INTO cnc_keys.destroyed_keys (company, id, subject, destroyed_at, destroyed_by)
-                     SELECT company, '\\x0102'::bytea || substr(company, 3), company, 7, 'user:7' FROM cnc_keys.companies";
-    PgConnection::connect(&place.from).await.expect("connects").execute(tombstone).await.expect("is recorded");
+    place.destroy_a_key().await;
     let moved = place.moved().await;
     while writer.there.load(Ordering::Relaxed) < 100 {
         assert!(begun.elapsed() < PATIENCE, "nothing is written where it went");
@@ -204,15 +227,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     let entries = new.iter().map(|line| Entry::read(line).expect("an entry"));
     let reported = entries.filter(|entry| entry.event == "status_reported").count();
     assert_eq!(reported, reports);
-    for ledger in [&place.from, &place.to] {
-        let verify = ["audit", "verify", "--company", &place.mover.company.to_string()];
-        good(&place.cnc(ledger, &verify).output().expect("cnc runs"));
-    }
-    good(&place.cnc(&place.to, &["folds", "verify"]).output().expect("cnc runs"));
-    let by = "SELECT destroyed_by FROM cnc_keys.destroyed_keys";
-    let mut target = PgConnection::connect(&place.to).await.expect("connects");
-    let by: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut target).await.expect("reads");
-    assert_eq!(by, ["user:7"], "who was erased stays erased");
+    place.verifies().await;
     assert_eq!(place.moved().await["was_moved"], true);
     let other = cluster().database().await;
     let elsewhere = ["company", "move", "--company", &place.mover.company.to_string(), "--to", &other];
@@ -223,8 +238,40 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     assert_eq!(list, "");
 }
 
+/// A trigger's command and a deadline that stay in the outbox of the old copy, which nothing can be recorded in.
+async fn what_is_left_behind_is_given_nobody(place: &Place) {
+    let company = place.mover.company;
+    let parcel = Parcel {
+        company,
+        command: Id::number(7),
+        fold: "understaffed".into(),
+        deadline: true,
+        correlation: Id::number(8),
+        causation: Uuid::now_v7(),
+        also: Also {
+            stream: "truck_journey".into(),
+            id: place.mover.journeys[0],
+            command: Message { name: "tag".into(), fields: RawValue::from_string("{}".into()).expect("JSON") },
+            instead: None,
+        },
+    };
+    let text = serde_json::to_string(&parcel).expect("JSON");
+    let mut old = PgConnection::connect(&place.from).await.expect("connects");
+    for sql in [
+        "INSERT INTO cnc.outbox (company, command, parcel, due_at) VALUES ($1, $2, $3::json, 0)",
+        "INSERT INTO cnc.deadlines (company, fold, key, due_at, parcel) VALUES ($1, $2::text, 'k', 0, $3::json)",
+    ] {
+        let insert = sqlx::query(sql).bind(company.uuid()).bind(parcel.command.uuid()).bind(&text);
+        insert.execute(&mut old).await.expect("inserts");
+    }
+    let outbox = place.mover.running.system.rooms.store.outbox();
+    assert!(outbox.waiting(fixtures::now(), 10).await.expect("reads").is_empty());
+    assert_eq!(outbox.ring(fixtures::now()).await.expect("reads"), (0, None));
+}
+
 /// Drops the old copy, as an operator does with `psql`; not where the company is live.
 async fn drop_old(place: &Place) {
+    what_is_left_behind_is_given_nobody(place).await;
     let company = format!("'{}'", place.mover.company);
     let sql = include_str!("../../../deploy/postgres/drop_moved_company.sql").replace(":'company'", &company);
     let mut live = PgConnection::connect(&place.to).await.expect("connects");

@@ -21,7 +21,8 @@ const READERS: usize = 4;
 const CACHE_KIB: i64 = 32 << 10;
 /// A checkpoint copies each page once, however often it stands in the log: 64 MiB of log save most of the copying.
 const CHECKPOINT_PAGES: i64 = 16_000;
-const VERSION: i64 = 1;
+/// Each version's statements, from 1 on. What was released is never edited; a change is another version.
+const VERSIONS: &[&str] = &[include_str!("schema.sql"), include_str!("facts.sql"), include_str!("clock.sql")];
 
 /// A fault of the database: one that may pass where the disk or another process is in the way.
 pub(super) fn fault(doing: &'static str) -> impl Fn(rusqlite::Error) -> Fault {
@@ -77,18 +78,18 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let version = "SELECT coalesce(max(version), 0) FROM schema_versions WHERE part = 'ledger'";
     let current = |connection: &Connection| {
         let known: bool = connection.query_row(known, [], |row| row.get(0))?;
-        if known { connection.query_row(version, [], |row| row.get::<_, i64>(0)) } else { Ok(0) }
+        if known { connection.query_row(version, [], |row| row.get::<_, usize>(0)) } else { Ok(0) }
     };
-    if current(connection)? >= VERSION {
+    if current(connection)? >= VERSIONS.len() {
         return Ok(());
     }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if current(&tx)? < VERSION {
-        tx.execute_batch(
-            "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
-        )?;
-        tx.execute_batch(include_str!("schema.sql"))?;
-        tx.execute("INSERT OR REPLACE INTO schema_versions (part, version) VALUES ('ledger', ?1)", params![VERSION])?;
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+    )?;
+    for (version, statements) in (1_usize..).zip(VERSIONS).skip(current(&tx)?) {
+        tx.execute_batch(statements)?;
+        tx.execute("INSERT OR REPLACE INTO schema_versions (part, version) VALUES ('ledger', ?1)", params![version])?;
     }
     tx.commit()
 }

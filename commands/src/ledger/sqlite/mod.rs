@@ -8,7 +8,7 @@ mod restore;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -16,17 +16,17 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
-        Position, Sequence,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
+        NotificationLog, Position, Sequence,
     },
 };
 use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
 use self::{
     append::Writer,
-    connection::{Readers, fault, open_writer, truncate_log},
+    connection::{Readers, open_writer},
 };
 pub(crate) use self::{
     connection::open_existing,
@@ -34,8 +34,8 @@ pub(crate) use self::{
 };
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
-    known::Known,
     notify::{changed, grown, notice},
+    recording,
 };
 
 /// The file in the data folder.
@@ -51,9 +51,15 @@ pub struct SqliteLedger {
 
 struct Inner {
     /// None where the file was opened for reading only.
-    writer: Option<Mutex<Writer>>,
+    writer: Option<Writer>,
     readers: Readers,
     notifications: watch::Sender<NotificationLog>,
+}
+
+impl Inner {
+    fn writer(&self) -> Result<&Writer, Fault> {
+        self.writer.as_ref().ok_or_else(|| Fault::broken("write to the ledger", "it was opened for reading only"))
+    }
 }
 
 impl SqliteLedger {
@@ -61,8 +67,7 @@ impl SqliteLedger {
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
         let path = data_dir.join(LEDGER_FILE);
-        let writer = Mutex::new(Writer { connection: open_writer(&path)?, known: Known::default() });
-        let (writer, readers) = (Some(writer), Readers::new(path));
+        let (writer, readers) = (Some(Writer::new(open_writer(&path)?)), Readers::new(path));
         let inner = Arc::new(Inner { writer, readers, notifications: watch::Sender::default() });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
@@ -78,8 +83,7 @@ impl SqliteLedger {
 
     /// Leaves nothing in the log beside the file, where no other process is at work on them.
     pub async fn close(&self) -> Result<(), Fault> {
-        self.write("close the ledger", |writer| truncate_log(&writer.connection).map_err(fault("close the ledger")))
-            .await
+        self.blocking("close the ledger", |inner| inner.writer()?.truncate_log()).await
     }
 
     async fn read<T: Send + 'static>(
@@ -88,18 +92,6 @@ impl SqliteLedger {
     ) -> Result<T, Fault> {
         let _turn = self.inner.readers.turn().await?;
         self.blocking("read the ledger", move |inner| inner.readers.with(work)).await
-    }
-
-    async fn write<T: Send + 'static>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(&mut Writer) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let locked = move |inner: &Inner| {
-            let writer = inner.writer.as_ref().ok_or_else(|| Fault::broken(doing, "it was opened for reading only"))?;
-            work(&mut writer.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        self.blocking(doing, locked).await
     }
 
     /// Runs `work` where it may block.
@@ -175,13 +167,16 @@ impl Feed for SqliteLedger {
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
-        let notifications = self.inner.notifications.clone();
-        self.write("append", move |writer| {
-            let outcomes = append::append(writer, &batch)?;
-            notice(&notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
+        self.blocking("append", move |inner| {
+            let outcomes = Handle::current().block_on(recording::append(inner.writer()?, &batch))?;
+            notice(&inner.notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
             Ok(outcomes)
         })
         .await
+    }
+
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        self.read(move |connection| Ok(append::tip(connection, company.uuid())?.map(|tip| tip.facts))).await
     }
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
@@ -192,13 +187,20 @@ impl Ledger for SqliteLedger {
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         let mut forgotten = 0;
         loop {
-            let portion =
-                self.write("forget answers", move |writer| append::forget(&writer.connection, before)).await?;
+            let portion = self.blocking("forget answers", move |inner| inner.writer()?.forget(before)).await?;
             forgotten += portion as u64;
             if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        Ok(LedgerTime::Last(self.read(read::last_time).await?))
+    }
+
+    async fn keep_time(&self, now: Timestamp) -> Result<(), Fault> {
+        self.blocking("keep the time", move |inner| inner.writer()?.keep_time(now)).await
     }
 }
 
@@ -210,6 +212,6 @@ impl Audit for SqliteLedger {
 
     async fn stored_head(&self, company: CompanyId) -> Result<Option<StoredHead>, Fault> {
         let tip = self.read(move |connection| append::tip(connection, company.uuid())).await?;
-        Ok(tip.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+        Ok(tip.map(StoredHead::from))
     }
 }

@@ -41,7 +41,7 @@ fn subject(text: &str) -> Option<(&str, Uuid)> {
 
 /// Gives a company its head: from then on it is one.
 pub(crate) fn insert_head(ledger: &Connection, company: CompanyId, stored: &StoredHead) -> rusqlite::Result<()> {
-    let StoredHead { head: Head { position, hash }, at } = stored;
-    let sql = "INSERT INTO heads (company, position, hash, at) VALUES (?1, ?2, ?3, ?4)";
-    ledger.execute(sql, params![company.uuid().as_bytes(), integer(*position), hash.0, at.micros()]).map(drop)
+    let StoredHead { head: Head { position, hash }, at, facts } = stored;
+    let sql = "INSERT INTO heads (company, position, hash, at, facts) VALUES (?1, ?2, ?3, ?4, ?5)";
+    ledger.execute(sql, params![company.uuid().as_bytes(), integer(*position), hash.0, at.micros(), facts.0]).map(drop)
 }

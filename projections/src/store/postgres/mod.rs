@@ -140,6 +140,16 @@ macro_rules! read {
 
 #[async_trait]
 impl Storage for Postgres {
+    fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        let pools = [("views_keep", &self.pool), ("views_write", &self.writers)];
+        let (open, idle) = self.readers.open_and_idle();
+        pools
+            .map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
+            .into_iter()
+            .chain([("views_read", open, idle)])
+            .collect()
+    }
+
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
         write!(self, "making the tables of folds", |tx| schema::prepare(&mut tx, plans))
     }
