@@ -7,7 +7,6 @@ pub(crate) mod extract;
 mod gzip;
 mod layers;
 mod ledger;
-pub(crate) mod matching;
 mod past;
 mod progress;
 pub(crate) mod query;
