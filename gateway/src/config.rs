@@ -2,12 +2,13 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use cnc_commands::relay::RelayOptions;
+use cnc_commands::{ClockLimits, KeyPlace, relay::RelayOptions};
 
 use crate::{
     limits::Limits,
     nats::NatsAccess,
     roles::{Role, Roles},
+    tokens,
 };
 
 /// What a system is started with. What it prints is no password.
@@ -33,6 +34,8 @@ pub struct Config {
     pub nats: Option<NatsAccess>,
     /// How the relay keeps the stream.
     pub relay: RelayOptions,
+    /// How far this process's clock is believed.
+    pub clock: ClockLimits,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             roles: None,
             nats: None,
             relay: RelayOptions::default(),
+            clock: ClockLimits::default(),
         }
     }
 }
@@ -66,11 +70,27 @@ impl fmt::Debug for Config {
             .field("roles", &self.roles)
             .field("nats", &self.nats)
             .field("relay", &self.relay)
+            .field("clock", &self.clock)
             .finish()
     }
 }
 
 impl Config {
+    /// Where the master key lies.
+    pub fn master_key_path(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| self.data.join("master.key"))
+    }
+
+    /// Where the wrapped keys lie.
+    pub(crate) fn key_place(&self) -> KeyPlace<'_> {
+        self.ledger.as_deref().map_or(KeyPlace::Sqlite(&self.data), KeyPlace::Postgres)
+    }
+
+    /// Where the key that signs tokens lies.
+    pub fn token_key_path(&self) -> PathBuf {
+        self.token_key_file.clone().unwrap_or_else(|| self.data.join(tokens::KEY_FILE))
+    }
+
     /// The roles that are named, or the usual ones. `Err` says what does not go together, and what to do.
     pub fn roles(&self) -> Result<Roles, &'static str> {
         Roles::of(self.roles.as_deref(), self.ledger.is_some(), self.nats.is_some())

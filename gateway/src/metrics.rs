@@ -77,6 +77,7 @@ struct Nats {
     relay_lag: Gauge<u64, AtomicU64>,
     relay_published: Counter,
     relay_failed: Counter,
+    relay_forks: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -214,6 +215,7 @@ impl Metrics {
             nats.relay_lag.set(relay.lag.load(Ordering::Relaxed));
             set(&nats.relay_published, relay.published.load(Ordering::Relaxed));
             set(&nats.relay_failed, relay.failed.load(Ordering::Relaxed));
+            set(&nats.relay_forks, relay.forks.load(Ordering::Relaxed));
         }
     }
 
@@ -244,6 +246,8 @@ impl Nats {
         let published = "Entries that NATS has acknowledged";
         registry.register("relay_published_entries", published, self.relay_published.clone());
         registry.register("relay_failures", "Attempts to publish that failed", self.relay_failed.clone());
+        let forks = "Ledgers that were found to have parted from what was published of them";
+        registry.register("relay_forks", forks, self.relay_forks.clone());
     }
 }
 

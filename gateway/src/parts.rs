@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_nats::{Client, connection::State};
 use cnc_commands::{ledger::PostgresLedger, relay::RelayMetrics};
+use cnc_domain::ledger::MESSAGE_BYTES_MAX;
 use cnc_projections::JetStreamFeed;
 
 use crate::roles::{Role, Roles};
@@ -28,6 +29,13 @@ impl Parts {
     pub fn nats_is_connected(&self) -> Option<bool> {
         self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
     }
+
+    /// How large a message the broker takes, where it takes less than the largest entry with its headers.
+    pub(crate) fn nats_takes_only(&self) -> Option<usize> {
+        // 0 where it has not said yet.
+        self.nats.as_ref().map(Client::max_payload).filter(|bytes| (1..MESSAGE_BYTES_MAX).contains(bytes))
+    }
+
     /// Whether this process answers people and programs.
     pub(crate) fn serves(&self) -> bool {
         self.roles.has(Role::Gateway)

@@ -9,8 +9,11 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cnc_commands::{FormError, HostError};
-use cnc_domain::{kernel::Rejection, ledger::Fault};
+use cnc_commands::{ClockSkew, FormError, HostError};
+use cnc_domain::{
+    kernel::Rejection,
+    ledger::{Fault, PAYLOAD_BYTES_MAX},
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -96,6 +99,15 @@ impl Problem {
         Self::new("too_large", format!("a body may have at most {limit} bytes"))
     }
 
+    /// 413: an entry of the command would be larger than is kept.
+    pub fn entry_too_large(bytes: usize) -> Self {
+        let why = format!(
+            "sealed as it is recorded, an entry of this would have {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are kept. Nothing \
+             was recorded: send it in parts"
+        );
+        Self::new("entry_too_large", why).with("bytes", bytes).with("bytes_max", PAYLOAD_BYTES_MAX)
+    }
+
     /// 415: the body is said to be something else than JSON.
     pub fn not_json_type() -> Self {
         Self::new("unsupported_media_type", "send application/json")
@@ -176,6 +188,12 @@ impl Problem {
         Self::new("view_behind", why).with("position", position).header(header::RETRY_AFTER, "1")
     }
 
+    /// 503: nothing is recorded by a clock that is wrong.
+    pub fn clock_skew(skew: &ClockSkew) -> Self {
+        let why = format!("nothing was recorded, since the server's clock is not believed: {skew}");
+        Self::new("clock_skew", why).with("skew_seconds", skew.seconds()).header(header::RETRY_AFTER, "5")
+    }
+
     /// 503: too much to do; nothing was done.
     pub fn busy(why: &str) -> Self {
         Self::new("busy", why).header(header::RETRY_AFTER, "1")
@@ -248,7 +266,9 @@ impl From<HostError> for Problem {
             HostError::Form(errors) => Self::form(&errors),
             HostError::KeyReused => Self::key_reused(),
             HostError::SequenceMismatch { sequence } => Self::sequence_mismatch(sequence),
+            HostError::TooLarge { bytes } => Self::entry_too_large(bytes),
             HostError::Departed => Self::departed(),
+            HostError::ClockSkew(skew) => Self::clock_skew(&skew),
             HostError::Busy => Self::busy("others changed the same at the same time; nothing was recorded"),
             HostError::Fault(fault) => Self::fault(&fault),
         }
@@ -283,6 +303,14 @@ mod tests {
         let body = Problem::rejected(&rejection).body();
         assert_eq!((&body["code"], &body["facts"]["needed"]), (&json!("no_crew"), &json!(2)));
         assert_eq!((&body["type"], &body["status"]), (&json!("/problems/no_crew"), &json!(409)));
+    }
+
+    #[test]
+    fn an_entry_that_is_too_large_is_the_callers_and_says_how_large_it_may_be() {
+        let problem = Problem::from(HostError::TooLarge { bytes: 2 << 20 });
+        assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let body = problem.body();
+        assert_eq!((&body["code"], &body["bytes_max"]), (&json!("entry_too_large"), &json!(PAYLOAD_BYTES_MAX)));
     }
 
     #[test]

@@ -64,6 +64,13 @@ pub static KINDS: &[Kind] = &[
         "Too much is asked for at once. Nothing was done: try again after `Retry-After` seconds.",
     ),
     kind(
+        "clock_skew",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server's clock is wrong",
+        "The clock of the process that was asked differs from its database's by `skew_seconds`, or was set. Nothing was \
+         recorded: try again after `Retry-After` seconds, under the same `Idempotency-Key`.",
+    ),
+    kind(
         "company_moved",
         StatusCode::MISDIRECTED_REQUEST,
         "The company has moved",
@@ -81,6 +88,13 @@ pub static KINDS: &[Kind] = &[
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "The body must not be encoded",
         "The body has a `Content-Encoding`, such as gzip. Send it as it is.",
+    ),
+    kind(
+        "entry_too_large",
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "The entry is too large",
+        "An entry of the command would be larger than is kept, since what is sealed takes more room than what was sent. \
+         `bytes` says how large its payload is, and `bytes_max` how large it may be. Nothing was recorded: send it in parts.",
     ),
     kind("fault", FAULT.status, FAULT.title, FAULT.about),
     kind(

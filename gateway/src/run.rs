@@ -51,6 +51,7 @@ impl System {
         files::allow(&mut config.limits);
         let roles = config.roles().map_err(|misfit| Fault::broken("choosing roles", misfit))?;
         let rooms = Rooms::open_with(&config, roles.need_keys()).await?;
+        rooms.host.clock().look().await?;
         let (listener, address) = open("--listen", config.listen)?;
         let (operator, metrics_address) =
             config.metrics_listen.map(|address| open("--metrics-listen", address)).transpose()?.unzip();
@@ -62,6 +63,7 @@ impl System {
         let mut starting = Starting { rooms: &rooms, roles: &roles, config: &config, tasks: JoinSet::new(), stopped };
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
+        starting.clock();
         starting.workers();
         starting.forgetting();
         let ledger = match &rooms.back_end {
@@ -154,6 +156,12 @@ impl Starting<'_> {
         let (metrics, stopped) = (relay.metrics(), self.stopped.clone());
         self.tasks.spawn(async move { relay.run(stopped).await });
         Some(metrics)
+    }
+
+    /// Starts comparing this process's clock.
+    fn clock(&mut self) {
+        let (host, stopped) = (self.rooms.host.clone(), self.stopped.clone());
+        self.tasks.spawn(async move { host.clock().watch(stopped).await });
     }
 
     /// Starts what carries out commands of triggers and deadlines.

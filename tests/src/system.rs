@@ -59,6 +59,11 @@ impl Running {
         Self::start(shape, Arc::new(new_folder())).await
     }
 
+    /// Starts one of this shape on a folder that is there.
+    pub async fn within(shape: Shape, folder: TempDir) -> Result<Self, Fault> {
+        Self::start(shape, Arc::new(folder)).await
+    }
+
     /// Starts another process of the same installation: with the same keys.
     pub async fn beside(&self, shape: Shape) -> Result<Self, Fault> {
         Self::start(shape, self.data.clone()).await

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     address::resolved,
     output::{Failure, Out},
-    serve::until_stopped,
+    serve::stopped,
 };
 use crate::{
     clock, demo,
@@ -30,6 +30,7 @@ pub struct Demo {
 }
 
 pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure> {
+    let stopped = stopped()?;
     let (now, data) = (clock::now(), config.data.display().to_string());
     // Triggers are silent about what was there before their first start, so that the server is there first.
     let system = System::start(Config { listen: command.listen, ..config }).await?;
@@ -49,7 +50,7 @@ pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure
          Ctrl-C stops it."
     );
     out.say(text, &json!({ "listening": at, "company": company, "token": token, "commands": played.commands }))?;
-    until_stopped().await?;
+    stopped.await;
     system.stop().await;
     Ok(())
 }

@@ -98,24 +98,31 @@ pub async fn run(command: &Serve, config: Config, out: Out) -> Result<(), Failur
     let (listen, metrics_listen) = (command.listen, command.metrics_listen);
     let config = Config { listen, metrics_listen, limits, roles: command.roles.clone(), nats, relay, ..config };
     config.roles().map_err(|misfit| Failure::Usage(misfit.into()))?;
-    let system = System::start(config).await?;
+    let mut stopped = std::pin::pin!(stopped()?);
+    let system = tokio::select! {
+        started = System::start(config) => started?,
+        () = &mut stopped => return Ok(()),
+    };
     let at = format!("http://{}", system.address);
     let metrics = system.metrics_address.map(|address| format!("http://{address}/metrics"));
     let and = metrics.as_ref().map(|metrics| format!(", metrics on {metrics}")).unwrap_or_default();
     out.say(format_args!("listening on {at}{and}"), &json!({ "listening": at, "metrics": metrics }))?;
-    until_stopped().await?;
+    stopped.await;
     tracing::info!("stopping");
     system.stop().await;
     Ok(())
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn until_stopped() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::fault)?;
-    tokio::select! {
-        done = tokio::signal::ctrl_c() => done.map_err(Failure::fault),
-        _ = terminate.recv() => Ok(()),
-    }
+/// What waits for Ctrl-C or SIGTERM, from now on: one that comes while the server still starts is not lost.
+pub fn stopped() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::fault);
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

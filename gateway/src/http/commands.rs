@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use cnc_commands::Request;
@@ -28,6 +28,8 @@ use crate::{catalog::catalog, problem::Problem};
 
 /// Names the key under which a command is done once, however often it is sent.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Says that an answer was given before, under the same key.
+const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// Names the branch that a command is given in.
 const LOCATION: &str = "cnc-location";
 /// The longest idempotency key.
@@ -71,9 +73,13 @@ fn answered(answer: Answer) -> Result<Response, Problem> {
     if let Some(rejection) = &answer.rejection {
         return Err(Problem::rejected(rejection));
     }
-    let Answer { command, position, sequence, recorded, .. } = answer;
+    let Answer { command, position, sequence, recorded, replayed, .. } = answer;
     let body = json!({ "command": command, "position": position, "sequence": sequence, "recorded": recorded });
-    Ok(([(header::ETAG, etag(sequence))], Json(body)).into_response())
+    let mut response = ([(header::ETAG, etag(sequence))], Json(body)).into_response();
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 fn key(headers: &HeaderMap) -> Result<String, Problem> {
@@ -104,8 +110,6 @@ fn location(headers: &HeaderMap) -> Result<Option<LocationId>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {

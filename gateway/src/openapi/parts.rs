@@ -61,11 +61,12 @@ pub fn no_content_needed(schema: &Value) -> bool {
     schema.get("required").and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
-/// A recorded schema as answers show it: a personal field is its clear value, `"[sealed]"` or `"[erased]"`.
+/// A recorded schema as answers show it: a personal field is its clear value, `"[sealed]"`, `"[erased]"` or
+/// `"[unavailable]"`.
 pub fn shown(schema: &Value) -> Value {
     match schema {
         Value::Object(node) if node.contains_key("x-personal") => {
-            json!({ "x-personal": node["x-personal"], "description": "Clear for those who may see it, else \"[sealed]\" or \"[erased]\"." })
+            json!({ "x-personal": node["x-personal"], "description": "Clear for those who may see it, else \"[sealed]\", \"[erased]\" or \"[unavailable]\"." })
         }
         Value::Object(node) => Value::Object(node.iter().map(|(name, value)| (name.clone(), shown(value))).collect()),
         Value::Array(items) => Value::Array(items.iter().map(shown).collect()),
@@ -99,6 +100,7 @@ pub fn components() -> Value {
         "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
         "headers": {
             "ETag": { "schema": { "type": "string" }, "description": "The stream's sequence, for If-Match." },
+            "Idempotent-Replayed": { "schema": { "const": "true" }, "description": "There where this was answered before, under the same Idempotency-Key, and nothing was done now." },
             "Cnc-Position": { "schema": { "type": "integer" }, "description": "The ledger position of this answer." },
         },
         "schemas": {
@@ -115,6 +117,7 @@ pub fn components() -> Value {
                 "by": { "type": "string", "description": "Which aggregate refused, as `stream/id`, where it was not the one that was asked." },
                 "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
                 "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least`." },
+                "skew_seconds": { "type": "integer", "description": "How far the server's clock is ahead; behind where negative." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
                     "description": "The parts that the process works with: each `ok`, or the reason why not." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],

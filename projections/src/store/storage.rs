@@ -372,6 +372,11 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault>;
 
+    /// Leaves nothing beside its files that the next start would have to bring in.
+    async fn close(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Forgets removals from before `before`.
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault>;
 }

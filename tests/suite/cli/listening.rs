@@ -19,7 +19,7 @@ fn get(address: &str, path: &str) -> String {
 fn a_server_listens_on_a_name_and_on_ipv6() {
     for (listen, found) in [("localhost:0", "127.0.0.1:"), ("[::1]:0", "[::1]:")] {
         let operator = Operator::new();
-        let server = operator.start(listen, &[]).server;
+        let server = operator.start(listen, &[], &[]).server;
         assert!(server.address.starts_with(found), "{}", server.address);
         let port = server.address.rsplit(':').next().expect("has a port");
         let asked = listen.replace(":0", &format!(":{port}"));
@@ -61,7 +61,7 @@ fn an_empty_variable_is_one_that_is_not_set() {
 #[test]
 fn metrics_are_the_operators_and_stand_on_an_address_of_their_own() {
     let operator = Operator::new();
-    let Started { server, said, .. } = operator.start("127.0.0.1:0", &["--metrics-listen", "localhost:0"]);
+    let Started { server, said, .. } = operator.start("127.0.0.1:0", &["--metrics-listen", "localhost:0"], &[]);
     let company = operator.found("Measured Movers");
     let token = operator.ok(&["token", "--company", &company, "--role", "admin"]);
     let metrics = said["metrics"].as_str().expect("is said");

@@ -210,6 +210,19 @@ async fn a_process_without_the_gateway_says_how_it_is_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_less_than_the_largest_entry_is_named() {
+    let installation = Installation::new(Some(Broker::with_config("max_payload: 8192\n"))).await;
+    let relay = Running::shaped(installation.shape(&[Role::Relay])).await.expect("starts");
+    until("it says so", async || {
+        let ready: Value =
+            reqwest::get(relay.url("/health/ready")).await.expect("answers").json().await.expect("is JSON");
+        ready["parts"]["nats"].as_str().is_some_and(|says| says.contains("max_payload of 8192 bytes"))
+    })
+    .await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_stream_has_as_many_copies_and_is_kept_as_long_as_the_relay_is_told() {
     let brokers = Brokers::three();
     let operator = Operator::on(&cluster().database().await);
