@@ -59,7 +59,7 @@ async fn a_lost_state_is_shown_no_more(place: Place) {
     }
     let lately = async |number| {
         let shown = host.state_lately(COMPANY, "tally", super::id_of(number)).await.expect("is read");
-        shown.map(|shown| shown.state["total"].as_i64().expect("a number"))
+        shown.map(|shown| shown.get::<super::tally::Tally>().expect("a tally").total)
     };
     host.execute(add(2, 1, None)).await.expect("is answered");
     assert_eq!((total(&host, 1).await, lately(1).await, lately(2).await), (9, Some(9), Some(1)));

@@ -56,7 +56,7 @@ pub enum Refusal {
 
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Tally {
-    total: i64,
+    pub total: i64,
     refused: Vec<String>,
     location: Option<LocationId>,
     name: Option<Personal<Name>>,
