@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use async_nats::jetstream;
-use cnc_domain::ledger::Entry;
-use cnc_domain::ledger::subject;
+use cnc_domain::ledger::{Entry, subject};
 use futures::StreamExt as _;
 
 use super::{load::Notes, world::World};
