@@ -9,7 +9,7 @@ use cnc_domain::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::FormError;
+use crate::{FormError, clock::ClockSkew};
 
 /// A command, whom it is for, and who gives it.
 #[derive(Clone, Debug)]
@@ -100,6 +100,9 @@ pub enum HostError {
     /// The company has moved to another database: it is commanded there.
     #[error("the company has moved to another database")]
     Departed,
+    /// The clock of this process is not believed, and nothing is recorded by it.
+    #[error("nothing is recorded: {0}")]
+    ClockSkew(ClockSkew),
     /// Others were faster every time that it was tried.
     #[error("too many at once want to change the same")]
     Busy,

@@ -33,6 +33,22 @@ pub struct Head {
     pub hash: Hash,
 }
 
+/// A stream's last entry; `StreamHead::default()` is that of a stream without entries. The hash tells it from an entry that
+/// stands in the same place in another history: one that a restored database or a standby has in its stead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct StreamHead {
+    /// Its sequence, 0 where the stream has none.
+    pub sequence: Sequence,
+    /// Its hash, all zeros where the stream has none.
+    pub hash: Hash,
+}
+
+/// Whether an entry changes what every decision in its company rests on: standing, settings and plan. All of the company's
+/// own stream does, but for the shapes of events, which a new version of the program adopts.
+pub fn is_company_fact(company: CompanyId, (stream, id): (&str, Uuid), event: &str) -> bool {
+    stream == "company" && id == company.uuid() && event != "schema_adopted"
+}
+
 /// An entry without its place, time and link, which only the head's lock can give it.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -236,6 +252,13 @@ impl JsonSchema for Hash {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$",
             "examples": ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] })
+    }
+}
+
+/// `SEQUENCE:HASH`.
+impl fmt::Display for StreamHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.hash)
     }
 }
 

@@ -27,6 +27,7 @@ type Ask = fn(&App) -> BoxFuture<'_, Condition>;
 
 /// Every part, by its name in the answer.
 const PARTS: &[(&str, Ask)] = &[
+    ("clock", |app| ready_now(clock(app)).boxed()),
     ("ledger", |app| ledger(app).boxed()),
     ("nats", |app| ready_now(nats(app)).boxed()),
     ("views", |app| views(app).boxed()),
@@ -56,6 +57,10 @@ impl<T> From<Result<T, Fault>> for Condition {
             }
         }
     }
+}
+
+fn clock(app: &App) -> Condition {
+    app.host.clock().skew().map_or(Condition::Ok, |skew| Condition::Failed(skew.to_string().into()))
 }
 
 async fn ledger(app: &App) -> Condition {

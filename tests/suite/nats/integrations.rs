@@ -9,10 +9,7 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, Event, Subject, jetstream};
 use cnc_commands::relay::RelayOptions;
-use cnc_domain::{
-    kernel::CompanyId,
-    ledger::{Ledger as _, subject},
-};
+use cnc_domain::{kernel::CompanyId, ledger::subject};
 use cnc_gateway::{integration::Integration, roles::Role};
 use cnc_tests::{
     nats::{Broker, check},
@@ -24,7 +21,7 @@ use tokio::sync::mpsc;
 use super::relay::{Ground, Working, options, until};
 use crate::{
     cli::Operator,
-    ledger::{company, deed, noon, truck, within},
+    ledger::{append_all, company, deed, noon, truck, within},
 };
 
 const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
@@ -399,7 +396,7 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
         let mut example = partners.example(&file, &[]);
         let mut append = deed(company(1), truck(round), 0, &vec!["cleaned"; 50]);
         append.now = cnc_tests::fixtures::now();
-        partners.ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+        append_all(&partners.ground.ledger, vec![append]).await.expect("appended").remove(0).expect("appended");
         let before = copied().len();
         until("it to copy some", async || copied().len() > before).await;
         example.kill().expect("killed");

@@ -12,7 +12,7 @@ use cnc_tests::{
 use serde_json::value::RawValue;
 
 use super::relay::{Ground, Working, arrived, options, settled, stored, until};
-use crate::ledger::{company, deed, truck};
+use crate::ledger::{append_all, company, deed, truck};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_relay_leaves_nothing_out_and_repeats_nothing() {
@@ -164,7 +164,7 @@ async fn a_company_that_cannot_go_on_holds_up_no_other() {
     let mut append = deed(company(1), truck(1), 0, &["cleaned"]);
     let note = format!("{{\"note\":\"{}\"}}", "x".repeat(20_000));
     append.drafts[0].payload = RawValue::from_string(note).expect("JSON");
-    ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+    append_all(&ground.ledger, vec![append]).await.expect("appended").remove(0).expect("appended");
     let relay = ground.relay(options()).await;
     for number in 1..=3 {
         ground.fill(company(number), 2, 300).await;

@@ -106,22 +106,27 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 #[tokio::test(start_paused = true)]
 async fn a_ledger_that_was_put_back_is_published_from_where_it_parted_from_the_stream() {
     let world = World::new();
+    let empty = world.server.snapshot();
     world.ledger.append(vec![founding(company(1))]).await.expect("no fault").remove(0).expect("founded");
-    world.fill(1, 5).await;
+    world.fill(1, 3).await;
+    let early = world.server.snapshot();
+    world.fill(5, 2).await;
     let (task, _, stop) = world.relay(None);
     world.agree().await;
     world.fill(2, 10).await;
     world.agree().await;
     // Merely shorter; shorter, and then other entries; and longer at once.
-    world.server.put_back(company(1), 4);
+    world.server.restore(early);
     world.agree().await;
     assert_eq!(world.copied().len(), 4);
-    world.fill(3, 20).await;
+    world.fill(3, 5).await;
+    let later = world.server.snapshot();
+    world.fill(6, 15).await;
     world.agree().await;
-    world.server.put_back(company(1), 9);
+    world.server.restore(later);
     world.fill(4, 3).await;
     world.agree().await;
-    world.server.put_back(company(1), 0);
+    world.server.restore(empty);
     world.ledger.append(vec![founding(company(1))]).await.expect("no fault").remove(0).expect("founded");
     world.agree().await;
     stop.send_replace(true);

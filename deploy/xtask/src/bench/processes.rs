@@ -65,7 +65,7 @@ async fn per_second(url: &str, processes: usize, writers: usize, time: Duration)
         let ledger: Arc<dyn Ledger> = Arc::new(PostgresLedger::connect(url).await?);
         let companies: Vec<CompanyId> = (0..writers).map(|_| CompanyId::new(rows::fresh())).collect();
         for company in &companies {
-            ledger.append(vec![rows::founding(*company)]).await?.remove(0)?;
+            rows::found(&ledger, *company).await?;
         }
         ledgers.push((ledger, companies));
     }
