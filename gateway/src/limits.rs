@@ -33,6 +33,8 @@ pub struct Limits {
     pub socket_queue: usize,
     /// How often a socket is pinged, its rights are looked at again and its views are compared with the store.
     pub heartbeat: Duration,
+    /// How long the loop that folds may stand still before the process counts as wedged.
+    pub standstill: Duration,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             snapshot_rows: 10_000,
             socket_queue: 256,
             heartbeat: Duration::from_secs(15),
+            standstill: Duration::from_mins(2),
         }
     }
 }

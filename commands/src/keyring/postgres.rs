@@ -2,10 +2,8 @@
 
 use async_trait::async_trait;
 use cnc_domain::{kernel::CompanyId, ledger::Fault};
-use sqlx::{
-    PgPool, Row as _,
-    postgres::{PgPoolOptions, PgRow},
-};
+use cnc_postgres::Pool;
+use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::store::{KeyStore, Wrapped};
@@ -25,7 +23,10 @@ const TABLES: [&str; 4] = [
 const MADE: &str = "SELECT count(*) = 3 FROM pg_tables
     WHERE schemaname = 'cnc_keys' AND tablename IN ('companies', 'subjects', 'prints')";
 
-pub struct PostgresKeys(PgPool);
+/// Keys are kept in memory too: few are asked for at once.
+const CONNECTIONS: usize = 2;
+
+pub struct PostgresKeys(Pool);
 
 /// Only what the database says: never the address, which may hold a password.
 fn fault(cause: sqlx::Error) -> Fault {
@@ -49,7 +50,7 @@ fn wrapped(row: &PgRow) -> Result<Wrapped, Fault> {
 
 impl PostgresKeys {
     pub async fn connect(url: &str) -> Result<Self, Fault> {
-        let pool = PgPoolOptions::new().max_connections(4).connect(url).await.map_err(fault)?;
+        let pool = Pool::new(cnc_postgres::options(url).map_err(fault)?, CONNECTIONS);
         if sqlx::query_scalar(MADE).fetch_one(&pool).await.map_err(fault)? {
             return Ok(Self(pool));
         }

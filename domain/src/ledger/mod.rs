@@ -12,7 +12,7 @@ pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
 pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
     Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
-    Replied,
+    Replied, Writable,
 };
 pub use verify::{Break, Verifier, Wrong, verify};
 pub use weather::Weather;

@@ -6,7 +6,10 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
-use cnc_domain::{kernel::CompanyId, ledger::Fault};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, Writable},
+};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, join_all, ready as ready_now},
@@ -56,7 +59,12 @@ impl<T> From<Result<T, Fault>> for Condition {
 }
 
 async fn ledger(app: &App) -> Condition {
-    app.host.ledger().head(CompanyId::nil()).await.into()
+    match app.host.ledger().writable().await {
+        Ok(Writable::Yes) => Condition::Ok,
+        Ok(Writable::AtRisk(risk)) => Condition::Degraded(risk.into()),
+        Ok(Writable::No(reason)) => Condition::Failed(reason.into()),
+        Err(fault) => Err::<(), _>(fault).into(),
+    }
 }
 
 fn nats(app: &App) -> Condition {

@@ -6,6 +6,7 @@ mod failing;
 mod hostile;
 pub mod live;
 mod reading;
+mod unwritable;
 mod writing;
 
 use cnc_tests::{mover::Mover, system::Running};

@@ -8,3 +8,4 @@ mod logins;
 mod relay;
 mod relay_faults;
 mod roles;
+mod silence;
