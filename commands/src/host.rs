@@ -27,6 +27,7 @@ use crate::{
 
 mod adopt;
 mod carry;
+mod reach;
 mod standings;
 
 use adopt::Adopted;
@@ -202,6 +203,8 @@ fn shown(served: &Served, kept: &Kept) -> Option<Shown> {
         sequence: kept.sequence,
         position: kept.position,
         location: served.rules.location(&kept.state),
+        rules: served.rules,
+        kept: kept.state.clone(),
     })
 }
 
@@ -358,22 +361,13 @@ impl Inner {
 
     async fn decide(&self, job: &Job<'_>, unit: &Unit<'_>, standing: Option<Arc<Standing>>) -> Result<(), Stop> {
         let request = job.request;
-        let (_, seen) = unit.see(job.served, request.id).await?;
-        let outside = |seen: &crate::unit::Seen| match (&request.scope, seen.served.rules.location(&seen.now.state)) {
-            (Some(scope), Some(location)) => seen.now.sequence > 0 && !scope.contains(&location),
-            _ => false,
-        };
-        if outside(&seen) {
-            return Err(Stop::NotFound);
-        }
-        if request.if_match.is_some_and(|sequence| sequence != seen.before) {
-            return Err(Stop::Mismatch(seen.before));
-        }
+        let (place, seen) = unit.see(job.served, request.id).await?;
+        let is_hidden = reach::enter(unit, job, place, &seen)?;
         if let Some(rejection) = standing.as_deref().and_then(|standing| standing.refuses(job.served.module)) {
             return Err(Stop::Rejected(rejection));
         }
         let settings = standing.map(|standing| Arc::clone(&standing.settings)).unwrap_or_default();
-        let carrying = carry::Carrying::new(unit, request.command_id, settings, (self.clock)());
+        let carrying = carry::Carrying::new(unit, request, settings, (self.clock)());
         let task = Task {
             stream: request.stream.clone(),
             id: request.id,
@@ -381,9 +375,7 @@ impl Inner {
             command_id: request.command_id,
             causation: request.causation,
         };
-        let run = carrying.run(task, 0).await;
-        // What was decided, and what was refused, must not tell of other branches either.
-        if unit.any(outside) { Err(Stop::NotFound) } else { run }
+        reach::leave(unit, &request.scope, is_hidden, carrying.run(task, 0).await)
     }
 
     /// Records what was decided; a refusal too, where its answer is to be remembered.

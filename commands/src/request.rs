@@ -1,9 +1,9 @@
 //! What the host is asked, what it shows, and why it cannot do what was asked.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cnc_domain::{
-    kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Timestamp, marker},
+    kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Rules, Scope, State, Timestamp, marker},
     ledger::{Fault, Position, Sequence},
 };
 use serde_json::Value;
@@ -39,8 +39,8 @@ pub struct Request {
     pub if_match: Option<Sequence>,
     /// Whether commands without a public route are taken.
     pub internal_allowed: bool,
-    /// The branches that the sender is bound to; `None` where to none.
-    pub scope: Option<BTreeSet<LocationId>>,
+    /// How far the sender may see and act.
+    pub scope: Arc<Scope>,
 }
 
 impl Request {
@@ -59,7 +59,7 @@ impl Request {
             idempotency_key: None,
             if_match: None,
             internal_allowed: true,
-            scope: None,
+            scope: Arc::default(),
         }
     }
 }
@@ -122,4 +122,13 @@ pub struct Shown {
     pub position: Position,
     /// The branch that the aggregate belongs to.
     pub location: Option<LocationId>,
+    pub(crate) rules: &'static dyn Rules,
+    pub(crate) kept: State,
+}
+
+impl Shown {
+    /// Whether somebody who reaches so far may see the aggregate as it is here.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        self.rules.is_within(&self.kept, scope)
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cnc_domain::{
-    kernel::{Actor, Also, CompanyId, Id, LocationId, Rejection, marker},
+    kernel::{Actor, Also, CompanyId, Id, LocationId, Rejection, Scope, marker},
     ledger::{Check, Draft, Fault, Position, Sequence},
 };
 use uuid::Uuid;
@@ -52,6 +52,8 @@ pub struct Seen {
     pub now: Kept,
     /// Whether the ledger was asked for it in this unit.
     pub verified: bool,
+    /// Whether the sender must reach it: not where it only lends something.
+    pub bound: bool,
     /// Its state without what is staged.
     base: Kept,
 }
@@ -114,12 +116,15 @@ impl<'h> Unit<'h> {
             return Err(broken());
         }
         let id: Uuid = id.parse().map_err(|_| broken())?;
-        let served = self
-            .serving
-            .stream(stream)
-            .ok_or_else(|| Stop::Fault(Fault::broken("carry a command", format!("there is no stream {stream}"))))?;
+        let served = self.served(stream)?;
         let (place, seen) = self.see(served, id).await?;
         Ok(Seat { rules: served.rules, state: seen.now.state, place, decided: None })
+    }
+
+    /// How this kind of aggregate is served.
+    pub fn served(&self, stream: &str) -> Result<&'h Arc<Served>, Stop> {
+        let unknown = || Stop::Fault(Fault::broken("carry a command", format!("there is no stream {stream}")));
+        self.serving.stream(stream).ok_or_else(unknown)
     }
 
     /// A stream as this unit has left it, loaded where it was not seen before, and which of the streams it is.
@@ -134,15 +139,36 @@ impl<'h> Unit<'h> {
         }
         let (kept, verified) = self.shelf.load(self.origin.company, served, id, self.fresh).await?;
         let before = kept.sequence;
-        let seen = Seen { served: Arc::clone(served), id, before, now: kept.clone(), verified, base: kept };
+        let seen =
+            Seen { served: Arc::clone(served), id, before, now: kept.clone(), verified, bound: false, base: kept };
         let mut work = self.work();
         work.seen.push(seen.clone());
         Ok((work.seen.len() - 1, seen))
     }
 
-    /// Whether this is so of any stream that was seen.
-    pub fn any(&self, is: impl Fn(&Seen) -> bool) -> bool {
-        self.work().seen.iter().any(is)
+    /// Notes that the sender must reach this stream, also as the unit leaves it.
+    pub fn bind(&self, place: usize) {
+        self.work().seen[place].bound = true;
+    }
+
+    /// Takes a stream for one that does not exist: so the sender is answered who does not reach it.
+    pub fn hide(&self, place: usize) {
+        let seen = &mut self.work().seen[place];
+        seen.now = Kept { state: seen.served.rules.blank(), sequence: 0, position: 0 };
+        seen.base = seen.now.clone();
+    }
+
+    /// Whether all that must be within this scope is, as the unit leaves it.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        self.work().seen.iter().all(|seen| !seen.bound || seen.is_within(scope))
+    }
+
+    /// Whether this stream, named as a rejection names it, is within this scope; one that was not seen is not.
+    pub fn reaches(&self, named: &str, scope: &Scope) -> bool {
+        let is_it = |seen: &&Seen| {
+            named.split_once('/').is_some_and(|(stream, id)| stream == seen.served.stream && id.parse() == Ok(seen.id))
+        };
+        self.work().seen.iter().find(is_it).is_some_and(|seen| seen.is_within(scope))
     }
 
     /// Takes what one aggregate has decided.
@@ -202,6 +228,13 @@ impl<'h> Unit<'h> {
     pub fn finish(self) -> Finished {
         let work = self.work.into_inner().unwrap_or_else(PoisonError::into_inner);
         Finished { seen: work.seen, drafts: work.drafts }
+    }
+}
+
+impl Seen {
+    /// Whether it is within this scope; what does not exist is.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        self.now.sequence == 0 || self.served.rules.is_within(&self.now.state, scope)
     }
 }
 

@@ -11,5 +11,6 @@ pub mod random;
 mod shell;
 pub mod simulation;
 pub mod split;
+pub mod staff;
 pub mod system;
 pub mod wire;

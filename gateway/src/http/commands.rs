@@ -56,7 +56,7 @@ pub async fn give(
         idempotency_key: Some(key(&headers)?),
         if_match: if_match(&headers)?,
         internal_allowed: false,
-        scope: grant.scope().cloned(),
+        scope: grant.scope(),
         command: Message { name: command, fields: body::read(&headers, body, &app.limits).await? },
         stream,
     };

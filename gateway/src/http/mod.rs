@@ -6,7 +6,6 @@ mod commands;
 mod extract;
 mod layers;
 mod ledger;
-pub(crate) mod matching;
 mod past;
 mod query;
 mod readiness;

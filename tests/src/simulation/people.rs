@@ -96,6 +96,6 @@ fn request(world: &World, wish: &Wish, person: u64) -> Request {
         idempotency_key: Some(wish.key.clone()),
         if_match: None,
         internal_allowed: false,
-        scope: None,
+        scope: std::sync::Arc::default(),
     }
 }

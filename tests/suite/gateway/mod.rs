@@ -1,6 +1,7 @@
 //! The gateway from outside, over HTTP and WebSocket, on a whole system.
 
 mod access;
+mod branches;
 mod describing;
 mod failing;
 mod hostile;

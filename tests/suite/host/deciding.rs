@@ -1,11 +1,11 @@
 //! What is decided, carried and refused.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cnc_commands::{HostError, Request};
 use cnc_domain::{
     cloud_control::company,
-    kernel::{Actor, CompanyId, Id, LocationId, Message},
+    kernel::{Actor, CompanyId, Id, LocationId, Message, Scope},
 };
 use serde_json::json;
 
@@ -104,13 +104,25 @@ async fn what_is_not_there_is_told_so(ground: Ground) {
 async fn a_sender_sees_only_their_branches(ground: Ground) {
     let host = founded(&ground).await;
     let within =
-        |number: u128, request| Request { scope: Some(BTreeSet::from([LocationId::number(number)])), ..request };
+        |number: u128, request| Request { scope: Arc::new(Scope::within([LocationId::number(number)])), ..request };
     let open = |location| ask(1, Command::Open { location: LocationId::number(location) });
     assert!(matches!(host.execute(within(2, open(1))).await, Err(HostError::NotFound)));
     assert_eq!(entries(&host).await.len(), 1);
     host.execute(within(1, open(1))).await.expect("is answered");
     assert!(matches!(host.execute(within(2, add(1, 1, None))).await, Err(HostError::NotFound)));
-    assert!(matches!(host.execute(within(2, add(1, 1, Some(0)))).await, Err(HostError::NotFound)));
+    // What a rule says no to anyway is refused as if nothing were there, so that no answer tells of it.
+    for number in [1, 9] {
+        let refused = host.execute(within(2, add(number, 5, Some(4)))).await.expect("is answered").rejection;
+        assert_eq!(refused.expect("is refused").facts, json!({ "total": 5 }), "{number}");
+    }
+    let circle = |number| {
+        within(2, ask(number, Command::Spread { to: vec![Id::number(1)], by: 1, most: None, forgiving: false }))
+    };
+    assert!(matches!(host.execute(circle(3)).await, Err(HostError::NotFound)), "what is carried is asked for, too");
+    for (number, sequence) in [(1, 1), (9, 1), (9, 7)] {
+        let matching = Request { if_match: Some(sequence), ..within(2, add(number, 1, None)) };
+        assert!(matches!(host.execute(matching).await, Err(HostError::NotFound)), "{number} at {sequence}");
+    }
     host.execute(within(1, add(1, 1, None))).await.expect("is answered");
     assert_eq!(entries(&host).await[2].location, Some(LocationId::number(1)));
 }

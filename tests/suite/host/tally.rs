@@ -62,6 +62,7 @@ pub struct Tally {
 impl Aggregate for Tally {
     const STREAM: &'static str = "tally";
     const INTERNAL: &'static [&'static str] = &["hidden"];
+    const BEGINNING: &'static [&'static str] = &["add", "call", "circle", "clear", "open", "refuse", "spread"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;

@@ -1,7 +1,10 @@
 //! A company's rules, a sentence each.
 
 use super::*;
-use crate::kernel::{Actor, BoardSettings, CommandId, CompanyId, Given, Message, aggregate, given};
+use crate::{
+    cloud_control::standing,
+    kernel::{Actor, BoardSettings, CommandId, CompanyId, Given, LocationId, Message, State, aggregate, given},
+};
 
 fn founding() -> Founding {
     Founding {
@@ -224,4 +227,30 @@ fn a_company_that_is_stopped_or_lacks_the_module_refuses_but_can_be_set_right() 
     let closed = Standing { closed: true, ..suspended };
     assert_eq!(code(&closed, "command_control").as_deref(), Some("company_closed"));
     assert_eq!(code(&closed, "cloud_control"), None);
+}
+
+#[test]
+fn what_concerns_the_whole_company_is_for_nobody_who_is_bound_to_branches() {
+    let branch = LocationId::number(5);
+    let others = [
+        Command::Suspend { reason: "unpaid".into() },
+        Command::Reinstate,
+        Command::Close { reason: "merged".into() },
+        Command::Reopen,
+    ];
+    for command in work().into_iter().chain(others) {
+        let refusal = Refusal::OutsideYourBranches { yours: BTreeSet::from([branch]) };
+        Company::given([founded()]).within([branch]).when(command).refused(refusal);
+    }
+}
+
+#[test]
+fn a_closed_company_is_reopened_and_works_as_before() {
+    Company::given([founded(), closed()]).when(Command::Reopen).then([Event::Reopened]);
+    Company::given([founded()]).when(Command::Reopen).then_nothing();
+    Company::given([]).when(Command::Reopen).refused(Refusal::NotFounded);
+    let again = || [founded(), changed(30, 1), closed(), Event::Reopened];
+    Company::given(again()).when(Command::ChangeSettings { settings: patient(30) }).then_nothing();
+    Company::given(again()).when(Command::Suspend { reason: "unpaid".into() }).then([suspended()]);
+    Company::given(again()).when(Command::Close { reason: "merged".into() }).then([closed()]);
 }
