@@ -9,7 +9,7 @@ use cnc_domain::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::FormError;
+use crate::{FormError, clock::ClockSkew};
 
 /// A command, whom it is for, and who gives it.
 #[derive(Clone, Debug)]
@@ -91,9 +91,18 @@ pub enum HostError {
         /// Where it stands.
         sequence: Sequence,
     },
+    /// An entry of what was decided would be larger than a broker takes.
+    #[error("an entry would have a payload of {bytes} bytes")]
+    TooLarge {
+        /// How large.
+        bytes: usize,
+    },
     /// The company has moved to another database: it is commanded there.
     #[error("the company has moved to another database")]
     Departed,
+    /// The clock of this process is not believed, and nothing is recorded by it.
+    #[error("nothing is recorded: {0}")]
+    ClockSkew(ClockSkew),
     /// Others were faster every time that it was tried.
     #[error("too many at once want to change the same")]
     Busy,

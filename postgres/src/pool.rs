@@ -47,6 +47,8 @@ struct Inner {
     setup: Option<&'static str>,
     /// How long an answer may take.
     within: Duration,
+    /// How many there may be.
+    connections: usize,
     places: Arc<Semaphore>,
     /// Those that nobody uses, the one that was used last at the end.
     idle: Mutex<Vec<Idle>>,
@@ -78,7 +80,7 @@ impl Pool {
     /// The same where answers may take so long, with a statement that is run on each new connection.
     pub fn with(options: PgConnectOptions, connections: usize, within: Duration, setup: Option<&'static str>) -> Self {
         let places = Arc::new(Semaphore::new(connections));
-        Self(Arc::new(Inner { options, setup, within, places, idle: Mutex::default() }))
+        Self(Arc::new(Inner { options, setup, within, connections, places, idle: Mutex::default() }))
     }
 
     /// A connection that lives, as far as anybody knows.
@@ -100,6 +102,12 @@ impl Pool {
         }
         let session = open(&self.0.options, self.0.setup, self.0.within).await?;
         Ok(connection(session, Instant::now()))
+    }
+
+    /// How many connections there are, and how many of them nobody uses.
+    pub fn open_and_idle(&self) -> (usize, usize) {
+        let idle = self.0.idle().len();
+        (self.0.connections - self.0.places.available_permits() + idle, idle)
     }
 
     /// Opens a transaction.

@@ -1,5 +1,6 @@
 //! The harness of the integration tests: it starts real servers and stops them again.
 
+pub mod clock;
 pub mod debian;
 mod embedded;
 pub mod faults;

@@ -15,7 +15,7 @@ use crate::unit::{Seen, Stop, Unit};
 pub fn enter(unit: &Unit<'_>, job: &Job<'_>, place: usize, seen: &Seen) -> Result<bool, Stop> {
     let request = job.request;
     let is_hidden = !seen.is_within(&request.scope);
-    let stands = if is_hidden { 0 } else { seen.before };
+    let stands = if is_hidden { 0 } else { seen.before.sequence };
     let begins = job.served.commands.get(&request.command.name).is_some_and(|command| command.begins);
     // Those within the system are told by the rules what is wrong with asking for what does not exist.
     let is_public = !request.internal_allowed;

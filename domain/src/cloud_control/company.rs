@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Standing;
 use crate::{
-    kernel::{Aggregate, Context, Decision, Lifespan, LocationId, OutOfScope, Settings},
+    kernel::{Aggregate, Context, Decision, Lifespan, LocationId, OutOfScope, Settings, State},
     ledger::Hash,
 };
 
@@ -232,6 +232,11 @@ struct Adopted {
     sha256: Hash,
 }
 
+/// Whether a company has adopted a shape, or a newer one of the same event, from the state of its `company` stream.
+pub fn has_adopted(company_state: &State, adoption: &Adoption) -> bool {
+    company_state.get::<Company>().is_some_and(|company| company.has_adopted(adoption))
+}
+
 type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for Company {
@@ -379,11 +384,13 @@ impl Company {
         if self.founding.is_none() {
             return Err(Refusal::NotFounded);
         }
-        let known = self.schemas.get(&format!("{}.{}", adoption.stream, adoption.event));
-        let is_known = known.is_some_and(|known| {
+        Ok(Decision::unless(self.has_adopted(&adoption), Event::SchemaAdopted(adoption)))
+    }
+
+    fn has_adopted(&self, adoption: &Adoption) -> bool {
+        self.schemas.get(&format!("{}.{}", adoption.stream, adoption.event)).is_some_and(|known| {
             known.version > adoption.version || known.version == adoption.version && known.sha256 == adoption.sha256
-        });
-        Ok(Decision::unless(is_known, Event::SchemaAdopted(adoption)))
+        })
     }
 
     fn take_schema(&mut self, Adoption { stream, event, version, sha256 }: Adoption) {

@@ -29,7 +29,7 @@ const RECORDS: &str = "accountant admin auditor coo dispatcher manager ops_hq";
 const COMMANDERS: &str = "accountant admin coo dispatcher driver manager mover ops_hq sales";
 const EVERYBODY: &str = "accountant admin auditor coo dispatcher driver manager mover ops_hq sales";
 
-/// Who may do what, by action: `<stream>.<command>`, `<stream>.read`, `view.<view>`, `ledger.read`, `live`, `metrics.read`.
+/// Who may do what, by action: `<stream>.<command>`, `<stream>.read`, `view.<view>`, `ledger.read`, `live`.
 const MATRIX: &[(&str, &str)] = &[
     ("alert.acknowledge", WATCH),
     ("alert.read", RECORDS),
@@ -62,7 +62,6 @@ const MATRIX: &[(&str, &str)] = &[
     ("location.read", EVERYBODY),
     ("location.rename", MANAGE),
     // Counts of the whole installation: no company's data, but none of a branch's business either.
-    ("metrics.read", "admin ops_hq"),
     ("truck.back_in_service", MANAGE),
     ("truck.commission", MANAGE),
     ("truck.out_of_service", DISPATCH),
@@ -215,7 +214,7 @@ mod tests {
         assert!(undecided.is_empty(), "say in MATRIX who may {undecided:?}");
         for action in decided.difference(&public) {
             assert!(
-                action.starts_with("view.") || ["ledger.read", "live", "metrics.read"].contains(&action.as_str()),
+                action.starts_with("view.") || ["ledger.read", "live"].contains(&action.as_str()),
                 "{action} is not an action"
             );
         }
@@ -259,7 +258,7 @@ mod tests {
     #[test]
     fn an_auditor_reads_everything_opens_nothing_and_gives_no_command() {
         // The process's own figures are no part of the company's records.
-        for action in actions().filter(|action| *action != "metrics.read") {
+        for action in actions() {
             assert_eq!(may("auditor", action), !is_command(action), "{action}");
         }
         assert!(KINDS.iter().all(|kind| !may_open("auditor", kind.name)) && may_see_restricted("auditor"));

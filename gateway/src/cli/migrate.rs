@@ -4,7 +4,7 @@ use cnc_domain::kernel::CompanyId;
 use serde_json::json;
 
 use super::{
-    in_rooms,
+    in_opened,
     output::{Failure, Out},
 };
 use crate::run::{BackEnd, Config, Rooms};
@@ -28,7 +28,7 @@ pub async fn run(config: Config, out: Out) -> Result<(), Failure> {
             "a data folder brings itself up to date; for Postgres add --ledger postgres://…".into(),
         ));
     }
-    in_rooms(&config, migrate).await?;
+    in_opened(Rooms::open_as_owner(&config).await?, migrate).await?;
     out.say("up to date: each role may do its part", &json!({ "migrated": true }))
 }
 

@@ -9,7 +9,7 @@ use cnc_domain::{
 };
 use cnc_projections::{AsOfError, Page, Query, Row};
 
-use super::App;
+use super::app::App;
 use crate::{authorize::Grant, catalog::Served, matching, problem::Problem};
 
 /// A moment in a company's ledger.

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{Json, extract::State};
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Writable},
+    ledger::{Fault, MESSAGE_BYTES_MAX, Writable},
 };
 use futures::{
     FutureExt as _,
@@ -27,6 +27,7 @@ type Ask = fn(&App) -> BoxFuture<'_, Condition>;
 
 /// Every part, by its name in the answer.
 const PARTS: &[(&str, Ask)] = &[
+    ("clock", |app| ready_now(clock(app)).boxed()),
     ("ledger", |app| ledger(app).boxed()),
     ("nats", |app| ready_now(nats(app)).boxed()),
     ("views", |app| views(app).boxed()),
@@ -58,6 +59,10 @@ impl<T> From<Result<T, Fault>> for Condition {
     }
 }
 
+fn clock(app: &App) -> Condition {
+    app.host.clock().skew().map_or(Condition::Ok, |skew| Condition::Failed(skew.to_string().into()))
+}
+
 async fn ledger(app: &App) -> Condition {
     match app.host.ledger().writable().await {
         Ok(Writable::Yes) => Condition::Ok,
@@ -70,7 +75,13 @@ async fn ledger(app: &App) -> Condition {
 fn nats(app: &App) -> Condition {
     match app.parts.nats_is_connected() {
         None => Condition::Absent,
-        Some(true) => Condition::Ok,
+        Some(true) => match app.parts.nats_takes_only() {
+            None => Condition::Ok,
+            Some(bytes) => Condition::Degraded(
+                format!("its max_payload of {bytes} bytes is less than the {MESSAGE_BYTES_MAX} that an entry may take")
+                    .into(),
+            ),
+        },
         Some(false) => Condition::Degraded("not connected".into()),
     }
 }

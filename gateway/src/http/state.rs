@@ -13,7 +13,7 @@ use serde_json::{json, value::RawValue};
 use uuid::Uuid;
 
 use super::{
-    App,
+    app::App,
     extract::{Caller, Parted, etag, id},
     query::Asked,
 };

@@ -14,7 +14,7 @@ use cnc_projections::{Page, Query, QueryError};
 use serde_json::json;
 
 use super::{
-    App,
+    app::App,
     extract::{Caller, Parted},
     past::Past,
     query::Asked,

@@ -11,7 +11,7 @@ use super::{
     subscription::{Subscription, Told},
 };
 use crate::{
-    http::{App, shape::Shape},
+    http::{app::App, shape::Shape},
     problem::Problem,
     tokens::Claims,
 };
@@ -54,7 +54,7 @@ impl Teller {
             let shape = Shape::of(&self.app, &subscription.grant, subscription.view, self.app.now()).await?;
             let rows = shape.rows(&self.app, page.rows).await?;
             let more = page.next.is_some();
-            self.outlet.text(message::snapshot(&subscription.id, view, position, rows, more))?;
+            self.outlet.part(message::snapshot(&subscription.id, view, position, rows, more)).await?;
             if !more {
                 (subscription.position, subscription.told) = (position, position);
                 return Ok(());

@@ -4,9 +4,11 @@ mod access;
 mod branches;
 mod describing;
 mod failing;
+mod holding;
 mod hostile;
 pub mod live;
 mod reading;
+mod refusing;
 mod unwritable;
 mod writing;
 

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use cnc_commands::{HostError, Request};
 use cnc_domain::{
     cloud_control::company,
-    kernel::{Actor, CompanyId, Id, LocationId, Message, Scope},
+    kernel::{Actor, CompanyId, Id, LocationId, Message, Rejection, Scope},
+    ledger::{MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX},
 };
 use serde_json::json;
 
@@ -17,6 +18,7 @@ on_both!(
     a_refusal_or_an_empty_decision_is_never_stale,
     what_a_command_carries_is_recorded_with_it_or_not_at_all,
     commands_that_lead_to_ever_more_are_stopped,
+    an_entry_that_no_broker_would_take_is_refused_and_leaves_nothing_behind,
     what_is_not_there_is_told_so,
     a_sender_sees_only_their_branches,
     a_sequence_that_has_moved_on_is_told,
@@ -81,6 +83,21 @@ async fn commands_that_lead_to_ever_more_are_stopped(ground: Ground) {
     let host = founded(&ground).await;
     assert!(matches!(host.execute(ask(1, Command::Circle)).await, Err(HostError::Fault(_))));
     assert_eq!(entries(&host).await.len(), 1);
+}
+
+async fn an_entry_that_no_broker_would_take_is_refused_and_leaves_nothing_behind(ground: Ground) {
+    let host = founded(&ground).await;
+    // Its payload names the code, and some bytes beside it.
+    let coded = |bytes: usize| ask(1, Command::Refuse(Rejection::new("x".repeat(bytes).as_str(), "no")));
+    for request in [coded(PAYLOAD_BYTES_MAX), coded(2 * PAYLOAD_BYTES_MAX)] {
+        let refused = host.execute_sealed(request).await;
+        assert!(matches!(refused, Err(HostError::TooLarge { bytes }) if bytes > PAYLOAD_BYTES_MAX), "{refused:?}");
+    }
+    assert_eq!(entries(&host).await.len(), 1);
+    host.execute_sealed(coded(PAYLOAD_BYTES_MAX - 100)).await.expect("is answered");
+    let line = host.ledger().read(COMPANY, 1, 1).await.expect("is read").remove(0);
+    // With room for the headers of its message.
+    assert!(line.len() > PAYLOAD_BYTES_MAX - 100 && line.len() + 4_096 < MESSAGE_BYTES_MAX);
 }
 
 async fn what_is_not_there_is_told_so(ground: Ground) {

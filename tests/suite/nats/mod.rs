@@ -3,9 +3,11 @@
 mod broker;
 mod faults;
 mod feed;
+mod forks;
 mod integrations;
 mod logins;
 mod relay;
 mod relay_faults;
 mod roles;
 mod silence;
+mod simulated;

@@ -14,6 +14,8 @@ const VERSIONS: &[&[&str]] = &[
     &[include_str!("relay.sql")],
     &[include_str!("move.sql")],
     &[include_str!("tip.sql")],
+    &[include_str!("facts.sql")],
+    &[include_str!("fork.sql")],
 ];
 /// Who may do what.
 const ROLES: &str = include_str!("roles.sql");

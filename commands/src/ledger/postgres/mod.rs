@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
-        Position, Sequence, Writable,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
+        NotificationLog, Position, Sequence, Writable,
     },
 };
 use cnc_postgres::Pool;
@@ -25,7 +25,7 @@ use self::{announce::Announcer, append::Writers, room::Room};
 pub(crate) use self::{
     announce::announce_heads,
     fault::fault,
-    read::{stored, stored_head},
+    read::{stored, stored_head, stored_heads},
 };
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
@@ -92,6 +92,21 @@ impl PostgresLedger {
     /// Connections for what is kept beside the ledgers.
     pub(crate) fn pool(&self) -> &Pool {
         &self.readers
+    }
+
+    /// Whether there is a ledger in the database, of whatever version: nothing is made.
+    pub async fn exists(&self) -> Result<bool, Fault> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'cnc' AND tablename = 'heads')";
+        sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("look for the ledger"))
+    }
+
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses.
+    pub fn pools(&self) -> [(&'static str, usize, usize); 2] {
+        let pools = [("ledger_write", &self.writers.pool), ("ledger_read", &self.readers)];
+        pools.map(|(name, pool)| {
+            let (open, idle) = pool.open_and_idle();
+            (name, open, idle)
+        })
     }
 
     /// Brings the schema up to date. Several processes may do it at once.
@@ -162,6 +177,11 @@ impl Ledger for PostgresLedger {
         std::thread::available_parallelism().map_or(1, usize::from).min(WRITERS - 1)
     }
 
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        let tip = read::tip(&self.readers, company).await.map_err(fault("read a head"))?;
+        Ok(tip.map(|tip| tip.facts))
+    }
+
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         let sql = "SELECT fingerprint, answer FROM cnc.commands WHERE id = $1";
         let query = sqlx::query(sql).bind(append::key_uuid(company, actor, key));
@@ -189,6 +209,12 @@ impl Ledger for PostgresLedger {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let micros = sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("ask for the time"))?;
+        Ok(LedgerTime::Now(Timestamp::from_micros(micros)))
     }
 }
 

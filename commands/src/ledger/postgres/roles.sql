@@ -35,7 +35,7 @@ BEGIN
     GRANT SELECT, DELETE ON cnc.commands TO cnc_write;
     -- A relay reads all ledgers and appends to none.
     GRANT SELECT, INSERT, UPDATE ON cnc.relay TO cnc_relay;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON cnc.relays TO cnc_relay;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON cnc.relays, cnc.relay_consumers TO cnc_relay;
     GRANT SELECT, UPDATE ON cnc.relay_stream TO cnc_relay;
 
     -- What is there is left as it is: to make a policy anew would lock out those who work.

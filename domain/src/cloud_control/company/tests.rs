@@ -3,7 +3,11 @@
 use super::*;
 use crate::{
     cloud_control::standing,
-    kernel::{Actor, BoardSettings, CommandId, CompanyId, Given, LocationId, Message, State, aggregate, given},
+    kernel::{
+        Actor, BoardSettings, CommandId, CompanyId, Given, LocationId, Message, State, aggregate, given,
+        schema::Schemas,
+    },
+    ledger::is_company_fact,
 };
 
 fn founding() -> Founding {
@@ -163,6 +167,16 @@ fn a_new_shape_is_adopted_once_and_an_older_program_changes_nothing() {
     Company::given([founded(), adopted(1, "a")]).when(adopt(2, "b")).then([adopted(2, "b")]);
     Company::given([founded(), adopted(2, "b")]).when(adopt(1, "a")).then_nothing();
     Company::given([founded(), adopted(1, "a")]).when(adopt(1, "grown")).then([adopted(1, "grown")]);
+}
+
+#[test]
+fn all_that_happens_to_a_company_is_a_fact_of_it_but_the_adoption_of_shapes() {
+    let company = CompanyId::number(1);
+    let is_fact = |stream: &str, id: CompanyId, event: &str| is_company_fact(company, (stream, id.uuid()), event);
+    for event in aggregate::<Company>().contract(&mut Schemas::default()).events {
+        assert_eq!(is_fact(Company::STREAM, company, &event.name), event.name != "schema_adopted", "{}", event.name);
+    }
+    assert!(!is_fact("truck", company, "suspended") && !is_fact(Company::STREAM, CompanyId::number(2), "suspended"));
 }
 
 #[test]

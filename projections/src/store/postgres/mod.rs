@@ -3,7 +3,7 @@
 //! Who reads, reads as the role `cnc_read`, under forced row security by company and location.
 
 mod builds;
-mod carrying;
+pub(super) mod carrying;
 mod outbox;
 mod reading;
 mod schema;
@@ -18,8 +18,6 @@ use cnc_domain::{
 };
 use cnc_postgres::Pool;
 use tokio::sync::Notify;
-
-pub use carrying::{carry_triggers, holds_folds};
 
 use super::{
     Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
@@ -64,6 +62,15 @@ fn fault(doing: &'static str) -> impl Fn(sqlx::Error) -> Fault {
 impl Postgres {
     /// Connects, and makes what is missing.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
+        Self::open(url, true).await
+    }
+
+    /// Connects for reading how folds stand; nothing is made.
+    pub async fn read_only(url: &str) -> Result<Self, Fault> {
+        Self::open(url, false).await
+    }
+
+    async fn open(url: &str, make: bool) -> Result<Self, Fault> {
         let options = cnc_postgres::options(url).map_err(fault("opening the store"))?;
         let pool = Pool::new(options.clone(), CONNECTIONS);
         // The statement that writes is large, and planned once in a connection's life, perhaps while the tables are still
@@ -76,7 +83,9 @@ impl Postgres {
             ("enable_sort", "off"),
         ]);
         let writers = Pool::new(by_key, WRITERS);
-        schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
+        if make {
+            schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
+        }
         let role = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
         let readers = Pool::with(options, READERS, cnc_postgres::ANSWER_WITHIN, role.then_some("SET ROLE cnc_read"));
         Ok(Self { pool, writers, readers, filled: Notify::new() })
@@ -110,6 +119,15 @@ macro_rules! read {
 
 #[async_trait]
 impl Storage for Postgres {
+    fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        let pools = [("views_keep", &self.pool), ("views_write", &self.writers), ("views_read", &self.readers)];
+        let counted = pools.map(|(name, pool)| {
+            let (open, idle) = pool.open_and_idle();
+            (name, open, idle)
+        });
+        counted.to_vec()
+    }
+
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
         write!(self, "making the tables of folds", |tx| schema::prepare(&mut tx, plans))
     }
