@@ -294,6 +294,7 @@ impl Inner {
                     let same = job.idempotency.is_some_and(|key| key.fingerprint == answered.fingerprint);
                     return if same { Ok(replayed(*answered)) } else { Err(HostError::KeyReused) };
                 }
+                Err(AppendError::Held(_)) => return Err(crate::appender::held().into()),
                 Err(AppendError::Fault(fault)) => return Err(fault.into()),
             }
             fresh = true;

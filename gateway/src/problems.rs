@@ -212,6 +212,12 @@ pub static KINDS: &[Kind] = &[
         "The view is not there yet",
         "The view has not reached the position of `at_least`; `position` says how far it is. Try again.",
     ),
+    kind(
+        "wedged",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "A part stands still",
+        "The loop that folds has not gone round for minutes, and will not by itself: the process should be started again.",
+    ),
 ];
 
 /// The title of a rule's refusal.

@@ -6,7 +6,8 @@ use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::Position,
 };
-use sqlx::{PgConnection, PgPool, Result, Row as _, postgres::PgRow};
+use cnc_postgres::{Pool, Session};
+use sqlx::{Result, Row as _, postgres::PgRow};
 
 use super::{
     super::{
@@ -58,7 +59,7 @@ fn read(row: &PgRow) -> Result<FoldRow> {
 
 /// The live build of a company's fold, of whatever version.
 pub(super) async fn live(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &str,
     company: CompanyId,
     fold: &str,
@@ -85,7 +86,7 @@ async fn row(tx: &mut Tx, schema: &str, id: &FoldId) -> Result<Option<FoldRow>> 
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn rows(pool: &PgPool, schema: &str, company: Option<CompanyId>) -> Result<Vec<FoldRow>> {
+pub(super) async fn rows(pool: &Pool, schema: &str, company: Option<CompanyId>) -> Result<Vec<FoldRow>> {
     // Who only looks may come before anybody has folded.
     let there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'folds')";
     if !sqlx::query_scalar(there).bind(schema).fetch_one(pool).await? {
@@ -112,7 +113,7 @@ pub(super) async fn register(tx: &mut Tx, fold: &str, heads: &[(CompanyId, Posit
 }
 
 /// The companies in which a version is live.
-pub(super) async fn live_in(pool: &PgPool, plan: &Plan) -> Result<Vec<CompanyId>> {
+pub(super) async fn live_in(pool: &Pool, plan: &Plan) -> Result<Vec<CompanyId>> {
     let text = format!(
         "SELECT company::text FROM {}.folds WHERE standing = 'live' AND fold = $1 AND version = $2",
         schema(plan.trigger)
