@@ -14,7 +14,7 @@ mod service;
 pub(crate) mod shape;
 mod shown;
 mod state;
-mod views;
+pub(crate) mod views;
 
 use std::sync::Arc;
 

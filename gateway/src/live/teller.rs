@@ -11,7 +11,7 @@ use super::{
     subscription::{Subscription, Told},
 };
 use crate::{
-    http::{App, shape::Shape},
+    http::{App, shape::Shape, views::unwell},
     problem::Problem,
     tokens::Claims,
 };
@@ -50,11 +50,12 @@ impl Teller {
             if count > self.app.limits.snapshot_rows {
                 return Err(Problem::bad_request("too_many_rows", "ask for fewer rows by a filter").into());
             }
+            let unwell = unwell(page.health, page.position)?.map(|(_, said)| said);
             subscription.gives(&page.rows);
             let shape = Shape::of(&self.app, &subscription.grant, subscription.view, self.app.now()).await?;
             let rows = shape.rows(&self.app, page.rows).await?;
             let more = page.next.is_some();
-            self.outlet.text(message::snapshot(&subscription.id, view, position, rows, more))?;
+            self.outlet.text(message::snapshot(&subscription.id, view, position, (rows, more), unwell))?;
             if !more {
                 (subscription.position, subscription.told) = (position, position);
                 return Ok(());

@@ -99,6 +99,8 @@ pub fn components() -> Value {
         "headers": {
             "ETag": { "schema": { "type": "string" }, "description": "The stream's sequence, for If-Match." },
             "Cnc-Position": { "schema": { "type": "integer" }, "description": "The ledger position of this answer." },
+            "Cnc-View-Health": { "schema": { "type": "string", "examples": ["stopped;position=12, skipped;entries=1"] },
+                "description": "There where the view is not well: an entry stopped it, or entries were skipped." },
         },
         "schemas": {
             "Answer": { "type": "object", "required": ["command", "position", "sequence", "recorded"], "properties": {
@@ -113,7 +115,8 @@ pub fn components() -> Value {
                 "facts": { "type": "object", "description": "What a rejection rests on." },
                 "by": { "type": "string", "description": "Which aggregate refused, as `stream/id`, where it was not the one that was asked." },
                 "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
-                "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least`." },
+                "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least` or is built anew." },
+                "until": { "type": "integer", "description": "From where on a view that is built anew is shown." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
                     "description": "What the process needs and does not reach, each with how it is." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],

@@ -5,10 +5,12 @@ mod beside;
 mod board;
 mod company;
 mod following;
+mod forking;
 mod fresh;
 mod reader;
 mod resting;
 mod running;
+mod starting;
 mod status;
 mod upkeep;
 mod verifying;
@@ -31,6 +33,7 @@ use cnc_domain::{
     kernel::{CompanyId, FoldKind, LocationId, Timestamp},
     ledger::{Fault, Feed, Position},
 };
+use starting::Process;
 pub use status::{AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -72,6 +75,8 @@ struct Inner {
     folds: EngineFolds,
     board: Board,
     pasts: Places,
+    /// This process, as it shows itself to others.
+    process: Process,
     restarts: AtomicU64,
     /// How much text the folds of companies that wait for news hold.
     held: AtomicUsize,
@@ -92,6 +97,7 @@ impl Engine {
             folds,
             board: Board::default(),
             pasts: Places::new(PASTS_AT_ONCE, PASTS_EACH),
+            process: Process::default(),
             restarts: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             outdated: Mutex::default(),
@@ -261,7 +267,6 @@ impl Inner {
         let plans = self.store.admit(&self.kinds().collect::<Vec<_>>()).await?;
         if plans.iter().any(|plan| plan.trigger) {
             let heads = self.feed.heads().await?;
-            let heads: Vec<_> = heads.into_iter().map(|(company, head)| (company, head.position)).collect();
             for plan in plans.iter().filter(|plan| plan.trigger) {
                 self.storage().register(plan, &heads).await?;
             }

@@ -10,7 +10,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Seconds},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -22,7 +22,7 @@ use super::{
     Inner,
     company::{CompanyFolds, Turn},
 };
-use crate::store::Plan;
+use crate::store::{Generation, Plan};
 
 /// How many companies are folded at once.
 const AT_ONCE: usize = 8;
@@ -45,8 +45,8 @@ struct Slot {
     task: Option<Id>,
     /// When its last turn ended.
     ended: Option<Instant>,
-    head: Position,
-    done: Position,
+    head: Head,
+    done: Head,
     watch: bool,
     /// When its resting folds are looked at.
     look: Option<Instant>,
@@ -67,7 +67,7 @@ struct Rounds {
     looks: BinaryHeap<Reverse<(Instant, CompanyId)>>,
     permits: Arc<Semaphore>,
     /// The generation of the store that is known here.
-    generation: Option<i64>,
+    generation: Option<Generation>,
 }
 
 /// Folds until `stop`.
@@ -123,6 +123,9 @@ impl Rounds {
             if ticked && let Err(fault) = self.look_back().await {
                 tracing::warn!(%fault, "what the store remembers cannot be looked at");
             }
+            if ticked && let Err(fault) = self.inner.process.live(&**self.inner.storage()).await {
+                tracing::warn!(%fault, "others cannot be told that this process lives");
+            }
             if let Err(fault) = self.look(ticked).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
                 tokio::time::sleep(TICK / 10).await;
@@ -137,8 +140,13 @@ impl Rounds {
     /// Compares heads with positions, and gives a turn to who is behind.
     async fn look(&mut self, tick: bool) -> Result<(), Fault> {
         self.inner.beat.store(self.inner.now().micros(), Ordering::Relaxed);
-        for (company, head) in self.inner.feed.heads().await? {
-            self.slots.entry(company).or_default().head = head.position;
+        let heads = self.inner.feed.heads().await?;
+        if tick {
+            // A ledger that was restored may lack a company.
+            self.slots.values_mut().for_each(|slot| slot.head = Head::default());
+        }
+        for (company, head) in heads {
+            self.slots.entry(company).or_default().head = head;
         }
         let wanting: Vec<CompanyId> = self
             .slots
@@ -154,7 +162,7 @@ impl Rounds {
 
     /// Looks at what companies that have no news would never ask for.
     async fn look_back(&mut self) -> Result<(), Fault> {
-        if self.inner.has_lost(&mut self.generation).await? {
+        if self.inner.look_at_store(&mut self.generation).await? {
             let inner = &self.inner;
             self.slots.values_mut().for_each(|slot| slot.distrust(inner));
         }
@@ -168,7 +176,7 @@ impl Rounds {
             for company in self.inner.storage().live_in(&plan).await? {
                 let Some(slot) = self.slots.get_mut(&company) else { continue };
                 if slot.folds.as_mut().is_some_and(|folds| folds.resume(plan.fold)) {
-                    slot.done = 0;
+                    slot.done = Head::default();
                 }
             }
         }
@@ -272,13 +280,17 @@ impl Rounds {
 impl Slot {
     /// Has everything read from the store again that is remembered of it; where the folds are at work, after that.
     fn distrust(&mut self, inner: &Inner) {
-        (self.done, self.distrusted) = (0, self.task.is_some());
+        (self.done, self.distrusted) = (Head::default(), self.task.is_some());
         if let Some(folds) = &mut self.folds {
             folds.distrust(inner);
         }
     }
 
     fn wants(&self, tick: bool) -> bool {
-        if self.failed { tick } else { self.done < self.head || (tick && self.watch) }
+        if self.failed {
+            return tick;
+        }
+        // A head that is behind what is folded, or another one there, is looked into at a tick: it may be of a moment ago.
+        self.done.position < self.head.position || (tick && (self.watch || self.done != self.head))
     }
 }

@@ -301,6 +301,12 @@ impl Feed for JetStreamFeed {
         self.ledger.position_at(company, at).await
     }
 
+    async fn contains(&self, company: CompanyId, head: Head) -> Result<bool, Fault> {
+        let contains = self.ledger.contains(company, head).await?;
+        self.heard().forget(company);
+        Ok(contains)
+    }
+
     async fn changed(&self, seen: u64) -> u64 {
         // The sender lives as long as `self`, so that waiting cannot fail.
         self.news.subscribe().wait_for(|news| *news != seen).await.map_or(seen, |news| *news)

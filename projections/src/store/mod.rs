@@ -23,7 +23,7 @@ pub use postgres::{carry_triggers, holds_folds};
 
 pub(crate) use plan::{Form, Plan, Table};
 pub(crate) use storage::{
-    Commit, FoldId, FoldRow, KeptParcel, LivePosition, Loaded, Opened, Poisoned, Standing, Storage, Wanted, Write,
+    Begun, Build, Commit, FoldId, FoldRow, Generation, KeptParcel, LivePosition, Loaded, Opened, Poisoned, Standing, Storage, Wanted, Write,
     Written, latest_retry, now, put_off, read_parcels, retry_parcel_at, whole,
 };
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 const SET_BACK: [&str; 3] = [
-    "UPDATE folds SET position = former.position FROM former WHERE folds.fold = former.fold",
+    "UPDATE folds SET position = former.position, hash = former.hash FROM former WHERE folds.fold = former.fold",
     "DELETE FROM sums_v1",
     "INSERT INTO sums_v1 SELECT * FROM former_sums",
 ];

@@ -4,6 +4,7 @@ mod crashing;
 mod dying;
 mod failing;
 mod folding;
+mod forking;
 mod outbox;
 mod pruning;
 mod querying;
