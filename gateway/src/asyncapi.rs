@@ -115,7 +115,7 @@ fn headers() -> Value {
     let text = |about: &str| json!({ "type": "string", "description": about });
     let properties = json!({
         "ce-specversion": { "const": "1.0" },
-        "ce-id": text("The message's id: `<company>:<position>`."),
+        "ce-id": text("The message's id: `<company>:<position>:<hash>`."),
         "ce-source": text("`/companies/<company>`."),
         "ce-type": text("`cnc.<stream>.<event>.v<version>`."),
         "ce-time": { "type": "string", "format": "date-time", "description": "When it was recorded." },

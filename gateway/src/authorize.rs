@@ -56,7 +56,7 @@ pub struct Grant {
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The token is not good any more.
+    /// The token is invalid or has expired.
     Token(&'static str),
     /// The company is not in business here.
     Company(&'static str),

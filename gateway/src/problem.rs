@@ -158,7 +158,10 @@ impl Problem {
     /// 503: a view is built anew, and what there is of it must not be taken for the whole.
     pub fn rebuilding(position: u64, until: u64) -> Self {
         let why = format!("the view is built anew: it stands at {position} and is shown from {until} on");
-        Self::new("view_rebuilding", why).with("position", position).with("until", until).header(header::RETRY_AFTER, "1")
+        Self::new("view_rebuilding", why)
+            .with("position", position)
+            .with("until", until)
+            .header(header::RETRY_AFTER, "1")
     }
 
     /// 503: too much to do; nothing was done.
@@ -177,9 +180,9 @@ impl Problem {
         Self::hidden(fault.doing, &fault.cause, fault.passing)
     }
 
-    /// 500 or 503: a part that the process needs does not work.
-    pub fn not_ready(part: &'static str, fault: &Fault) -> Self {
-        Self::fault(fault).with("parts", json!({ part: "away" }))
+    /// 503: a part that the process needs does not work. `parts` has how each of them is.
+    pub fn not_ready(why: String, parts: Value) -> Self {
+        Self::new("not_ready", why).with("parts", parts).header(header::RETRY_AFTER, "1")
     }
 
     /// 500: a panic or something else that should not be.

@@ -31,7 +31,7 @@ const FORBIDDEN: &str = "Not allowed";
 pub(crate) static FAULT: Kind = kind(
     "fault",
     StatusCode::INTERNAL_SERVER_ERROR,
-    "Our fault",
+    "Internal error",
     "Something is broken in the server. Its operator finds the cause in the log under `error`.",
 );
 
@@ -119,10 +119,16 @@ pub static KINDS: &[Kind] = &[
     kind(
         "not_found",
         StatusCode::NOT_FOUND,
-        "Not found",
+        "No such resource",
         "There is nothing here under this name and id, or it is not the caller's; which of the two is not said.",
     ),
     kind("not_json", StatusCode::BAD_REQUEST, MALFORMED, "The body is not JSON in UTF-8."),
+    kind(
+        "not_ready",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Not ready",
+        "A part that this process needs does not work; `parts` says how each of them is.",
+    ),
     kind(
         "sequence_mismatch",
         StatusCode::PRECONDITION_FAILED,
@@ -146,13 +152,13 @@ pub static KINDS: &[Kind] = &[
     kind(
         "unauthenticated",
         StatusCode::UNAUTHORIZED,
-        "A valid token is needed",
-        "There is no token, or it is not, or no longer, good.",
+        "Token invalid or expired",
+        "There is no token, or it is invalid, or it has expired.",
     ),
     kind(
         "unavailable",
         StatusCode::SERVICE_UNAVAILABLE,
-        "Try again",
+        "Temporarily unavailable; retry",
         "Something did not work that soon may: try again after `Retry-After` seconds, under the same `Idempotency-Key`.",
     ),
     kind(
@@ -177,7 +183,7 @@ pub static KINDS: &[Kind] = &[
 ];
 
 /// The title of a rule's refusal.
-pub const REJECTED: &str = "The rule says no";
+pub const REJECTED: &str = "Rejected by a business rule";
 
 /// The kind of a code that the gateway itself names.
 pub fn of(code: &str) -> Option<&'static Kind> {

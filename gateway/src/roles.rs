@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use async_nats::{Client, connection::State};
 use cnc_commands::relay::RelayMetrics;
 use cnc_projections::{EngineFolds, JetStreamFeed};
-use serde_json::{Value, json};
 
 use crate::{rooms::triggers, run::Config};
 
@@ -77,7 +76,8 @@ impl Roles {
         self.has(Role::Gateway) || self.has(Role::Workers)
     }
 
-    fn names(&self) -> Vec<&'static str> {
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|role| role.name()).collect()
     }
 
@@ -90,7 +90,7 @@ impl Roles {
     pub(crate) fn folds(&self) -> EngineFolds {
         let views = if self.has(Role::Folds) { EngineFolds::views().views } else { Vec::new() };
         let triggers = if self.has(Role::Workers) { triggers() } else { Vec::new() };
-        EngineFolds { views, triggers, unwatched: !self.has(Role::Gateway) }
+        EngineFolds { views, triggers, unwatched: !self.has(Role::Gateway), warns: true }
     }
 }
 
@@ -123,15 +123,6 @@ impl Parts {
     /// Whether NATS can be reached; `None` where this process has none.
     pub fn nats_is_connected(&self) -> Option<bool> {
         self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
-    }
-
-    /// What an orchestrator is told of a process whose databases answer. Without NATS it works on, slower.
-    pub(crate) fn ready(&self) -> Value {
-        let mut parts = json!({ "ledger": "connected", "views": "connected" });
-        if let Some(connected) = self.nats_is_connected() {
-            parts["nats"] = json!(if connected { "connected" } else { "away" });
-        }
-        json!({ "status": "ready", "roles": self.roles.names(), "parts": parts })
     }
 }
 

@@ -54,6 +54,19 @@ pub struct Health {
     pub skipped: u64,
 }
 
+/// In how many companies a fold is not well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unwell {
+    /// The fold.
+    pub fold: String,
+    /// In so many an entry has stopped it.
+    pub stopped: u64,
+    /// In so many it has left out entries that were skipped.
+    pub skipped: u64,
+    /// In so many it is built anew, in the place of one that was of another history.
+    pub rebuilding: u64,
+}
+
 impl Health {
     /// Whether nothing is wrong.
     pub fn is_well(&self) -> bool {

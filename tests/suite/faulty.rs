@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Notification, Position, Sequence},
 };
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub enum Whim {
     Works,
     /// Every append fails.
     Fails,
+    /// Nothing can be asked of it.
+    Away,
     /// Everything panics.
     Panics,
 }
@@ -42,23 +44,26 @@ impl Faulty {
         *self.whim.lock().expect("whole") = whim;
     }
 
-    fn inner(&self) -> &dyn Ledger {
+    fn inner(&self) -> Result<&dyn Ledger, Fault> {
         let whim = *self.whim.lock().expect("whole");
         assert!(whim != Whim::Panics, "the ledger panics");
-        &*self.ledger
+        if whim == Whim::Away {
+            return Err(Fault::passing("asking the ledger", "the cable is cut"));
+        }
+        Ok(&*self.ledger)
     }
 }
 
 #[async_trait]
 impl Feed for Faulty {
     async fn heads(&self) -> Result<Vec<(CompanyId, Head)>, Fault> {
-        self.inner().heads().await
+        self.inner()?.heads().await
     }
     async fn head(&self, company: CompanyId) -> Result<Option<Head>, Fault> {
-        self.inner().head(company).await
+        self.inner()?.head(company).await
     }
     async fn read(&self, company: CompanyId, after: Position, limit: usize) -> Result<Vec<String>, Fault> {
-        self.inner().read(company, after, limit).await
+        self.inner()?.read(company, after, limit).await
     }
     async fn read_stream(
         &self,
@@ -68,13 +73,13 @@ impl Feed for Faulty {
         after: Sequence,
         limit: usize,
     ) -> Result<Vec<String>, Fault> {
-        self.inner().read_stream(company, stream, id, after, limit).await
+        self.inner()?.read_stream(company, stream, id, after, limit).await
     }
     async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault> {
-        self.inner().position_at(company, at).await
+        self.inner()?.position_at(company, at).await
     }
-    async fn changed(&self, seen: u64) -> u64 {
-        self.inner().changed(seen).await
+    async fn changed(&self, cursor: u64) -> Notification {
+        self.ledger.changed(cursor).await
     }
 }
 
@@ -85,12 +90,12 @@ impl Ledger for Faulty {
             self.failed.fetch_add(1, Ordering::Relaxed);
             return Err(Fault::passing("append", "the disk is full"));
         }
-        self.inner().append(batch).await
+        self.inner()?.append(batch).await
     }
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
-        self.inner().answered(company, actor, key).await
+        self.inner()?.answered(company, actor, key).await
     }
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
-        self.inner().forget_answers(before).await
+        self.inner()?.forget_answers(before).await
     }
 }

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answer, Answered, Append, AppendError, Appended, Entry, Fault, Feed, Hash, Head, Ledger, Position, Sequence,
-        Weather,
+        Answer, Answered, Append, AppendError, Appended, Entry, Fault, Feed, Hash, Head, Ledger, Notification,
+        NotificationLog, Position, Sequence, Weather,
     },
 };
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -49,7 +49,7 @@ struct Rows {
     ledgers: BTreeMap<CompanyId, Stored>,
     answers: BTreeMap<[u8; 16], Remembered>,
     locks: BTreeMap<CompanyId, Arc<tokio::sync::Mutex<()>>>,
-    notifications: u64,
+    notifications: NotificationLog,
 }
 
 #[derive(Default)]
@@ -215,12 +215,12 @@ impl Server {
         let mut rows = self.rows();
         for (company, _, tip) in change.heads {
             rows.ledgers.entry(company).or_default().tip = tip;
+            rows.notifications.note(company, tip.head);
         }
         for (company, line) in change.lines {
             rows.ledgers.entry(company).or_default().lines.push(line);
         }
         rows.answers.extend(change.answers);
-        rows.notifications += 1;
         drop(rows);
         self.inner.notified.notify_waiters();
         Ok(())
@@ -415,16 +415,16 @@ impl Feed for MemoryLedger {
         self.read("find a position by time", last).await
     }
 
-    async fn changed(&self, seen: u64) -> u64 {
+    async fn changed(&self, cursor: u64) -> Notification {
         loop {
             let mut notified = std::pin::pin!(self.server.inner.notified.notified());
             notified.as_mut().enable();
-            let now = self.server.rows().notifications;
-            if now != seen && now != self.deaf_to.load(Ordering::Relaxed) {
+            let told = self.server.rows().notifications.since(cursor);
+            if told.cursor != cursor && told.cursor != self.deaf_to.load(Ordering::Relaxed) {
                 if self.weather.after("hear of a change").await.is_ok() {
-                    return now;
+                    return told;
                 }
-                self.deaf_to.store(now, Ordering::Relaxed);
+                self.deaf_to.store(told.cursor, Ordering::Relaxed);
             }
             notified.await;
         }

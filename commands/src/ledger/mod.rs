@@ -5,6 +5,7 @@ mod audit;
 mod known;
 #[cfg(feature = "simulation")]
 pub mod memory;
+mod notify;
 pub(crate) mod postgres;
 mod recording;
 mod sqlite;

@@ -8,7 +8,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Feed, Position, subject},
+    ledger::{Fault, Feed, Head, Position, subject},
 };
 use futures::{StreamExt as _, stream};
 use tokio::{
@@ -42,7 +42,7 @@ pub(super) struct Progress {
     pub(super) generation: i64,
     pub(super) moved: BTreeMap<CompanyId, Position>,
     /// The last message that the broker acknowledged: its place in the stream, and which it is.
-    pub(super) tip: (u64, CompanyId, Position),
+    pub(super) tip: (u64, CompanyId, Head),
 }
 
 /// Holds companies, and tells what it holds.
@@ -128,7 +128,7 @@ impl Leases {
 
     /// Records what moved. What could not be recorded is tried again with what moved since.
     pub(super) async fn record(&self) -> Result<(), Fault> {
-        let (generation, (sequence, company, position), taken) = {
+        let (generation, (sequence, company, head), taken) = {
             let mut progress = self.progress();
             (progress.generation, progress.tip, std::mem::take(&mut progress.moved))
         };
@@ -137,7 +137,7 @@ impl Leases {
         }
         let mut moved: Vec<_> = taken.into_iter().collect();
         moved.sort_unstable();
-        let tip = Tip { sequence, message_id: subject::message_id(company, position) };
+        let tip = Tip { sequence, message_id: subject::message_id(company, head) };
         let recorded = self.book.record(generation, &moved, tip).await;
         if recorded.is_err() {
             let mut progress = self.progress();

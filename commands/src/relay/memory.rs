@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Feed, Position, Weather, subject},
+    ledger::{Fault, Feed, Head, Position, Weather, subject},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
@@ -35,8 +35,8 @@ pub struct Exchange(Arc<Mutex<State>>);
 pub struct Published {
     /// Whose entry it is.
     pub company: CompanyId,
-    /// The entry's position.
-    pub position: Position,
+    /// The entry's place and hash.
+    pub head: Head,
     /// The entry's line.
     pub line: String,
     at: Instant,
@@ -282,8 +282,8 @@ impl Broker for Seat {
             if state.connection != connection {
                 return Err(Unpublished { cause: "the connection is another".into(), is_too_large: false });
             }
-            let Message { company, position, .. } = message;
-            state.messages.push(Published { company, position, line, at: Instant::now() });
+            let Message { company, head, .. } = message;
+            state.messages.push(Published { company, head, line, at: Instant::now() });
             Ok(state.last())
         });
         let weather = self.weather.clone();
@@ -299,7 +299,7 @@ impl Broker for Seat {
         let show = |state: &mut State| {
             let place = usize::try_from(tip).ok().and_then(|tip| tip.checked_sub(1));
             let message = place.and_then(|place| state.messages.get(place));
-            let at_tip = message.map(|message| subject::message_id(message.company, message.position));
+            let at_tip = message.map(|message| subject::message_id(message.company, message.head));
             Found { created: state.created.to_string(), last: state.last(), at_tip }
         };
         self.step("look after the stream", show).await

@@ -3,14 +3,14 @@
 use async_nats::{HeaderMap, HeaderValue, header::NATS_MESSAGE_ID};
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Entry, Hash, Malformed, Position, subject},
+    ledger::{Entry, Hash, Head, Malformed, subject},
 };
 
 /// What is published with a line.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) company: CompanyId,
-    pub(super) position: Position,
+    pub(super) head: Head,
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
 }
@@ -24,7 +24,8 @@ impl Message {
     pub(super) fn of(line: &str) -> Result<Self, Malformed> {
         let entry = Entry::read(line)?;
         let Entry { company, position, stream, id, event, version, at, .. } = &entry;
-        let message_id = subject::message_id(*company, *position);
+        let head = Head { position: *position, hash: Hash::of(line) };
+        let message_id = subject::message_id(*company, head);
         let mut headers = HeaderMap::new();
         let mut say = |name: &'static str, value: String| headers.insert(name, HeaderValue::from(value));
         say("ce-specversion", "1.0".into());
@@ -35,9 +36,9 @@ impl Message {
         say("ce-datacontenttype", "application/json".into());
         say("content-type", "application/json".into());
         say("ce-id", message_id.clone());
-        say(subject::HASH_HEADER, Hash::of(line).to_string());
+        say(subject::HASH_HEADER, head.hash.to_string());
         headers.insert(NATS_MESSAGE_ID, message_id);
-        Ok(Self { company: *company, position: *position, subject: subject::of_entry(&entry), headers })
+        Ok(Self { company: *company, head, subject: subject::of_entry(&entry), headers })
     }
 }
 
@@ -55,8 +56,8 @@ mod tests {
         let message = Message::of(&line).expect("is an entry");
         assert_eq!(message.subject, format!("cnc.events.{company}.truck.fuelled"));
         let says = |name: &str| message.headers.get(name).map(ToString::to_string).unwrap_or_default();
-        assert_eq!(says("Nats-Msg-Id"), format!("{company}:42"));
-        assert_eq!(says("ce-id"), format!("{company}:42"));
+        let id = format!("{company}:42:{}", Hash::of(&line));
+        assert_eq!((says("Nats-Msg-Id"), says("ce-id")), (id.clone(), id));
         assert_eq!(says("ce-type"), "cnc.truck.fuelled.v2");
         assert_eq!(says("ce-time"), "2026-11-21T01:40:05.123456Z");
         assert_eq!(says("ce-subject"), format!("truck/{company}"));

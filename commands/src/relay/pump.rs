@@ -10,7 +10,7 @@ use std::{
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Feed, Position},
+    ledger::{Fault, Feed, Head, Position},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 struct Landed {
     company: CompanyId,
     life: u64,
-    position: Position,
+    head: Head,
     outcome: Acknowledged,
 }
 
@@ -115,7 +115,7 @@ impl Pump {
                     reading = None;
                     self.publish(found).await;
                 }
-                count = self.ledger.changed(seen) => (seen, self.look) = (count, true),
+                told = self.ledger.changed(seen) => (seen, self.look) = (told.cursor, true),
             }
         }
         self.drain().await;
@@ -215,17 +215,17 @@ impl Pump {
                 return false;
             }
         };
-        let position = message.position;
+        let head = message.head;
         // While it was being read the company may have been given back, or begun again.
         let Some(share) = self.shares.get_mut(&company) else { return false };
-        if message.company != company || position != share.sent() + 1 {
-            return position <= share.sent();
+        if message.company != company || head.position != share.sent() + 1 {
+            return head.position <= share.sent();
         }
         let life = share.life;
         match self.broker.send(message, line).await {
             Ok(acknowledged) => {
                 share.send();
-                let landing = async move { Landed { company, life, position, outcome: acknowledged.await } };
+                let landing = async move { Landed { company, life, head, outcome: acknowledged.await } };
                 self.flights.push(landing.boxed());
                 true
             }
@@ -236,20 +236,22 @@ impl Pump {
         }
     }
 
-    fn land(&mut self, Landed { company, life, position, outcome }: Landed) {
+    fn land(&mut self, Landed { company, life, head, outcome }: Landed) {
         let is_trusted = self.is_trusted();
         let Some(share) = self.shares.get_mut(&company).filter(|share| share.life == life) else { return };
         match outcome {
             // The guard looks, and then it is sent again.
             Ok(_) if !is_trusted => {}
             Ok(sequence) => {
-                let (count, published) = share.acknowledge(position);
+                let (count, published) = share.acknowledge(head.position);
                 self.look |= share.is_behind();
                 self.metrics.published.fetch_add(count, Ordering::Relaxed);
                 {
                     let mut progress = self.progress();
                     // Also of one that waits for those before it: when they come, it is the last that is published.
-                    progress.tip = progress.tip.max((sequence, company, position));
+                    if sequence > progress.tip.0 {
+                        progress.tip = (sequence, company, head);
+                    }
                     if count > 0 {
                         progress.moved.insert(company, published);
                     }

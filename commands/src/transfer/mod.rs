@@ -14,6 +14,7 @@ mod entries;
 mod keys;
 
 use std::{
+    collections::BTreeMap,
     str::FromStr as _,
     sync::{
         Arc,
@@ -31,7 +32,7 @@ use uuid::Uuid;
 
 use crate::ledger::{
     Auditor, Flaw, StoredHead, number,
-    postgres::{fault, stored_head},
+    postgres::{announce_heads, fault, stored_head},
 };
 
 /// A round that brings fewer entries than this is the last one before the mark.
@@ -221,8 +222,11 @@ impl Transfer {
         if made.rows_affected() == 0 {
             return Err(TransferError::Differs("the copy was changed by somebody else"));
         }
-        sqlx::query("SELECT pg_notify('cnc_ledger', '')").execute(&mut *tx).await.map_err(lost)?;
         tx.commit().await.map_err(lost)?;
+        let heads = BTreeMap::from([(self.company, stored.head)]);
+        if let Err(error) = announce_heads(&mut self.target, &heads).await {
+            tracing::debug!(%error, "who arrived is not told; others see it when they compare heads");
+        }
         Ok(stored.head)
     }
 

@@ -2,12 +2,14 @@
 //! other rooms meet a ledger. Nothing here knows how or where entries are kept.
 
 mod entry;
+mod notification;
 mod port;
 pub mod subject;
 mod verify;
 mod weather;
 
 pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
+pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
     Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
     Replied,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Entry, Hash, Head, Position, Sequence};
+use super::{Draft, Entry, Hash, Head, Notification, Position, Sequence};
 use crate::kernel::{Also, CommandId, CompanyId, Id, Rejection, Timestamp, marker};
 
 /// The system failed, not the caller: a 5xx. Holds what a log needs and nothing that an answer may show.
@@ -71,11 +71,10 @@ pub trait Feed: Send + Sync {
         Ok(lines.iter().any(|line| Hash::of(line) == head.hash && stands(line)))
     }
 
-    /// Waits until the number of changes that this feed has noticed is no longer `seen`, and returns it. A caller starts
-    /// with 0 and passes what the last call returned, taken before it read: so it misses nothing that happens while it
-    /// reads. May return for nothing, and should not be relied on to return at all: callers also look by themselves once
-    /// a second.
-    async fn changed(&self, seen: u64) -> u64;
+    /// Waits until this feed has noticed more growth than up to `cursor`, and says of which ledgers. A caller starts with
+    /// 0 and passes the cursor of the last call, taken before it read: so it misses nothing that happens while it reads.
+    /// May return for nothing, and should not be relied on to return at all: callers also compare all heads once a second.
+    async fn changed(&self, cursor: u64) -> Notification;
 
     /// Everything of this company up to `position` is folded and written: what the feed has told up to there, it need
     /// not tell again. Feeds that only wake have nothing to do.

@@ -1,7 +1,7 @@
 //! What entries and changes of views are called on NATS. Relay, feed, gateway and integrations meet in these names, and
 //! `schemas/asyncapi.json` documents them.
 
-use super::{Entry, Position};
+use super::{Entry, Head};
 use crate::kernel::CompanyId;
 
 /// The `JetStream` stream that carries entries.
@@ -38,7 +38,16 @@ pub fn of_changes_named(company: &str, view: &str) -> String {
     format!("cnc.views.{company}.{view}")
 }
 
-/// The id under which an entry's message is published, so that a broker drops it where it was published before.
-pub fn message_id(company: CompanyId, position: Position) -> String {
-    format!("{company}:{position}")
+/// The id under which an entry's message is published: `<company>:<position>:<hash>`. A broker drops what was published
+/// under the same id before, and never an entry that stands in the place of one that is gone.
+pub fn message_id(company: CompanyId, head: Head) -> String {
+    format!("{company}:{head}")
+}
+
+/// The company, position and hash that a message's id names, whatever follows them; `None` where it names none.
+pub fn read_message_id(id: &str) -> Option<(CompanyId, Head)> {
+    let mut parts = id.splitn(4, ':');
+    let (company, position, hash) = (parts.next()?, parts.next()?, parts.next()?);
+    let head = Head { position: position.parse().ok()?, hash: hash.parse().ok()? };
+    Some((company.parse().ok()?, head))
 }

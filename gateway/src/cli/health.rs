@@ -17,8 +17,8 @@ const ANSWER_MAX: usize = 64 << 10;
 
 /// Ask a running server on this machine whether it is ready
 ///
-/// Ends with status 0 where it is, 1 where it runs and a part of it is not connected (which is named), and 4 where nobody
-/// answers within two seconds. It opens no data folder and no database.
+/// Ends with status 0 where it is, 1 where it runs and a part that it needs is not well (which is named, with the reason), and
+/// 4 where nobody answers within two seconds. It opens no data folder and no database.
 #[derive(Debug, clap::Args)]
 pub struct Health {
     /// Where the server listens; 0.0.0.0 means this machine
@@ -30,16 +30,17 @@ pub fn run(command: &Health, out: Out) -> Result<(), Failure> {
     let address = reachable(command.listen);
     let (status, body) =
         ask(address).map_err(|error| Failure::fault(format!("nobody answers on http://{address}: {error}")))?;
-    let connected = body["parts"].as_object().into_iter().flatten();
-    let away: Vec<&str> = connected.filter(|(_, stands)| **stands != "connected").map(|(part, _)| &**part).collect();
+    let parts = body["parts"].as_object().into_iter().flatten();
+    let reasons = parts.filter_map(|(part, says)| Some((part, says.as_str().filter(|says| *says != "ok")?)));
+    let reasons: Vec<String> = reasons.map(|(part, reason)| format!("{part}: {reason}")).collect();
     if status == 200 {
-        let but = if away.is_empty() { String::new() } else { format!(" (works without {})", away.join(", ")) };
+        let but = if reasons.is_empty() { String::new() } else { format!(", but {}", reasons.join("; ")) };
         return out.say(format_args!("ready{but}"), &body);
     }
-    let message = if away.is_empty() {
+    let message = if reasons.is_empty() {
         format!("not ready: http://{address} answers with status {status}")
     } else {
-        format!("not ready: not connected to its {}", away.join(", "))
+        format!("not ready: {}", reasons.join("; "))
     };
     Err(Failure::Found { message, facts: body })
 }

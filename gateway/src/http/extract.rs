@@ -30,7 +30,7 @@ pub async fn authenticate(State(app): State<Arc<App>>, mut request: Request, nex
     let token = bearer(request.headers()).or_else(|| offered(request.headers()));
     let token = token.ok_or_else(|| Problem::unauthenticated(NO_TOKEN))?;
     let claims = app.tokens.check(token, app.now());
-    let claims = claims.ok_or_else(|| Problem::unauthenticated("the token is not good, or not any more"))?;
+    let claims = claims.ok_or_else(|| Problem::unauthenticated("the token is invalid or has expired"))?;
     request.extensions_mut().insert(Caller(claims));
     Ok(next.run(request).await)
 }

@@ -9,6 +9,7 @@ mod ledger;
 pub(crate) mod matching;
 mod past;
 mod query;
+mod readiness;
 mod serve;
 mod service;
 pub(crate) mod shape;
@@ -43,7 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
     known
         .merge(about)
         .route("/health/live", get(service::live))
-        .route("/health/ready", get(service::ready))
+        .route("/health/ready", get(readiness::ready))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         // As one layer: each of its own would be copied and put in a box for every request.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 use axum::{
@@ -13,42 +12,24 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use cnc_domain::{
-    kernel::CompanyId,
-    ledger::{Fault, Hash},
-};
+use cnc_domain::ledger::Hash;
 use serde_json::{Value, json};
 
 use super::{
     App,
     extract::{Caller, Parted},
 };
-use crate::{metrics::OPENMETRICS, problem::Problem, problems};
+use crate::{
+    metrics::{FoldFigures, OPENMETRICS},
+    problem::Problem,
+    problems,
+};
 
 const DOCS: &str = include_str!("docs.html");
-/// A database that takes longer counts as away.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 /// The process answers.
 pub async fn live() -> Json<Value> {
     Json(json!({ "status": "alive" }))
-}
-
-/// The ledger and the views answer too. Says what the process does and which parts are connected.
-pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    answers("ledger", app.host.ledger().head(CompanyId::nil())).await?;
-    for view in crate::catalog::catalog().views().take(1) {
-        answers("views", app.store.position(CompanyId::nil(), view.name())).await?;
-    }
-    Ok(Json(app.parts.ready()))
-}
-
-async fn answers<T>(part: &'static str, asked: impl Future<Output = Result<T, Fault>>) -> Result<(), Problem> {
-    match tokio::time::timeout(ANSWERS_WITHIN, asked).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(fault)) => Err(Problem::not_ready(part, &fault)),
-        Err(_) => Err(Problem::not_ready(part, &Fault::passing("asking a database", "it does not answer"))),
-    }
 }
 
 /// The description of the API.
@@ -88,14 +69,12 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
 /// them.
 pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Result<Response, Problem> {
     app.grant(&claims, "metrics.read", None).await?;
-    let mut folds: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut folds: BTreeMap<String, FoldFigures> = BTreeMap::new();
     for status in app.engine.status().await? {
-        let (lag, stopped) = folds.entry(status.fold).or_default();
-        *lag += status.lag;
-        *stopped += u64::from(status.poison.is_some());
+        folds.entry(status.fold.clone()).or_default().add(&status);
     }
-    for (fold, (lag, stopped)) in folds {
-        app.metrics.fold(&fold, lag, stopped);
+    for (fold, figures) in folds {
+        app.metrics.fold(&fold, &figures);
     }
     app.metrics.folds_hold(app.engine.held_bytes());
     let (batches, commands) = app.host.appended();

@@ -112,7 +112,8 @@ pub(crate) fn unwell(health: Health, position: Position) -> Result<Option<(Heade
         return Ok(None);
     }
     let stopped = health.stopped_at.map(|at| format!("stopped;position={at}"));
-    let skipped = Some(health.skipped).filter(|entries| *entries > 0).map(|entries| format!("skipped;entries={entries}"));
+    let skipped =
+        Some(health.skipped).filter(|entries| *entries > 0).map(|entries| format!("skipped;entries={entries}"));
     let header = stopped.into_iter().chain(skipped).collect::<Vec<_>>().join(", ");
     let header = HeaderValue::try_from(header).map_err(|cause| Problem::broken("writing a header", cause))?;
     Ok(Some((header, json!({ "stopped_at": health.stopped_at, "skipped": health.skipped }))))

@@ -49,7 +49,7 @@ pub(super) struct End {
 impl End {
     pub const GOING: Self = Self { code: 1001, reason: "the server stops" };
     pub const MALFORMED: Self = Self { code: 4400, reason: "not a message" };
-    pub const EXPIRED: Self = Self { code: 4401, reason: "the token is not good any more" };
+    pub const EXPIRED: Self = Self { code: 4401, reason: "token invalid or expired" };
     pub const FORBIDDEN: Self = Self { code: 4403, reason: "not allowed any more" };
     pub const SLOW: Self = Self { code: 4408, reason: "too slow" };
     pub const SILENT: Self = Self { code: 4408, reason: "no sign of life" };

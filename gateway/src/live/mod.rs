@@ -30,7 +30,7 @@ while `more` is true, with a `health` where the view is not well; with it, what 
 `{\"change\":{\"id\",\"view\",\"position\",\"previous\",\"rows\",\"removed\"}}`: `previous` is the position that you were told \
 last; where it is not, or on `{\"requery\":{\"id\"}}`, subscribe again without `after`. A row that leaves the filters or \
 your branches is `removed`. `{\"error\":{\"id\",\"code\",\"detail\"}}` answers what cannot be done. The server closes with \
-4400 (not a message), 4401 (the token is not good any more), 4403 (not allowed any more), 4408 (too slow, or no sign of \
+4400 (not a message), 4401 (token invalid or expired), 4403 (not allowed any more), 4408 (too slow, or no sign of \
 life) or 1001 (it stops).";
 
 /// The largest message that a client may send.

@@ -43,10 +43,10 @@ fn named(status: &str) -> &'static str {
 
 const RESPONSES: [(&str, &str, &str); 11] = [
     ("400", "Malformed", "The request is malformed."),
-    ("401", "Unauthenticated", "There is no token, or it is not good."),
+    ("401", "Unauthenticated", "There is no token, or it is invalid or expired."),
     ("403", "Forbidden", "This role may not, or the company is not in business."),
     ("404", "NotFound", "It is not there, or not yours."),
-    ("409", "Rejected", "The rule says no: `code` and `facts` say why."),
+    ("409", "Rejected", "Rejected by a business rule: `code` and `facts` say why."),
     ("412", "Changed", "The stream does not stand where If-Match says."),
     ("413", "TooLarge", "The body is too large."),
     ("415", "NotJson", "The body must be JSON."),
@@ -118,7 +118,7 @@ pub fn components() -> Value {
                 "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least` or is built anew." },
                 "until": { "type": "integer", "description": "From where on a view that is built anew is shown." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
-                    "description": "What the process needs and does not reach, each with how it is." },
+                    "description": "The parts that the process works with: each `ok`, or the reason why not." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],
                     "properties": { "path": { "type": "string" }, "wrong": { "type": "string" } } } },
                 "error": { "type": "string", "description": "Names a fault in the server's log." } } },

@@ -47,13 +47,16 @@ impl Beside {
         while self.worker.at.position < until {
             let chunk = self.reader.read(self.at(), until).await?;
             loop {
-                let (to, write) = match self.worker.prepare(inner.storage().as_ref(), &inner.process, &chunk, until).await? {
-                    Prepared::Write(write) => (write.to, write),
-                    Prepared::Moved(to) => (to, self.worker.blank(to)),
-                    Prepared::Stopped(position, reason) => return Ok(Some(format!("position {position}: {reason}"))),
-                    Prepared::Lost | Prepared::Doubtful => return Ok(Some(LOST.into())),
-                    Prepared::Parted => return Ok(Some(format!("position {}: {PARTED}", self.at() + 1))),
-                };
+                let (to, write) =
+                    match self.worker.prepare(inner.storage().as_ref(), &inner.process, &chunk, until).await? {
+                        Prepared::Write(write) => (write.to, write),
+                        Prepared::Moved(to) => (to, self.worker.blank(to)),
+                        Prepared::Stopped(position, reason) => {
+                            return Ok(Some(format!("position {position}: {reason}")));
+                        }
+                        Prepared::Lost | Prepared::Doubtful => return Ok(Some(LOST.into())),
+                        Prepared::Parted => return Ok(Some(format!("position {}: {PARTED}", self.at() + 1))),
+                    };
                 let text = write.changes.iter().flat_map(|(_, changes)| changes);
                 let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
                 let commit = inner.storage().commit(write.plan.trigger, inner.now(), vec![write]).await?;

@@ -84,13 +84,7 @@ impl CompanyFolds {
     }
 
     /// Folds up to `head`, or until its turn is over.
-    pub async fn turn(
-        &mut self,
-        inner: &Inner,
-        plans: &[Arc<Plan>],
-        head: Head,
-        tick: bool,
-    ) -> Result<Turn, Fault> {
+    pub async fn turn(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Head, tick: bool) -> Result<Turn, Fault> {
         let started = Instant::now();
         self.open(inner, plans, head, tick).await?;
         self.compare(inner, head, tick).await?;
@@ -118,8 +112,10 @@ impl CompanyFolds {
             self.flush(inner).await?;
         }
         inner.feed.folded(self.company, self.written(head.position));
-        let ready = self.workers.iter().filter(|worker| worker.is_ready()).map(|worker| worker.at);
-        let done = ready.min_by_key(|at| at.position).filter(|at| at.position < head.position).unwrap_or(head);
+        let ready = || self.workers.iter().filter(|worker| worker.is_ready()).map(|worker| worker.at);
+        // Who is further than the head, or at another hash, is compared with it at a tick.
+        let behind = ready().filter(|at| at.position < head.position).min_by_key(|at| at.position);
+        let done = behind.or_else(|| ready().find(|at| *at != head)).unwrap_or(head);
         let watch = self.workers.iter().any(Worker::needs_watch);
         let resting = self.workers.iter_mut().filter_map(|worker| worker.resting.as_mut());
         Ok(Turn { done, watch, look: resting.filter_map(|rest| rest.look(head.position)).min() })
@@ -236,7 +232,13 @@ impl CompanyFolds {
                 }
             };
             for (pending, written) in pending.into_iter().zip(commit) {
+                let (place, company) = (pending.worker, self.company);
+                let stopped = self.workers[place].stopped_after();
                 self.settle(inner, pending, written);
+                let worker = &self.workers[place];
+                if let Some(at) = stopped.filter(|_| worker.row.poisoned.is_none()) {
+                    inner.settle_warning(company, worker.plan.fold, at).await?;
+                }
             }
         }
         Ok(())
@@ -313,5 +315,5 @@ pub(super) async fn stop(inner: &Inner, worker: &mut Worker, position: Position,
     tracing::error!(company = %id.company, fold = id.fold, version = id.version, position, reason, "a fold has stopped");
     let poisoned = inner.storage().poison(worker.plan.trigger, &id, position, reason, inner.now()).await?;
     worker.stopped(poisoned);
-    Ok(())
+    inner.warn(worker, position).await
 }

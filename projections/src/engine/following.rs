@@ -34,7 +34,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
             }
             tokio::select! {
                 biased;
-                now = inner.feed.changed(seen), if !told => seen = now,
+                told = inner.feed.changed(seen), if !told => seen = told.cursor,
                 () = tokio::time::sleep(IDLE) => {}
             }
         }

@@ -48,7 +48,8 @@ impl CompanyFolds {
         let mut next = next.iter().filter_map(|line| Entry::read(line).ok());
         let next = next.find(|next| next.position == at.position + 1);
         let Some(next) = next.filter(|next| next.previous != at.hash) else { return Ok(()) };
-        let reason = format!("the chain is broken: it names {} as the entry before it, which is {}", next.previous, at.hash);
+        let reason =
+            format!("the chain is broken: it names {} as the entry before it, which is {}", next.previous, at.hash);
         stop(inner, &mut self.workers[place], at.position + 1, &reason).await
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Seconds},
-    ledger::{Fault, Head},
+    ledger::{Fault, Grown, Head},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -22,7 +22,7 @@ use super::{
     Inner,
     company::{CompanyFolds, Turn},
 };
-use crate::store::{Generation, Plan};
+use crate::store::{Generation, Plan, Standing};
 
 /// How many companies are folded at once.
 const AT_ONCE: usize = 8;
@@ -103,8 +103,11 @@ impl Rounds {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut seen, mut ticks) = (0, 0_u64);
+        if let Err(fault) = self.survey().await {
+            tracing::warn!(%fault, "it is not known which companies have nothing to fold: all are looked at");
+        }
         loop {
-            let mut ticked = false;
+            let (mut ticked, mut grown) = (false, Grown::Any);
             let look = self.looks.peek().map(|Reverse((at, _))| *at);
             // In this order, what comes seldom first, so that nothing waits for long and a simulated run can be repeated.
             tokio::select! {
@@ -118,7 +121,7 @@ impl Rounds {
                     self.look_at_rested();
                     continue;
                 }
-                now = self.inner.feed.changed(seen) => { seen = now; }
+                told = self.inner.feed.changed(seen) => (seen, grown) = (told.cursor, told.grown),
             }
             if ticked && let Err(fault) = self.look_back().await {
                 tracing::warn!(%fault, "what the store remembers cannot be looked at");
@@ -126,7 +129,7 @@ impl Rounds {
             if ticked && let Err(fault) = self.inner.process.live(&**self.inner.storage()).await {
                 tracing::warn!(%fault, "others cannot be told that this process lives");
             }
-            if let Err(fault) = self.look(ticked).await {
+            if let Err(fault) = self.look(ticked, grown).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
                 tokio::time::sleep(TICK / 10).await;
             }
@@ -137,9 +140,51 @@ impl Rounds {
         }
     }
 
-    /// Compares heads with positions, and gives a turn to who is behind.
-    async fn look(&mut self, tick: bool) -> Result<(), Fault> {
+    /// Finds, by a few questions for all companies, those whose every fold stands at the head: until there is news, nothing of
+    /// them needs to be opened.
+    async fn survey(&mut self) -> Result<(), Fault> {
+        let heads: BTreeMap<CompanyId, Head> = self.inner.feed.heads().await?.into_iter().collect();
+        let mut even: BTreeMap<CompanyId, usize> = BTreeMap::new();
+        for (trigger, row) in self.inner.storage().rows(None).await? {
+            let company = row.id.company;
+            let mine = |plan: &&Arc<Plan>| {
+                (plan.trigger, plan.fold, plan.version) == (trigger, row.id.fold.as_str(), row.id.version)
+            };
+            let Some(plan) = self.plans.iter().find(mine).filter(|_| row.standing == Standing::Live) else { continue };
+            if row.poisoned.is_some() || heads.get(&company) != Some(&row.head()) {
+                continue;
+            }
+            *even.entry(company).or_default() += 1;
+            if !trigger {
+                self.inner.board.start(company, plan.fold, row.position);
+                self.inner.board.built(company, plan.fold, row.position, row.id.build());
+            }
+        }
+        for (company, head) in heads {
+            if even.get(&company) == Some(&self.plans.len()) {
+                self.inner.feed.folded(company, head.position);
+                self.slots.insert(company, Slot { head, done: head, ..Slot::default() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares heads with positions, and gives a turn to who is behind. What was told may be late: then it says less than
+    /// is known.
+    async fn look(&mut self, tick: bool, grown: Grown) -> Result<(), Fault> {
         self.inner.beat.store(self.inner.now().micros(), Ordering::Relaxed);
+        if let Grown::These(heads) = grown {
+            for (company, head) in heads {
+                let slot = self.slots.entry(company).or_default();
+                if head.position > slot.head.position {
+                    slot.head = head;
+                }
+                if slot.task.is_none() && slot.wants(tick) {
+                    self.give_turn(company, tick);
+                }
+            }
+            return Ok(());
+        }
         let heads = self.inner.feed.heads().await?;
         if tick {
             // A ledger that was restored may lack a company.

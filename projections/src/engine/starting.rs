@@ -37,6 +37,8 @@ pub(super) struct Deaths {
     seen: BTreeMap<Uuid, (i64, u32)>,
     /// When that was looked at last.
     looked: Option<Instant>,
+    /// They may be dead: until that is known, nothing is folded.
+    pub are_doubtful: bool,
 }
 
 /// How to begin.
@@ -102,6 +104,7 @@ impl Process {
 impl Deaths {
     /// Looks at who has begun where the build stands now.
     pub fn look(&mut self, begun: &Begun) {
+        self.are_doubtful = false;
         if self.looked.is_some_and(|looked| looked.elapsed() < APART) {
             return;
         }
@@ -174,6 +177,10 @@ mod tests {
         ] {
             assert_eq!(seen(&others(count, 3)).start(&own, again), start, "{count} {again}");
         }
-        assert_eq!(seen(&Begun::from([(own.id, 1)])).start(&own, true), Start::Freely, "its own start is none of another");
+        assert_eq!(
+            seen(&Begun::from([(own.id, 1)])).start(&own, true),
+            Start::Freely,
+            "its own start is none of another"
+        );
     }
 }

@@ -51,9 +51,9 @@ impl Engine {
     /// Lets folds that an entry stopped try again, for one company or all, one fold or all. Returns how many.
     pub async fn retry(&self, company: Option<CompanyId>, fold: Option<&str>) -> Result<usize, Fault> {
         let rows = self.inner.storage().rows(company).await?;
-        let stopped = rows.iter().filter(|(_, row)| {
-            row.poisoned.is_some() && !row.is_over() && fold.is_none_or(|fold| row.id.fold == fold)
-        });
+        let stopped = rows
+            .iter()
+            .filter(|(_, row)| row.poisoned.is_some() && !row.is_over() && fold.is_none_or(|fold| row.id.fold == fold));
         let mut count = 0;
         for (trigger, row) in stopped {
             self.inner.storage().retry(*trigger, &row.id).await?;

@@ -59,7 +59,8 @@ impl Inner {
         }
         if !self.feed.contains(company, live.head()).await? {
             let (position, hash) = (live.position, live.hash);
-            verified.stopped = Some(format!("it stands at position {position} with {hash}, which the ledger does not have"));
+            verified.stopped =
+                Some(format!("it stands at position {position} with {hash}, which the ledger does not have"));
             return Ok(Some(verified));
         }
         let mut beside = Beside::start(self, plan, company).await?;

@@ -46,8 +46,6 @@ pub(super) struct Worker {
     begun: bool,
     /// What is known of other processes that have begun here.
     deaths: Deaths,
-    /// They may be dead: until that is known, nothing is folded.
-    doubtful: bool,
     /// Up to here entries are folded one by one, since among them is what may end the process.
     careful_until: Position,
     /// Another process folds it.
@@ -108,7 +106,6 @@ impl Worker {
             text: 0,
             begun: false,
             deaths,
-            doubtful: false,
             careful_until: 0,
             resting: None,
             stale: false,
@@ -124,7 +121,7 @@ impl Worker {
             self.deaths = Deaths::default();
         }
         self.deaths.look(&row.begun);
-        (self.row, self.skipped, self.stale, self.doubtful) = (row, skipped, false, false);
+        (self.row, self.skipped, self.stale) = (row, skipped, false);
     }
 
     /// Whether it is served or acts, or is on its way to.
@@ -134,7 +131,7 @@ impl Worker {
 
     /// Whether it can go on now.
     pub fn is_ready(&self) -> bool {
-        !self.stale && !self.doubtful && self.resting.is_none() && !self.is_stopped()
+        !self.stale && !self.deaths.are_doubtful && self.resting.is_none() && !self.is_stopped()
     }
 
     /// Whether an entry stops it, for now or until an operator lets it go on.
@@ -148,7 +145,7 @@ impl Worker {
     /// Whether its row must be looked at once a second.
     pub fn needs_watch(&self) -> bool {
         self.stale
-            || self.doubtful
+            || self.deaths.are_doubtful
             || self.is_stopped()
             || self.at != self.row.head()
             || self.row.standing == Standing::Building
@@ -254,7 +251,7 @@ impl Worker {
 
     /// Waits until it is known whether those who have begun live.
     pub fn doubt(&mut self) {
-        self.doubtful = true;
+        self.deaths.are_doubtful = true;
     }
 
     /// How far one batch may go: not past where silence ends, nor onto an entry that is skipped.
@@ -378,6 +375,12 @@ impl Worker {
             fold.shelves().into_iter().for_each(kernel::Shelf::settle);
         }
         self.at = to;
+    }
+
+    /// Where it stands, where the next entry has stopped it.
+    pub fn stopped_after(&self) -> Option<Head> {
+        let stops = |poisoned: &&Poisoned| poisoned.position == self.row.position + 1;
+        self.row.poisoned.as_ref().filter(stops).map(|_| self.row.head())
     }
 
     /// Takes note of the entry that stopped it.

@@ -15,7 +15,7 @@ use async_nats::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Entry, Fault, Feed, Hash, Head, Position, Sequence, subject},
+    ledger::{Entry, Fault, Feed, Grown, Hash, Head, Notification, NotificationLog, Position, Sequence, subject},
 };
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
@@ -78,7 +78,7 @@ pub struct JetStreamFeed {
     jetstream: Context,
     options: FeedOptions,
     heard: Mutex<Heard>,
-    news: watch::Sender<u64>,
+    notifications: watch::Sender<NotificationLog>,
     answers: mpsc::UnboundedSender<Answer>,
     unsent: Mutex<Option<mpsc::UnboundedReceiver<Answer>>>,
     asked_at: tokio::sync::Mutex<Option<Instant>>,
@@ -98,7 +98,7 @@ impl JetStreamFeed {
             jetstream,
             options,
             heard: Mutex::default(),
-            news: watch::Sender::new(1),
+            notifications: watch::Sender::default(),
             answers,
             unsent: Mutex::new(Some(unsent)),
             asked_at: tokio::sync::Mutex::default(),
@@ -214,10 +214,11 @@ impl JetStreamFeed {
             self.queue([(reply, AckKind::Term)]);
             return;
         };
-        let answer = self.heard().take(entry.company, line, Delivered { reply, times });
+        let (company, head) = (entry.company, line.head);
+        let answer = self.heard().take(company, line, Delivered { reply, times });
         match answer {
             Some(answer) => self.queue([answer]),
-            None => self.news.send_modify(|news| *news += 1),
+            None => drop(self.notifications.send_if_modified(|log| log.note(company, head))),
         }
     }
 
@@ -307,9 +308,11 @@ impl Feed for JetStreamFeed {
         Ok(contains)
     }
 
-    async fn changed(&self, seen: u64) -> u64 {
+    async fn changed(&self, cursor: u64) -> Notification {
+        let mut more = self.notifications.subscribe();
+        let found = more.wait_for(|log| log.is_past(cursor)).await;
         // The sender lives as long as `self`, so that waiting cannot fail.
-        self.news.subscribe().wait_for(|news| *news != seen).await.map_or(seen, |news| *news)
+        found.map_or(Notification { cursor, grown: Grown::Any }, |log| log.since(cursor))
     }
 
     fn folded(&self, company: CompanyId, position: Position) {

@@ -14,7 +14,7 @@ use cnc_domain::{
 use uuid::Uuid;
 
 use super::Plan;
-use crate::{Change, Found, Health, Page, Query, QueryError};
+use crate::{Change, Found, Health, Page, Query, QueryError, Unwell};
 
 /// One build of a fold's documents for one company. A fold may have several side by side; one is live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -140,6 +140,16 @@ pub(crate) const CHANGES_MAX: usize = 10_000;
 /// The time by this machine's clock.
 pub(crate) fn now() -> Timestamp {
     chrono::Utc::now().into()
+}
+
+/// Counts live folds that are not well, as both back ends do.
+pub(super) fn unwell_text(table: &str) -> String {
+    format!(
+        "SELECT fold, count(poison_position), sum(CASE WHEN skipped > 0 THEN 1 ELSE 0 END),
+            sum(CASE WHEN position < whole_from THEN 1 ELSE 0 END) FROM {table}
+         WHERE standing = 'live' AND (poison_position IS NOT NULL OR skipped > 0 OR position < whole_from)
+         GROUP BY fold ORDER BY fold"
+    )
 }
 
 /// The longest that a parcel waits after it failed.
@@ -446,6 +456,12 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         position: Position,
         scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault>;
+
+    /// The live folds that are not well in some company: of views, or of triggers.
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault>;
+
+    /// Sends commands in the name of folds, each once.
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault>;
 
     /// Forgets removals from before `before`.
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault>;

@@ -115,7 +115,8 @@ impl Auditor {
         }
         let outbox = self.store.outbox();
         let published = self.world.exchange.messages();
-        let mut positions: BTreeSet<_> = published.iter().map(|message| (message.company, message.position)).collect();
+        let mut positions: BTreeSet<_> =
+            published.iter().map(|message| (message.company, message.head.position)).collect();
         positions.retain(|(company, _)| heads.iter().any(|(there, _)| there == company));
         if (positions.len() as u64) < heads.iter().map(|(_, head)| head.position).sum() {
             return Ok(Some(format!("the stream has only {} entries", positions.len())));
@@ -274,12 +275,12 @@ fn published(world: &World, company: CompanyId, entries: &[Entry]) -> Promise {
     let mut seen = BTreeSet::new();
     for message in world.exchange.messages().iter().filter(|message| message.company == company) {
         let entry = Entry::read(&message.line).map_err(told)?;
-        let own = entries.get(usize::try_from(message.position).unwrap_or_default().wrapping_sub(1));
+        let own = entries.get(usize::try_from(message.head.position).unwrap_or_default().wrapping_sub(1));
         if own.is_none_or(|own| own.entry_id() != entry.entry_id() || own.previous != entry.previous) {
-            return Err(format!("the stream has something else at position {}", message.position));
+            return Err(format!("the stream has something else at position {}", message.head.position));
         }
-        if seen.insert(message.position) {
-            firsts.push(message.position);
+        if seen.insert(message.head.position) {
+            firsts.push(message.head.position);
         }
     }
     if seen.len() != entries.len() {

@@ -19,13 +19,14 @@ fn health_says_whether_a_server_is_ready_and_what_it_is_not_connected_to() {
     let server = operator.serve();
     let asked = ["health", "--listen", &server.address, "--json"];
     let ready = operator.json(&asked[..3]);
-    assert_eq!((ready["status"].as_str(), ready["parts"]["ledger"].as_str()), (Some("ready"), Some("connected")));
+    assert_eq!((ready["status"].as_str(), ready["parts"]["ledger"].as_str()), (Some("ready"), Some("ok")));
     wire.set(Mode::Cut);
     until("it is not ready", || operator.run(&asked).status == 1);
     let came = operator.run(&asked);
-    assert!(came.err.contains("not connected to its ledger"), "{}", came.err);
+    assert!(came.err.contains("ledger: does not answer"), "{}", came.err);
     let said: Value = serde_json::from_str(&came.out).expect("JSON");
-    assert_eq!(said["facts"]["parts"]["ledger"], "away");
+    assert_eq!(said["facts"]["parts"]["ledger"], "does not answer");
+    assert_eq!(said["facts"]["code"], "not_ready");
     wire.set(Mode::Open);
     until("it is ready again", || operator.run(&asked).status == 0);
 }

@@ -8,6 +8,7 @@ mod import;
 mod keys;
 mod kill;
 mod moving;
+mod restoring;
 mod secrets;
 
 use std::{

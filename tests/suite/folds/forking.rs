@@ -48,7 +48,8 @@ async fn shows(running: &Running, feed: &Ledgers, tills: impl IntoIterator<Item 
             let status = running.engine.status().await.expect("answers");
             let live = status.iter().filter(|fold| fold.standing == "live");
             let keys: BTreeSet<String> = running.rows(ACME, "sums").await.into_iter().map(|row| row.key).collect();
-            live.clone().all(|fold| fold.position == head && fold.rebuilding_until.is_none() && !fold.forked) && keys == tills
+            live.clone().all(|fold| fold.position == head && fold.rebuilding_until.is_none() && !fold.forked)
+                && keys == tills
         })
         .await;
     running.verified().await;
@@ -228,6 +229,10 @@ async fn a_ledger_whose_chain_is_broken_stops_its_folds(place: Place) {
             status.iter().all(broken)
         })
         .await;
-    assert_eq!((forked(&running).await, running.rows(ACME, "sums").await.len()), (0, 10), "what it has is the ledger's");
+    assert_eq!(
+        (forked(&running).await, running.rows(ACME, "sums").await.len()),
+        (0, 10),
+        "what it has is the ledger's"
+    );
     running.stop().await;
 }

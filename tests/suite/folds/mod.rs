@@ -5,6 +5,7 @@ mod dying;
 mod failing;
 mod folding;
 mod forking;
+mod idling;
 mod outbox;
 mod pruning;
 mod querying;

@@ -14,7 +14,7 @@ use cnc_domain::{
         Actor, Aggregate, CommandId, CompanyId, Context, Decision, Docs, Document, Fold, Folded, Id, LocationId,
         Message, Minutes, On, Outbox, Shelf, Stop, Timestamp,
     },
-    ledger::{Draft, Entry, Fault, Feed, Hash, Head, Position, Sequence},
+    ledger::{Draft, Entry, Fault, Feed, Hash, Head, Notification, NotificationLog, Position, Sequence},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -210,14 +210,14 @@ impl<const VERSION: u32> On<Till> for Counting<VERSION> {
 /// Ledgers in memory.
 pub struct Ledgers {
     lines: Mutex<BTreeMap<CompanyId, (Head, Vec<String>)>>,
-    changed: watch::Sender<u64>,
+    notifications: watch::Sender<NotificationLog>,
     /// How many more readings panic.
     pub panics: AtomicU32,
 }
 
 impl Default for Ledgers {
     fn default() -> Self {
-        Self { lines: Mutex::default(), changed: watch::channel(1).0, panics: AtomicU32::new(0) }
+        Self { lines: Mutex::default(), notifications: watch::Sender::default(), panics: AtomicU32::new(0) }
     }
 }
 
@@ -243,7 +243,6 @@ impl Ledgers {
         let (head, lines) = lines.get_mut(&company).expect("there is one");
         lines.truncate(usize::try_from(to).expect("fits"));
         *head = Head { position: to, hash: lines.last().map(Hash::of).unwrap_or_default() };
-        self.changed.send_modify(|changed| *changed += 1);
     }
 
     /// Records an entry that says to follow another one than it does.
@@ -276,7 +275,7 @@ impl Ledgers {
         let line = Entry::line(&draft.header(company, *head, time(head.position + 1)), draft.payload.get());
         *head = Head { position: head.position + 1, hash: Hash::of(&line) };
         lines.push(line);
-        self.changed.send_modify(|changed| *changed += 1);
+        self.notifications.send_if_modified(|log| log.note(company, *head));
         head.position
     }
 }
@@ -305,9 +304,9 @@ impl Feed for Ledgers {
         let head = self.head(company).await?.unwrap_or_default().position;
         Ok((1..=head).rev().find(|position| time(*position) <= at).unwrap_or(0))
     }
-    async fn changed(&self, seen: u64) -> u64 {
-        let mut changed = self.changed.subscribe();
-        let now = changed.wait_for(|changed| *changed != seen).await.map(|changed| *changed);
-        now.unwrap_or(seen)
+    async fn changed(&self, cursor: u64) -> Notification {
+        let mut notifications = self.notifications.subscribe();
+        let more = notifications.wait_for(|log| log.is_past(cursor)).await;
+        more.expect("the sender lives").since(cursor)
     }
 }

@@ -1,9 +1,12 @@
 //! The API's description against what is really answered: no answer has a member that its schema lacks.
 
+use std::time::Instant;
+
 use cnc_gateway::{catalog::catalog, openapi::openapi};
 use cnc_tests::{
     fixtures,
     mover::{Answered, Mover, answered},
+    system::PATIENCE,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -66,8 +69,8 @@ async fn eventful() -> Mover {
 
 /// The first page of a view that has rows. What triggers lead to comes by itself, with some entry that is yet to come.
 async fn first_page(mover: &Mover, view: &str) -> Answered {
-    let mut at_least = mover.head().await;
-    for _ in 0..20 {
+    let (mut at_least, begun) = (mover.head().await, Instant::now());
+    while begun.elapsed() < PATIENCE {
         let page = mover.get(&mover.token("admin"), &format!("/v1/views/{view}?at_least={at_least}")).await;
         if page.body["rows"][0].is_object() {
             return page;

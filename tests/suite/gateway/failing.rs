@@ -93,14 +93,16 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
     ledger.does(Whim::Panics);
     let problem = ask().await.problem(500, "fault");
     assert!(problem["error"].is_string() && !problem.to_string().contains("panic"), "{problem}");
+    ledger.does(Whim::Away);
+    let away = describing::is_described("/health/ready", "get", ask().await);
+    assert_eq!((&away["code"], &away["parts"]["ledger"]), (&"not_ready".into(), &"does not answer".into()), "{away}");
+    assert_eq!(away["parts"]["views"], "ok", "{away}");
     ledger.does(Whim::Fails);
     let tag = gateway
         .request(Method::POST, &format!("/v1/truck_journey/{}/tag", mover.journeys[0]))
         .bearer_auth(mover.token("dispatcher"))
         .header("idempotency-key", "k")
         .json(&serde_json::json!({ "tag": "heavy" }));
-    let away = describing::is_described("/health/ready", "get", ask().await);
-    assert!(away["parts"].is_object(), "{away}");
     let problem = answered(tag.try_clone().expect("can be sent again")).await.problem(503, "unavailable");
     assert!(problem["error"].is_string() && !problem.to_string().contains("disk"), "{problem}");
     ledger.does(Whim::Works);

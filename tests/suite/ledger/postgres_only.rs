@@ -1,5 +1,9 @@
 //! What only a Postgres ledger promises.
 
+use std::collections::BTreeMap;
+
+use cnc_domain::ledger::Grown;
+use cnc_tests::postgres::Cluster;
 use cqrs_es::{
     Aggregate, DomainEvent,
     event_sink::EventSink,
@@ -141,4 +145,51 @@ async fn a_full_disk_records_nothing_and_passes() {
     ground.sql("DROP TRIGGER full_disk ON events").await.expect("emptied");
     assert!(ledger.append(batch()).await.expect("healed").iter().all(Result::is_ok));
     assert_eq!(lines(&*ledger, company).await.len(), 3);
+}
+
+/// A transaction that notifies keeps all others of its cluster from committing until it is on the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_several_processes_do_not_wait_in_one_line() {
+    const PROCESSES: u128 = 8;
+    const ROUNDS: u64 = 3;
+    const SYNC: Duration = Duration::from_millis(100);
+    let cluster = Cluster::start();
+    let ground = Ground::Postgres(cluster.database().await);
+    for setting in [format!("commit_delay = {}", SYNC.as_micros()), "commit_siblings = 0".into()] {
+        let set = format!("EXECUTE format('ALTER DATABASE %I SET {setting}', current_database())");
+        ground.sql(&format!("DO $$ BEGIN {set}; END $$")).await.expect("set");
+    }
+    let mut processes = Vec::new();
+    for number in 1..=PROCESSES {
+        let process = ground.ledger().await;
+        append(&*process, founding(company(number))).await.expect("founded");
+        processes.push((process, company(number)));
+    }
+    let started = std::time::Instant::now();
+    let appending = processes.iter().map(|(process, company)| async move {
+        for sequence in 0..ROUNDS {
+            append(&**process, deed(*company, truck(1), sequence, &["cleaned"])).await.expect("appended");
+        }
+    });
+    futures::future::join_all(appending).await;
+    let in_one_line = SYNC * u32::try_from(PROCESSES).expect("is small") * u32::try_from(ROUNDS).expect("is small");
+    assert!(started.elapsed() < in_one_line / 2, "{:?} of {in_one_line:?}", started.elapsed());
+    // And each hears of all the others.
+    let told: BTreeMap<_, _> = heads(&*processes[0].0).await;
+    within("all to be told", async {
+        let (mut cursor, mut heard) = (0, BTreeMap::new());
+        while heard != told {
+            let told = processes[1].0.changed(cursor).await;
+            cursor = told.cursor;
+            match told.grown {
+                Grown::These(heads) => heard.extend(heads),
+                Grown::Any => heard.extend(heads(&*processes[1].0).await),
+            }
+        }
+    })
+    .await;
+}
+
+async fn heads(ledger: &dyn Audit) -> BTreeMap<CompanyId, Head> {
+    ledger.heads().await.expect("read").into_iter().collect()
 }

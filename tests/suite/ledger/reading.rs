@@ -62,13 +62,13 @@ async fn a_page_is_also_limited_in_bytes(ground: Ground) {
 /// Reads `reader` until it has entry 2, waiting where there is nothing new.
 async fn until_it_comes(reader: &dyn Audit, company: CompanyId, mut seen: u64) {
     while reader.read(company, 1, 9).await.expect("read").is_empty() {
-        seen = reader.changed(seen).await;
+        seen = reader.changed(seen).await.cursor;
     }
 }
 
 async fn appends_of_this_process_are_noticed(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
-    let seen = ledger.changed(0).await;
+    let seen = ledger.changed(0).await.cursor;
     append(&*ledger, deed(company, truck(1), 0, &["bought"])).await.expect("appended");
     // It came before anyone waited, and is not missed.
     within("a change of the same process", until_it_comes(&*ledger, company, seen)).await;
@@ -79,7 +79,7 @@ async fn appends_of_another_process_are_noticed(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
     let other = ground.ledger().await;
     let waiting = tokio::spawn(async move {
-        let seen = other.changed(0).await;
+        let seen = other.changed(0).await.cursor;
         until_it_comes(&*other, company, seen).await;
     });
     append(&*ledger, deed(company, truck(1), 0, &["bought"])).await.expect("appended");

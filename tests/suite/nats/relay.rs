@@ -244,9 +244,9 @@ async fn a_message_says_what_it_is() {
     assert_eq!(last.subject, format!("cnc.events.{company}.truck.cleaned"));
     let expected = [
         ("Cnc-Hash", Hash::of(&last.body).to_string()),
-        ("Nats-Msg-Id", format!("{company}:3")),
+        ("Nats-Msg-Id", format!("{company}:3:{}", Hash::of(&last.body))),
         ("ce-datacontenttype", "application/json".into()),
-        ("ce-id", format!("{company}:3")),
+        ("ce-id", format!("{company}:3:{}", Hash::of(&last.body))),
         ("ce-source", format!("/companies/{company}")),
         ("ce-specversion", "1.0".into()),
         ("ce-subject", format!("truck/{truck}")),

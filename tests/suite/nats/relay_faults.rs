@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_nats::jetstream::message::PublishMessage;
 use cnc_commands::relay::RelayOptions;
-use cnc_domain::ledger::{Ledger as _, subject};
+use cnc_domain::ledger::{Hash, Head, Ledger as _, subject};
 use cnc_tests::{
     nats::{Broker, Brokers},
     postgres::Cluster,
@@ -147,8 +147,8 @@ async fn a_broker_that_lost_its_last_messages_and_took_others_gets_them_again() 
     ground.fill(company(1), 2, 40).await;
     let jetstream = ground.broker.jetstream().await;
     for (line, position) in ground.lines(company(1)).await.into_iter().zip(1..).skip(21) {
-        let message =
-            PublishMessage::build().message_id(subject::message_id(company(1), position)).payload(line.into());
+        let head = Head { position, hash: Hash::of(&line) };
+        let message = PublishMessage::build().message_id(subject::message_id(company(1), head)).payload(line.into());
         let subject = subject::of_entry_named(&company(1).to_string(), "truck", "cleaned");
         jetstream.send_publish(subject, message).await.expect("sent").await.expect("stored");
     }

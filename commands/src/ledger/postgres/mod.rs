@@ -1,5 +1,6 @@
 //! Ledgers in Postgres 15 or newer, in the schema `cnc`. Any number of processes may write: the head row decides.
 
+mod announce;
 mod append;
 mod fault;
 mod migrate;
@@ -10,21 +11,29 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
+        Position, Sequence,
+    },
 };
 use sqlx::{
     Connection as _, PgPool,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
-use self::append::Writers;
+use self::{announce::Announcer, append::Writers};
 pub(crate) use self::{
+    announce::announce_heads,
     fault::fault,
     read::{stored, stored_head},
 };
-use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, recording};
+use super::{
+    Audit, FORGET_AT_ONCE, Stored, StoredHead,
+    notify::{changed, grown, notice},
+    recording,
+};
 
 /// Several batches may be on their way at once, of different companies.
 const WRITERS: u32 = 4;
@@ -39,16 +48,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct PostgresLedger {
     writers: Writers,
     readers: PgPool,
-    changes: watch::Sender<u64>,
-    _listening: Arc<Listening>,
+    notifications: watch::Sender<NotificationLog>,
+    announcer: Announcer,
+    _tasks: Arc<Tasks>,
 }
 
-/// Stops listening when the last of a ledger's clones is gone.
-struct Listening(AbortHandle);
+/// What listens and tells; it stops when the last of a ledger's clones is gone.
+struct Tasks([AbortHandle; 2]);
 
-impl Drop for Listening {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -68,9 +78,10 @@ impl PostgresLedger {
         let readers = connections(READERS).connect_with(options.clone()).await.map_err(fault(doing))?;
         let pool = connections(WRITERS).connect_lazy_with(options);
         let writers = Writers { pool, known: Arc::default() };
-        let changes = watch::Sender::new(1);
-        let listening = tokio::spawn(listen(readers.clone(), changes.clone())).abort_handle();
-        Ok(Self { writers, readers, changes, _listening: Arc::new(Listening(listening)) })
+        let (notifications, announcer) = (watch::Sender::default(), Announcer::default());
+        let listening = tokio::spawn(announce::listen(readers.clone(), notifications.clone())).abort_handle();
+        let telling = tokio::spawn(announcer.clone().run(readers.clone())).abort_handle();
+        Ok(Self { writers, readers, notifications, announcer, _tasks: Arc::new(Tasks([listening, telling])) })
     }
 
     /// Connections for what is kept beside the ledgers.
@@ -104,24 +115,6 @@ fn connections(count: u32) -> PgPoolOptions {
     })
 }
 
-/// Counts what the database notifies of. What is missed while there is no connection is looked for when there is one
-/// again, and callers look by themselves once a second.
-async fn listen(pool: PgPool, changes: watch::Sender<u64>) {
-    loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen("cnc_ledger").await.is_ok()
-        {
-            loop {
-                changes.send_modify(|count| *count += 1);
-                if listener.try_recv().await.is_err() {
-                    break;
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-}
-
 #[async_trait]
 impl Feed for PostgresLedger {
     async fn heads(&self) -> Result<Vec<(CompanyId, Head)>, Fault> {
@@ -153,9 +146,8 @@ impl Feed for PostgresLedger {
         read::position_at(&self.readers, company, at).await.map_err(fault("find a position by time"))
     }
 
-    async fn changed(&self, seen: u64) -> u64 {
-        // The sender lives as long as `self`, so that waiting cannot fail.
-        self.changes.subscribe().wait_for(|count| *count != seen).await.map_or(seen, |count| *count)
+    async fn changed(&self, cursor: u64) -> Notification {
+        changed(&self.notifications, cursor).await
     }
 }
 
@@ -163,9 +155,9 @@ impl Feed for PostgresLedger {
 impl Ledger for PostgresLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
         let outcomes = recording::append(&self.writers, &batch).await?;
-        if outcomes.iter().flatten().any(|appended| appended.answer.recorded > 0) {
-            self.changes.send_modify(|count| *count += 1);
-        }
+        let heads = grown(&batch, &outcomes);
+        self.announcer.tell(&heads);
+        notice(&self.notifications, Grown::These(heads.into_iter().collect()));
         Ok(outcomes)
     }
 

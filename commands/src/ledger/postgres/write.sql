@@ -1,5 +1,4 @@
--- Everything that a batch writes, in one statement: entries, heads, answers, and the word that there is more. It undoes
--- itself where a head does not stand where the batch was stamped to follow it, or has moved to another database.
+-- Everything that a batch writes, in one statement: entries, heads and answers. It undoes itself where a head does not stand where the batch was stamped to follow it, or has moved to another database.
 WITH recorded AS (
     INSERT INTO cnc.events (company, position, sequence, at, aggregate_id, event_type, event_version, hash,
                             metadata, payload)
@@ -25,4 +24,4 @@ WITH recorded AS (
            unnest($21::text[])
 )
 SELECT CASE WHEN (SELECT count(*) FROM founded) + (SELECT count(*) FROM moved) = cardinality($11::uuid[])
-            THEN pg_notify('cnc_ledger', '')::text ELSE cnc.refuse_stale() END
+            THEN '' ELSE cnc.refuse_stale() END

@@ -14,7 +14,10 @@ use std::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Position, Sequence},
+    ledger::{
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
+        Position, Sequence,
+    },
 };
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -24,7 +27,11 @@ use self::{
     append::Writer,
     connection::{Readers, open_writer},
 };
-use super::{Audit, FORGET_AT_ONCE, Stored, StoredHead, known::Known};
+use super::{
+    Audit, FORGET_AT_ONCE, Stored, StoredHead,
+    known::Known,
+    notify::{changed, grown, notice},
+};
 
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -38,7 +45,7 @@ pub struct SqliteLedger {
 struct Inner {
     writer: Mutex<Writer>,
     readers: Readers,
-    changes: watch::Sender<u64>,
+    notifications: watch::Sender<NotificationLog>,
 }
 
 impl SqliteLedger {
@@ -47,7 +54,7 @@ impl SqliteLedger {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
         let path = data_dir.join("ledger.db");
         let writer = Mutex::new(Writer { connection: open_writer(&path)?, known: Known::default() });
-        let inner = Arc::new(Inner { writer, readers: Readers::new(path), changes: watch::Sender::new(1) });
+        let inner = Arc::new(Inner { writer, readers: Readers::new(path), notifications: watch::Sender::default() });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
     }
@@ -85,16 +92,15 @@ impl SqliteLedger {
 fn watch_others(inner: Weak<Inner>) -> Result<(), Fault> {
     let Some(connection) = inner.upgrade().map(|inner| inner.readers.open()).transpose()? else { return Ok(()) };
     let look = move || {
-        let (mut version, mut growth) = (0, 0);
+        let (mut version, mut row) = (0, None);
         while let Some(inner) = inner.upgrade() {
             // Whatever fails here also fails where the ledger is read, and is reported there.
             let seen = read::data_version(&connection).unwrap_or(version);
             if seen != version {
                 version = seen;
-                let grown = read::growth(&connection).unwrap_or(growth);
-                if grown != growth {
-                    growth = grown;
-                    inner.changes.send_modify(|count| *count += 1);
+                if let Ok((last, grown)) = read::grown(&connection, row) {
+                    row = Some(last);
+                    notice(&inner.notifications, grown);
                 }
             }
             drop(inner);
@@ -135,21 +141,18 @@ impl Feed for SqliteLedger {
         self.read(move |connection| read::position_at(connection, company, at)).await
     }
 
-    async fn changed(&self, seen: u64) -> u64 {
-        // The sender lives as long as `self`, so that waiting cannot fail.
-        self.inner.changes.subscribe().wait_for(|count| *count != seen).await.map_or(seen, |count| *count)
+    async fn changed(&self, cursor: u64) -> Notification {
+        changed(&self.inner.notifications, cursor).await
     }
 }
 
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
-        let changes = self.inner.changes.clone();
+        let notifications = self.inner.notifications.clone();
         self.write("append", move |writer| {
             let outcomes = append::append(writer, &batch)?;
-            if outcomes.iter().flatten().any(|appended| appended.answer.recorded > 0) {
-                changes.send_modify(|count| *count += 1);
-            }
+            notice(&notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
             Ok(outcomes)
         })
         .await

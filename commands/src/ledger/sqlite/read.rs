@@ -2,7 +2,7 @@
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Head, Position, Sequence},
+    ledger::{Grown, Head, Position, Sequence},
 };
 use rusqlite::{Connection, Params, params};
 use uuid::Uuid;
@@ -102,9 +102,18 @@ pub(super) fn stored(connection: &Connection, company: CompanyId, after: Positio
     rows.collect()
 }
 
-/// A number that grows with every append to any ledger.
-pub(super) fn growth(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.prepare_cached("SELECT coalesce(sum(position), 0) FROM heads")?.query_row([], |row| row.get(0))
+/// The last row of the entries, and which ledgers have grown since `row` was the last. Rows are only ever added; where
+/// there are fewer, or it is not known how many there were, any may have.
+pub(super) fn grown(connection: &Connection, row: Option<i64>) -> rusqlite::Result<(i64, Grown)> {
+    let last =
+        connection.prepare_cached("SELECT coalesce(max(rowid), 0) FROM events")?.query_row([], |row| row.get(0))?;
+    let Some(row) = row.filter(|row| *row <= last) else { return Ok((last, Grown::Any)) };
+    // Of a group, the columns beside `max` are those of its row.
+    let sql = "SELECT company, max(position), hash, at FROM events WHERE rowid > ?1 AND rowid <= ?2 GROUP BY company";
+    let mut query = connection.prepare_cached(sql)?;
+    let read = |row: &rusqlite::Row<'_>| Ok((CompanyId::new(Uuid::from_bytes(row.get(0)?)), read_tip(row, 1)?.head));
+    let grown = query.query_map(params![row, last], read)?.collect::<rusqlite::Result<_>>()?;
+    Ok((last, Grown::These(grown)))
 }
 
 /// A number that changes whenever another connection has written.

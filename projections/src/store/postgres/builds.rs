@@ -224,11 +224,7 @@ async fn opened(tx: &mut Tx, schema: &str, row: FoldRow) -> Result<Opened> {
     Ok(Opened { row, skipped })
 }
 
-pub(super) async fn registered(
-    connection: &mut PgConnection,
-    fold: &str,
-    company: CompanyId,
-) -> Result<Option<Head>> {
+pub(super) async fn registered(connection: &mut PgConnection, fold: &str, company: CompanyId) -> Result<Option<Head>> {
     let query = sqlx::query("SELECT position, hash FROM cnc.trigger_starts WHERE fold = $1 AND company = $2");
     let Some(row) = query.bind(fold).bind(company.to_string()).fetch_optional(connection).await? else {
         return Ok(None);
@@ -255,14 +251,7 @@ async fn set_standing(tx: &mut Tx, schema: &str, id: &FoldId, standing: Standing
     update(tx, schema, id, "standing = $5", &[], Some(standing.name())).await
 }
 
-pub(super) async fn begin(
-    tx: &mut Tx,
-    schema: &str,
-    id: &FoldId,
-    at: Head,
-    process: Uuid,
-    beat: i64,
-) -> Result<bool> {
+pub(super) async fn begin(tx: &mut Tx, schema: &str, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool> {
     if row(tx, schema, id).await?.is_none_or(|row| row.head() != at) {
         return Ok(false);
     }

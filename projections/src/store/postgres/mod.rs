@@ -15,7 +15,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Head, Position},
+    ledger::{Fault, Head, Parcel, Position},
 };
 use sqlx::{
     Connection as _, PgPool, Postgres as Db, Transaction,
@@ -29,9 +29,9 @@ pub use carrying::{carry_triggers, holds_folds};
 use self::readers::Readers;
 use super::{
     Commit, FoldId, FoldRow, Generation, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
-    storage::{Documents, Loaded, Scope, Standing, now},
+    storage::{Documents, Loaded, Scope, Standing, now, unwell_text},
 };
-use crate::{Change, Found, Page, Query, QueryError};
+use crate::{Change, Found, Page, Query, QueryError, Unwell};
 
 const READERS: u32 = 12;
 const WRITERS: u32 = 4;
@@ -300,6 +300,28 @@ impl Storage for Postgres {
         read!(self, "reading changes", company, scope, |tx| reading::changes_since(
             &mut tx, plan, company, position, scope
         ))
+    }
+
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault> {
+        let doing = "asking which folds are not well";
+        let text = unwell_text(&format!("{}.folds", schema(trigger)));
+        let found: Vec<(String, i64, i64, i64)> =
+            sqlx::query_as(&text).fetch_all(&self.pool).await.map_err(fault(doing))?;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        let unwell = found.into_iter().map(|(fold, stopped, skipped, rebuilding)| Unwell {
+            fold,
+            stopped: count(stopped),
+            skipped: count(skipped),
+            rebuilding: count(rebuilding),
+        });
+        Ok(unwell.collect())
+    }
+
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault> {
+        let sent: Result<(), Fault> = write!(self, "filling the outbox", |tx| writing::parcels(&mut tx, &parcels));
+        sent?;
+        self.filled.notify_one();
+        Ok(())
     }
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {

@@ -45,7 +45,9 @@ pub(super) async fn load(
         );
         let query = sqlx::query(&text).bind(id.company.to_string()).bind(&id.fold).bind(i64::from(id.version));
         let rows = query.bind(id.build).bind(keys).fetch_all(pool).await?;
-        let stands = rows.first().map(|row| Ok::<_, sqlx::Error>(Head { position: position(row, 0)?, hash: builds::hash(row, 4)? }));
+        let stands = rows
+            .first()
+            .map(|row| Ok::<_, sqlx::Error>(Head { position: position(row, 0)?, hash: builds::hash(row, 4)? }));
         let stands = stands.transpose()?;
         if at.is_some_and(|at| stands != Some(at)) {
             return Ok(None);

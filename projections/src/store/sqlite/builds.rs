@@ -64,8 +64,8 @@ pub(super) fn sorted(path: &str, form: Form) -> String {
 }
 
 pub(super) fn register(tx: &Transaction<'_>, fold: &str, heads: &[(CompanyId, Head)]) -> Result<()> {
-    let mut insert = tx
-        .prepare_cached("INSERT OR IGNORE INTO trigger_starts (fold, company, position, hash) VALUES (?, ?, ?, ?)")?;
+    let mut insert =
+        tx.prepare_cached("INSERT OR IGNORE INTO trigger_starts (fold, company, position, hash) VALUES (?, ?, ?, ?)")?;
     // The row without a company says that the trigger is registered: companies founded later have no row.
     if insert.execute(params![fold, "", 0, Hash::default().0])? == 0 {
         return Ok(());

@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Head, Position},
+    ledger::{Fault, Head, Parcel, Position},
 };
 use db::Db;
 use rusqlite::Transaction;
@@ -22,9 +22,9 @@ use uuid::Uuid;
 
 use super::{
     Commit, FoldId, FoldRow, Generation, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
-    storage::{Documents, Loaded, Scope},
+    storage::{Documents, Loaded, Scope, unwell_text},
 };
-use crate::{Change, Found, Page, Query, QueryError};
+use crate::{Change, Found, Page, Query, QueryError, Unwell};
 
 #[cfg(feature = "simulation")]
 pub(super) use schema::make as make_tables;
@@ -239,6 +239,24 @@ impl Storage for Sqlite {
         let (mine, scope) = (plan.clone(), reading::scope(scope));
         let work = move |tx: &rusqlite::Transaction<'_>| reading::changes_since(tx, &mine, company, position, &scope);
         self.db(plan.trigger).read("reading changes", work).await
+    }
+
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault> {
+        let unwell = |tx: &Transaction<'_>| {
+            let mut select = tx.prepare_cached(&unwell_text("folds"))?;
+            let found = select.query_map([], |row| {
+                let (stopped, skipped) = (row.get(1)?, row.get(2)?);
+                Ok(Unwell { fold: row.get(0)?, stopped, skipped, rebuilding: row.get(3)? })
+            })?;
+            found.collect()
+        };
+        self.db(trigger).read("asking which folds are not well", unwell).await
+    }
+
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault> {
+        self.ledger.write("filling the outbox", move |tx| writing::parcels(tx, &parcels)).await?;
+        self.filled.notify_one();
+        Ok(())
     }
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {
