@@ -9,7 +9,7 @@ use cnc_domain::{
     contracts::schema_files,
     kernel::{
         Kind, Module, Rules, State,
-        schema::{Contract, Schemas},
+        schema::{Contract, MessageContract, Schemas},
     },
     ledger::{Fault, Hash},
 };
@@ -38,6 +38,8 @@ impl Default for Catalog {
 pub struct CommandForm {
     pub form: Form,
     pub internal: bool,
+    pub begins: bool,
+    pub lends: bool,
 }
 
 /// One kind of aggregate as the host serves it.
@@ -99,7 +101,8 @@ fn commands(contract: &Contract, kinds: &Kinds) -> Result<HashMap<String, Comman
     let compiled = contract.commands.iter().map(|command| {
         let form = Form::compile(&command.schema, kinds)
             .map_err(|wrong| format!("{}.{}: {wrong}", contract.stream, command.name))?;
-        Ok((command.name.clone(), CommandForm { form, internal: command.internal }))
+        let MessageContract { internal, begins, lends, .. } = *command;
+        Ok((command.name.clone(), CommandForm { form, internal, begins, lends }))
     });
     compiled.collect()
 }

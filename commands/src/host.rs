@@ -10,7 +10,7 @@ use std::{
 use cnc_domain::{
     cloud_control::Standing,
     kernel::{Actor, CommandId, CompanyId, Message, Rejection, Timestamp},
-    ledger::{Answer, Append, AppendError, Appended, Fault, Idempotency, Ledger},
+    ledger::{Answer, Answered, Append, AppendError, Appended, Fault, Head, Idempotency, Ledger, PAYLOAD_BYTES_MAX},
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -19,18 +19,22 @@ use crate::{
     appender::Appender,
     cache::Lately,
     catalog::{Catalog, Served, Serving},
+    clock::{Clock, ClockLimits, ClockMonitor},
+    door::canonical,
     keyring::Keyring,
     request::{AsOf, HostError, Request, Shown},
     shelf::{Kept, Shelf},
-    unit::{Finished, Origin, Stop, Unit, last_positions},
+    unit::{Finished, Origin, Stop, Unit, last_entries},
 };
 
 mod adopt;
 mod carry;
+mod reach;
 mod standings;
 
-use adopt::Adopted;
+use adopt::{Adopting, unadopted};
 use carry::Task;
+use standings::Facts;
 
 /// How often a command is decided before it is given up because others are faster. Where three processes take turns at
 /// random, one in a hundred billion commands is.
@@ -45,8 +49,10 @@ const BACK_OFF_MAX: Duration = Duration::from_millis(32);
 pub struct HostOptions {
     /// What it serves.
     pub catalog: Catalog,
-    /// The server's time.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What tells the time.
+    pub clock: Clock,
+    /// How far it is believed.
+    pub clock_limits: ClockLimits,
     /// How many states are kept in memory.
     pub states: usize,
     /// How many appends one transaction takes.
@@ -59,7 +65,8 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             catalog: Catalog::default(),
-            clock: Arc::new(|| chrono::Utc::now().into()),
+            clock: Clock::machine(),
+            clock_limits: ClockLimits::default(),
             states: 20_000,
             batch: 512,
             adopt_schemas: true,
@@ -79,11 +86,12 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     serving: Serving,
     shelf: Shelf,
-    standings: Lately<CompanyId, Arc<Standing>>,
-    adopted: Option<Adopted>,
+    standings: Lately<CompanyId, Facts>,
+    adopts: bool,
+    adopting: Adopting,
     appender: Appender,
     keyring: Keyring,
-    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    clock: ClockMonitor,
     lines: Vec<tokio::sync::Mutex<()>>,
 }
 
@@ -101,10 +109,16 @@ struct Job<'a> {
     idempotency: Option<&'a Idempotency>,
 }
 
+/// What was decided, and on which of the company's facts.
+struct Decided {
+    finished: Finished,
+    facts: Option<Facts>,
+}
+
 /// What one attempt led to.
 enum Attempt {
-    Decided(Finished),
-    Rejected(Finished, Rejection),
+    Decided(Decided),
+    Rejected(Decided, Rejection),
     /// It rests on states that may be old: decide again on fresh ones.
     Stale,
 }
@@ -117,10 +131,11 @@ impl Host {
             serving,
             shelf: Shelf::new(Arc::clone(&ledger), options.states),
             standings: standings::kept(),
-            adopted: options.adopt_schemas.then(Adopted::default),
+            adopts: options.adopt_schemas,
+            adopting: Adopting::default(),
+            clock: ClockMonitor::new(options.clock, options.clock_limits, Arc::clone(&ledger)),
             appender: Appender::start(ledger, options.batch),
             keyring,
-            clock: options.clock,
             lines: (0..LINES).map(|_| tokio::sync::Mutex::default()).collect(),
         })))
     }
@@ -135,9 +150,14 @@ impl Host {
         &self.0.keyring
     }
 
-    /// The server's time.
+    /// The time, by the ledger's database where it has a clock, as soon as it was asked.
     pub fn now(&self) -> Timestamp {
-        (self.0.clock)()
+        self.0.clock.time()
+    }
+
+    /// What judges this process's clock: nothing is recorded while it is not believed.
+    pub fn clock(&self) -> &ClockMonitor {
+        &self.0.clock
     }
 
     /// How many transactions this host has made since its start, and how many commands they recorded.
@@ -153,7 +173,7 @@ impl Host {
 
     /// What the company is: its settings, and whether it may act. `None` where it was never founded.
     pub async fn standing(&self, company: CompanyId) -> Result<Option<Arc<Standing>>, Fault> {
-        self.0.standing(company, false).await
+        Ok(self.0.facts(company, false).await?.0.map(|facts| facts.standing))
     }
 
     /// Decides a command as it was sent: its form is checked and its personal fields are sealed first.
@@ -202,6 +222,8 @@ fn shown(served: &Served, kept: &Kept) -> Option<Shown> {
         sequence: kept.sequence,
         position: kept.position,
         location: served.rules.location(&kept.state),
+        rules: served.rules,
+        kept: kept.state.clone(),
     })
 }
 
@@ -219,7 +241,13 @@ impl Inner {
             Err(refused) => Err(refused),
         };
         match done {
-            Ok(_) | Err(HostError::Fault(_) | HostError::KeyReused) => done,
+            Ok(answer) => {
+                if let Some(rejection) = answer.rejection.as_ref().filter(|_| !answer.replayed) {
+                    log_rejection(request, rejection);
+                }
+                Ok(answer)
+            }
+            Err(HostError::Fault(_) | HostError::KeyReused) => done,
             Err(refused) => self.answered(request.company, idempotency).await?.ok_or(refused),
         }
     }
@@ -232,27 +260,24 @@ impl Inner {
         }
     }
 
-    /// Nothing without a company; keys neither.
+    /// Nothing without a company; keys neither. A company gets its key when it is founded, and never later.
     async fn known(&self, served: &Served, request: &Request) -> Result<(), HostError> {
-        if founds(served, request) || self.standing(request.company, false).await?.is_some() {
-            Ok(())
-        } else {
-            Err(HostError::NoCompany)
+        if self.facts(request.company, false).await?.0.is_some() {
+            return Ok(());
         }
+        if founds(served, request) { Ok(self.keyring.found(request.company).await?) } else { Err(HostError::NoCompany) }
     }
 
     /// The key under which the answer is remembered, with a keyed hash of what it is used for.
     async fn idempotency(&self, request: &Request) -> Result<Option<Idempotency>, Fault> {
         let Some(key) = &request.idempotency_key else { return Ok(None) };
-        let parts: [&[u8]; 4] = [
-            request.stream.as_bytes(),
-            request.id.as_bytes(),
-            request.command.name.as_bytes(),
-            request.command.fields.get().as_bytes(),
-        ];
+        let fields = canonical(request.command.fields.get());
+        let parts: [&[u8]; 4] =
+            [request.stream.as_bytes(), request.id.as_bytes(), request.command.name.as_bytes(), fields.as_bytes()];
         Ok(Some(Idempotency {
             actor: request.actor.to_string(),
             for_ever: !matches!(request.actor, Actor::User { .. }),
+            refusals: matches!(request.actor, Actor::Trigger { .. } | Actor::Deadline { .. }),
             key: key.clone(),
             fingerprint: self.keyring.fingerprint(request.company, &parts).await?,
         }))
@@ -271,7 +296,7 @@ impl Inner {
     async fn answered(&self, company: CompanyId, key: Option<&Idempotency>) -> Result<Option<Answer>, HostError> {
         let Some(key) = key else { return Ok(None) };
         match self.shelf.ledger().answered(company, &key.actor, &key.key).await? {
-            Some(answered) if answered.fingerprint == key.fingerprint => Ok(Some(answered.answer)),
+            Some(answered) if answered.fingerprint == key.fingerprint => Ok(Some(replayed(answered))),
             Some(_) => Err(HostError::KeyReused),
             None => Ok(None),
         }
@@ -283,28 +308,30 @@ impl Inner {
         let mut turn = None;
         let mut conflicts = 0;
         for _ in 0..ATTEMPTS {
-            let (finished, rejection) = match self.here(job, self.attempt(job, fresh).await).await? {
+            let (decided, rejection) = match self.here(job, self.attempt(job, fresh).await).await? {
                 Attempt::Stale => {
                     fresh = true;
                     continue;
                 }
-                Attempt::Decided(finished) => (finished, None),
-                Attempt::Rejected(finished, rejection) => (finished, Some(rejection)),
+                Attempt::Decided(decided) => (decided, None),
+                Attempt::Rejected(decided, rejection) => (decided, Some(rejection)),
             };
-            match self.record(job, finished, rejection).await {
+            let now = self.clock.now().await?;
+            match self.record(job, decided, rejection, now).await {
                 Ok(answer) => return Ok(answer),
                 Err(AppendError::Conflict { stream, id, .. }) => {
                     drop(turn.take());
                     turn = Some(self.line(&stream, id).lock().await);
-                    tokio::time::sleep(back_off(conflicts, (job.request.command_id, (self.clock)().micros()))).await;
+                    tokio::time::sleep(back_off(conflicts, (job.request.command_id, now.micros()))).await;
                     conflicts += 1;
                 }
+                Err(AppendError::FactsChanged) => {}
                 Err(AppendError::NoCompany) if founds(job.served, job.request) => {}
                 Err(AppendError::Departed) => return Err(HostError::Departed),
                 Err(AppendError::NoCompany) => return Err(HostError::NoCompany),
                 Err(AppendError::Repeated(answered)) => {
                     let same = job.idempotency.is_some_and(|key| key.fingerprint == answered.fingerprint);
-                    return if same { Ok(answered.answer) } else { Err(HostError::KeyReused) };
+                    return if same { Ok(replayed(*answered)) } else { Err(HostError::KeyReused) };
                 }
                 Err(AppendError::Fault(fault)) => return Err(fault.into()),
             }
@@ -339,15 +366,19 @@ impl Inner {
             location: request.location,
             correlation: request.correlation.unwrap_or_else(|| request.command_id.cast()),
         };
-        let standing = self.standing(request.company, fresh).await?;
+        let now = self.clock.now().await?;
+        let (facts, asked) = self.facts(request.company, fresh).await?;
         let unit = Unit::new(&self.serving, &self.shelf, origin, fresh);
-        let decided = self.decide(job, &unit, standing).await;
+        let outcome = self.decide(job, &unit, facts.as_ref().map(|facts| &*facts.standing), now).await;
         // Whatever does not end in entries must rest on what the ledger says now.
-        let verified = unit.verified() && (fresh || decided.is_ok());
-        let finished = unit.finish();
-        match decided {
-            Ok(()) if !finished.drafts.is_empty() || verified => Ok(Attempt::Decided(finished)),
-            Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(finished, rejection)),
+        let verified = unit.verified() && asked;
+        let decided = Decided { finished: unit.finish(), facts };
+        let bytes = decided.finished.payload_bytes();
+        match outcome {
+            Ok(()) if bytes > PAYLOAD_BYTES_MAX && verified => Err(HostError::TooLarge { bytes }),
+            Ok(()) if bytes > PAYLOAD_BYTES_MAX => Ok(Attempt::Stale),
+            Ok(()) if !decided.finished.drafts.is_empty() || verified => Ok(Attempt::Decided(decided)),
+            Err(Stop::Rejected(rejection)) if verified => Ok(Attempt::Rejected(decided, rejection)),
             Err(Stop::Fault(fault)) => Err(fault.into()),
             _ if !verified => Ok(Attempt::Stale),
             Err(Stop::Mismatch(sequence)) => Err(HostError::SequenceMismatch { sequence }),
@@ -355,24 +386,21 @@ impl Inner {
         }
     }
 
-    async fn decide(&self, job: &Job<'_>, unit: &Unit<'_>, standing: Option<Arc<Standing>>) -> Result<(), Stop> {
+    async fn decide(
+        &self,
+        job: &Job<'_>,
+        unit: &Unit<'_>,
+        standing: Option<&Standing>,
+        now: Timestamp,
+    ) -> Result<(), Stop> {
         let request = job.request;
-        let (_, seen) = unit.see(job.served, request.id).await?;
-        let outside = |seen: &crate::unit::Seen| match (&request.scope, seen.served.rules.location(&seen.now.state)) {
-            (Some(scope), Some(location)) => seen.now.sequence > 0 && !scope.contains(&location),
-            _ => false,
-        };
-        if outside(&seen) {
-            return Err(Stop::NotFound);
-        }
-        if request.if_match.is_some_and(|sequence| sequence != seen.before) {
-            return Err(Stop::Mismatch(seen.before));
-        }
-        if let Some(rejection) = standing.as_deref().and_then(|standing| standing.refuses(job.served.module)) {
+        let (place, seen) = unit.see(job.served, request.id).await?;
+        let is_hidden = reach::enter(unit, job, place, &seen)?;
+        if let Some(rejection) = standing.and_then(|standing| standing.refuses(job.served.module)) {
             return Err(Stop::Rejected(rejection));
         }
         let settings = standing.map(|standing| Arc::clone(&standing.settings)).unwrap_or_default();
-        let carrying = carry::Carrying::new(unit, request.command_id, settings, (self.clock)());
+        let carrying = carry::Carrying::new(unit, request, settings, now);
         let task = Task {
             stream: request.stream.clone(),
             id: request.id,
@@ -380,58 +408,81 @@ impl Inner {
             command_id: request.command_id,
             causation: request.causation,
         };
-        let run = carrying.run(task, 0).await;
-        // What was decided, and what was refused, must not tell of other branches either.
-        if unit.any(outside) { Err(Stop::NotFound) } else { run }
+        reach::leave(unit, &request.scope, is_hidden, carrying.run(task, 0).await)
     }
 
     /// Records what was decided; a refusal too, where its answer is to be remembered.
     async fn record(
         &self,
         job: &Job<'_>,
-        mut finished: Finished,
+        Decided { mut finished, facts }: Decided,
         rejection: Option<Rejection>,
+        now: Timestamp,
     ) -> Result<Answer, AppendError> {
         let request = job.request;
         let checks = finished.checks();
         let drafts = if rejection.is_some() { Vec::new() } else { std::mem::take(&mut finished.drafts) };
-        let founding = founds(job.served, request) && checks.first().is_some_and(|check| check.sequence == 0);
-        let sequence = checks.first().map_or(0, |check| check.sequence);
-        let answer = Answer { command: request.command_id, position: 0, sequence, recorded: 0, rejection };
+        let founding = founds(job.served, request) && checks.first().is_some_and(|check| check.seen.sequence == 0);
+        let sequence = checks.first().map_or(0, |check| check.seen.sequence);
+        let command = request.command_id;
+        let answer = Answer { command, position: 0, sequence, recorded: 0, rejection, replayed: false };
         if drafts.is_empty() && (founding || job.idempotency.is_none()) {
             let head = self.shelf.ledger().head(request.company).await?.unwrap_or_default();
             return Ok(Answer { position: head.position, ..answer });
         }
-        let shapes = self.adopted.as_ref().map(|adopted| adopted.unknown(&self.serving, request.company, &drafts));
+        let state = facts.as_ref().map(|facts| &facts.state);
+        let shapes = if self.adopts { unadopted(&self.serving, state, &drafts) } else { Vec::new() };
         let places: Vec<_> =
             drafts.iter().filter_map(|draft| Some((self.serving.stream(&draft.stream)?.stream, draft.id))).collect();
         let append = Append {
             company: request.company,
             founds: founding,
-            now: (self.clock)(),
+            now,
+            facts: facts.map(|facts| facts.hash).unwrap_or_default(),
             checks,
             drafts,
             idempotency: job.idempotency.cloned(),
             answer,
         };
-        let Appended { head, answer, .. } = self.appender.append(append).await?;
-        let last = last_positions(&places, head.position);
+        let Appended { head, answer, at, hashes } = self.appender.append(append).await?;
+        self.clock.recorded(request.company, at, now);
+        let last = last_entries(&places, head, &hashes);
         self.keep(request.company, finished, &last);
-        self.adopt(request, shapes.unwrap_or_default()).await;
+        self.adopt(request, shapes).await;
         Ok(answer)
     }
 
     /// Keeps the states after an append.
-    fn keep(&self, company: CompanyId, finished: Finished, last: &[(&'static str, Uuid, u64)]) {
+    fn keep(&self, company: CompanyId, finished: Finished, last: &[(&'static str, Uuid, Head)]) {
         for seen in finished.seen {
             let place = last.iter().find(|(stream, id, _)| *stream == seen.served.stream && *id == seen.id);
-            let Some((stream, _, position)) = place else { continue };
-            self.shelf.keep(company, &seen.served, seen.id, Kept { position: *position, ..seen.now });
+            let Some((stream, _, Head { position, hash })) = place else { continue };
+            self.shelf.keep(company, &seen.served, seen.id, Kept { position: *position, hash: *hash, ..seen.now });
             if *stream == standings::STREAM {
                 self.standings.remove(&company);
             }
         }
     }
+}
+
+/// An answer as it was given before.
+fn replayed(answered: Answered) -> Answer {
+    Answer { replayed: true, ..answered.answer }
+}
+
+/// Why the system answered as it did: what was recorded is on the record, and what was refused is in the log. Never with the
+/// facts or the words of a refusal, which may hold what a person wrote.
+fn log_rejection(request: &Request, rejection: &Rejection) {
+    tracing::info!(
+        code = rejection.code,
+        company = %request.company,
+        stream = request.stream,
+        id = %request.id,
+        command = request.command.name,
+        command_id = %request.command_id,
+        by = rejection.by.as_deref(),
+        "a command was rejected by a business rule"
+    );
 }
 
 /// How long to wait after so many conflicts before: nothing at first, then up to 2 ms, 4 ms, 8 ms and so on. Which command

@@ -2,8 +2,9 @@
 //!
 //! `handle` decides and writes the events to the sink; `apply` does nothing, since a decision brings its next state.
 
-use std::{fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
+use async_trait::async_trait;
 use cnc_domain::{
     kernel::{Also, CommandId, Context, Message, Rejection, Rules, State},
     ledger::Fault,
@@ -14,8 +15,6 @@ use cqrs_es::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::unit::{Stop, Unit};
-
 /// Some aggregate, as cqrs-es sees it.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Hosted {
@@ -23,11 +22,11 @@ pub struct Hosted {
     pub seat: Option<Seat>,
 }
 
-/// What is inside once the unit has loaded it.
+/// What is inside once the repository has opened it.
 pub struct Seat {
     pub rules: &'static dyn Rules,
     pub state: State,
-    /// Which of the unit's streams it is.
+    /// Which of the repository's streams it is.
     pub place: usize,
     pub decided: Option<Settled>,
 }
@@ -37,6 +36,19 @@ pub struct Settled {
     pub also: Vec<Also>,
     pub command: CommandId,
     pub causation: Option<Uuid>,
+}
+
+/// Where aggregates come from, and what becomes of their decisions.
+#[async_trait]
+pub trait Repository: Send + Sync {
+    /// Why it cannot go on.
+    type Stop: Error + From<Rejection> + From<Fault> + Send + Sync + 'static;
+
+    /// Loads an aggregate.
+    async fn open(&self, aggregate_id: &str) -> Result<Seat, Self::Stop>;
+
+    /// Takes what one aggregate has decided.
+    fn stage(&self, events: Vec<Happened>, seat: Seat);
 }
 
 /// A command, and what its decision may know.
@@ -99,22 +111,17 @@ impl AggregateContext<Hosted> for Hosted {
     }
 }
 
-/// Lets the framework decide one command of `unit`'s.
-pub async fn decide(unit: &Unit<'_>, aggregate_id: &str, ask: Ask) -> Result<(), Stop> {
-    let framework = CqrsFramework::<Hosted, &Unit<'_>>::new(unit, Vec::new(), ());
+/// Lets the framework decide one command.
+pub async fn decide<R: Repository>(repository: &R, aggregate_id: &str, ask: Ask) -> Result<(), R::Stop> {
+    let framework = CqrsFramework::<Hosted, Store<'_, R>>::new(Store(repository), Vec::new(), ());
     framework.execute(aggregate_id, ask).await.map_err(|error| match error {
-        AggregateError::UserError(rejection) => Stop::Rejected(rejection),
-        AggregateError::UnexpectedError(cause) => match cause.downcast::<Stop>() {
+        AggregateError::UserError(rejection) => rejection.into(),
+        AggregateError::UnexpectedError(cause) => match cause.downcast::<R::Stop>() {
             Ok(stop) => *stop,
-            Err(cause) => Stop::Fault(Fault::broken("decide", cause)),
+            Err(cause) => Fault::broken("decide", cause).into(),
         },
-        other => Stop::Fault(Fault::broken("decide", other)),
+        other => Fault::broken("decide", other).into(),
     })
-}
-
-/// What the unit answers the framework with where it cannot go on.
-pub fn stopped(stop: Stop) -> AggregateError<Rejection> {
-    AggregateError::UnexpectedError(Box::new(stop))
 }
 
 impl fmt::Debug for Hosted {
@@ -123,16 +130,19 @@ impl fmt::Debug for Hosted {
     }
 }
 
-impl EventStore<Hosted> for &Unit<'_> {
+/// A repository, as cqrs-es sees it.
+struct Store<'r, R>(&'r R);
+
+impl<R: Repository> EventStore<Hosted> for Store<'_, R> {
     type AC = Hosted;
 
-    /// The framework never asks for these when it executes, and a unit has no events of its own to give.
+    /// The framework never asks for these when it executes, and a repository has no events of its own to give.
     async fn load_events(&self, _: &str) -> Result<Vec<cqrs_es::EventEnvelope<Hosted>>, AggregateError<Rejection>> {
         Ok(Vec::new())
     }
 
     async fn load_aggregate(&self, aggregate_id: &str) -> Result<Hosted, AggregateError<Rejection>> {
-        let seat = self.open(aggregate_id).await.map_err(stopped)?;
+        let seat = self.0.open(aggregate_id).await.map_err(|stop| AggregateError::UnexpectedError(Box::new(stop)))?;
         Ok(Hosted { seat: Some(seat) })
     }
 
@@ -144,7 +154,7 @@ impl EventStore<Hosted> for &Unit<'_> {
         _: std::collections::HashMap<String, String>,
     ) -> Result<Vec<cqrs_es::EventEnvelope<Hosted>>, AggregateError<Rejection>> {
         if let Some(seat) = hosted.seat {
-            self.stage(events, seat);
+            self.0.stage(events, seat);
         }
         Ok(Vec::new())
     }

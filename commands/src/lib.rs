@@ -2,8 +2,10 @@
 //! act on outboxes.
 
 pub mod appender;
+pub mod backup;
 pub mod cache;
 mod catalog;
+pub mod clock;
 pub mod door;
 pub mod forgetting;
 pub mod host;
@@ -18,8 +20,9 @@ mod unit;
 pub mod workers;
 
 pub use catalog::Catalog;
+pub use clock::{Clock, ClockLimits, ClockSkew};
 pub use cnc_domain::cloud_control::Standing;
 pub use door::{Form, FormError};
 pub use host::{Host, HostOptions};
-pub use keyring::{Keyring, MasterKey};
+pub use keyring::{Destruction, KeyPlace, Keyring, MasterKey};
 pub use request::{AsOf, HostError, Request, Shown};

@@ -1,15 +1,15 @@
 //! What the host is asked, what it shows, and why it cannot do what was asked.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cnc_domain::{
-    kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Timestamp, marker},
+    kernel::{Actor, CommandId, CompanyId, Id, LocationId, Message, Rules, Scope, State, Timestamp, marker},
     ledger::{Fault, Position, Sequence},
 };
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::FormError;
+use crate::{FormError, clock::ClockSkew};
 
 /// A command, whom it is for, and who gives it.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ pub struct Request {
     pub if_match: Option<Sequence>,
     /// Whether commands without a public route are taken.
     pub internal_allowed: bool,
-    /// The branches that the sender is bound to; `None` where to none.
-    pub scope: Option<BTreeSet<LocationId>>,
+    /// How far the sender may see and act.
+    pub scope: Arc<Scope>,
 }
 
 impl Request {
@@ -59,7 +59,7 @@ impl Request {
             idempotency_key: None,
             if_match: None,
             internal_allowed: true,
-            scope: None,
+            scope: Arc::default(),
         }
     }
 }
@@ -91,9 +91,18 @@ pub enum HostError {
         /// Where it stands.
         sequence: Sequence,
     },
+    /// An entry of what was decided would be larger than a broker takes.
+    #[error("an entry would have a payload of {bytes} bytes")]
+    TooLarge {
+        /// How large.
+        bytes: usize,
+    },
     /// The company has moved to another database: it is commanded there.
     #[error("the company has moved to another database")]
     Departed,
+    /// The clock of this process is not believed, and nothing is recorded by it.
+    #[error("nothing is recorded: {0}")]
+    ClockSkew(ClockSkew),
     /// Others were faster every time that it was tried.
     #[error("too many at once want to change the same")]
     Busy,
@@ -122,4 +131,13 @@ pub struct Shown {
     pub position: Position,
     /// The branch that the aggregate belongs to.
     pub location: Option<LocationId>,
+    pub(crate) rules: &'static dyn Rules,
+    pub(crate) kept: State,
+}
+
+impl Shown {
+    /// Whether somebody who reaches so far may see the aggregate as it is here.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        self.rules.is_within(&self.kept, scope)
+    }
 }

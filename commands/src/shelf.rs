@@ -7,7 +7,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Recorded, State},
-    ledger::{Entry, Fault, Ledger, Position, Sequence},
+    ledger::{Entry, Fault, Hash, Ledger, Position, Sequence, StreamHead},
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -33,6 +33,21 @@ pub struct Kept {
     pub sequence: Sequence,
     /// The position of the last entry in it.
     pub position: Position,
+    /// The hash of that entry. Only where it stands in the ledger still is the state of this ledger: databases are restored
+    /// and failed over.
+    pub hash: Hash,
+}
+
+impl Kept {
+    /// Before the first entry.
+    pub fn blank(served: &Served) -> Self {
+        Self { state: served.rules.blank(), sequence: 0, position: 0, hash: Hash::default() }
+    }
+
+    /// The last entry in it.
+    pub fn head(&self) -> StreamHead {
+        StreamHead { sequence: self.sequence, hash: self.hash }
+    }
 }
 
 /// Where states come from.
@@ -65,11 +80,11 @@ impl Shelf {
         match kept {
             Some(kept) if !fresh => Ok((kept, false)),
             kept => {
-                let before = kept.as_ref().map(|kept| kept.sequence);
-                let from = kept.unwrap_or_else(|| Kept { state: served.rules.blank(), sequence: 0, position: 0 });
+                let from = kept.unwrap_or_else(|| Kept::blank(served));
+                let before = from.head();
                 let now = self.fold(company, served, id, from, Position::MAX).await?;
                 // A stream without entries is not kept: anybody may ask for any id.
-                if now.sequence > 0 && before != Some(now.sequence) {
+                if now.sequence > 0 && now.head() != before {
                     self.keep(company, served, id, now.clone());
                 }
                 Ok((now, true))
@@ -83,7 +98,7 @@ impl Shelf {
         if let Some(sequence) = self.asked.get(&key) {
             match self.kept().get(&key) {
                 Some(kept) => return Ok(kept),
-                None if sequence == 0 => return Ok(Kept { state: served.rules.blank(), sequence: 0, position: 0 }),
+                None if sequence == 0 => return Ok(Kept::blank(served)),
                 // It is kept no longer.
                 None => {}
             }
@@ -96,15 +111,15 @@ impl Shelf {
 
     /// The state of an aggregate as it stood after `position`.
     pub async fn past(&self, company: CompanyId, served: &Served, id: Uuid, position: Position) -> Result<Kept, Fault> {
-        let blank = Kept { state: served.rules.blank(), sequence: 0, position: 0 };
-        self.fold(company, served, id, blank, position).await
+        self.fold(company, served, id, Kept::blank(served), position).await
     }
 
-    /// Keeps a state, unless a newer one is kept.
+    /// Keeps a state, unless a newer one is kept. Of two that stand at the same sequence, the other is of a history that is
+    /// no more.
     pub fn keep(&self, company: CompanyId, served: &Served, id: Uuid, state: Kept) {
         let key = (company, served.stream, id);
         let mut kept = self.kept();
-        if kept.get(&key).is_none_or(|there| there.sequence < state.sequence) {
+        if kept.get(&key).is_none_or(|there| there.sequence <= state.sequence && there.head() != state.head()) {
             kept.put(key, state);
         }
     }
@@ -113,7 +128,8 @@ impl Shelf {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the entries after `kept` up to `until` into it.
+    /// Takes the entries after `kept` up to `until` into it. The entry that it stands at is read again: where another stands
+    /// there, or none, all is folded anew.
     async fn fold(
         &self,
         company: CompanyId,
@@ -122,20 +138,44 @@ impl Shelf {
         mut kept: Kept,
         until: Position,
     ) -> Result<Kept, Fault> {
+        let mut compared = kept.sequence == 0;
         loop {
-            let lines = self.ledger.read_stream(company, served.stream, id, kept.sequence, PAGE).await?;
+            let after = kept.sequence - u64::from(!compared);
+            let lines = self.ledger.read_stream(company, served.stream, id, after, PAGE).await?;
             let bytes: usize = lines.iter().map(String::len).sum();
-            for line in &lines {
+            let mut fresh = &lines[..];
+            if !compared {
+                compared = true;
+                if lines.first().map(Hash::of) != Some(kept.hash) {
+                    self.drop_lost(company, served, id, &kept);
+                    kept = Kept::blank(served);
+                    continue;
+                }
+                fresh = &lines[1..];
+            }
+            for line in fresh {
                 let entry = Entry::read(line).map_err(|cause| Fault::broken("read an entry", cause))?;
                 if entry.position > until {
                     return Ok(kept);
                 }
                 take(served, id, &mut kept, &entry)?;
+                kept.hash = Hash::of(line);
             }
             // A page ends at a number of lines or of megabytes; one that does neither is the last.
             if lines.is_empty() || (lines.len() < PAGE && bytes < PAGE_BYTES) {
                 return Ok(kept);
             }
+        }
+    }
+
+    /// A state is of another history than the ledger's: it is kept no longer.
+    fn drop_lost(&self, company: CompanyId, served: &Served, id: Uuid, lost: &Kept) {
+        let (stream, at) = (served.stream, lost.head());
+        tracing::warn!(%company, stream, %id, %at, "a kept state is of a history that the ledger does not have: it is dropped");
+        let key = (company, stream, id);
+        let mut kept = self.kept();
+        if kept.get(&key).is_some_and(|there| there.head() == at) {
+            kept.remove(&key);
         }
     }
 }

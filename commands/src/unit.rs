@@ -3,15 +3,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use cnc_domain::{
-    kernel::{Actor, Also, CompanyId, Id, LocationId, Rejection, marker},
-    ledger::{Check, Draft, Fault, Position, Sequence},
+    kernel::{Actor, Also, CompanyId, Id, LocationId, Rejection, Scope, marker},
+    ledger::{Check, Draft, Fault, Hash, Head, Sequence, StreamHead},
 };
 use uuid::Uuid;
 
 use crate::{
     catalog::{Served, Serving},
-    hosted::{Happened, Seat},
+    hosted::{Happened, Repository, Seat},
     shelf::{Kept, Shelf},
 };
 
@@ -20,7 +21,7 @@ use crate::{
 pub enum Stop {
     /// A rule said no.
     #[error(transparent)]
-    Rejected(Rejection),
+    Rejected(#[from] Rejection),
     /// The aggregate does not belong to the sender's branches.
     #[error("not found")]
     NotFound,
@@ -47,11 +48,13 @@ pub struct Seen {
     pub served: Arc<Served>,
     pub id: Uuid,
     /// Where it stood.
-    pub before: Sequence,
-    /// Its state with what is staged, and the sequence after it.
+    pub before: StreamHead,
+    /// Its state with what is staged, and the sequence after it. Hash and position are those of before.
     pub now: Kept,
     /// Whether the ledger was asked for it in this unit.
     pub verified: bool,
+    /// Whether the sender must reach it: not where it only lends something.
+    pub bound: bool,
     /// Its state without what is staged.
     base: Kept,
 }
@@ -103,23 +106,10 @@ impl<'h> Unit<'h> {
         format!("{}/{stream}/{id}", self.origin.company)
     }
 
-    /// Loads an aggregate with what this unit has staged for it.
-    pub async fn open(&self, aggregate_id: &str) -> Result<Seat, Stop> {
-        let broken = || Stop::Fault(Fault::broken("open an aggregate", "not <company>/<stream>/<id>"));
-        let mut parts = aggregate_id.splitn(3, '/');
-        let (Some(company), Some(stream), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(broken());
-        };
-        if company.parse() != Ok(self.origin.company) {
-            return Err(broken());
-        }
-        let id: Uuid = id.parse().map_err(|_| broken())?;
-        let served = self
-            .serving
-            .stream(stream)
-            .ok_or_else(|| Stop::Fault(Fault::broken("carry a command", format!("there is no stream {stream}"))))?;
-        let (place, seen) = self.see(served, id).await?;
-        Ok(Seat { rules: served.rules, state: seen.now.state, place, decided: None })
+    /// How this kind of aggregate is served.
+    pub fn served(&self, stream: &str) -> Result<&'h Arc<Served>, Stop> {
+        let unknown = || Stop::Fault(Fault::broken("carry a command", format!("there is no stream {stream}")));
+        self.serving.stream(stream).ok_or_else(unknown)
     }
 
     /// A stream as this unit has left it, loaded where it was not seen before, and which of the streams it is.
@@ -133,44 +123,37 @@ impl<'h> Unit<'h> {
             }
         }
         let (kept, verified) = self.shelf.load(self.origin.company, served, id, self.fresh).await?;
-        let before = kept.sequence;
-        let seen = Seen { served: Arc::clone(served), id, before, now: kept.clone(), verified, base: kept };
+        let before = kept.head();
+        let seen =
+            Seen { served: Arc::clone(served), id, before, now: kept.clone(), verified, bound: false, base: kept };
         let mut work = self.work();
         work.seen.push(seen.clone());
         Ok((work.seen.len() - 1, seen))
     }
 
-    /// Whether this is so of any stream that was seen.
-    pub fn any(&self, is: impl Fn(&Seen) -> bool) -> bool {
-        self.work().seen.iter().any(is)
+    /// Notes that the sender must reach this stream, also as the unit leaves it.
+    pub fn bind(&self, place: usize) {
+        self.work().seen[place].bound = true;
     }
 
-    /// Takes what one aggregate has decided.
-    pub fn stage(&self, events: Vec<Happened>, seat: Seat) {
-        let Some(settled) = seat.decided else { return };
-        let mut work = self.work();
-        let work = &mut *work;
-        work.also = settled.also;
-        let Some(seen) = work.seen.get_mut(seat.place) else { return };
-        let location = seen.served.rules.location(&seat.state).or(self.origin.location);
-        seen.now.state = seat.state;
-        for event in events {
-            seen.now.sequence += 1;
-            let (message, version) = Arc::unwrap_or_clone(event.0);
-            work.drafts.push(Draft {
-                stream: seen.served.stream.to_owned(),
-                id: seen.id,
-                sequence: seen.now.sequence,
-                event: message.name,
-                version,
-                location,
-                actor: self.origin.actor.clone(),
-                command: settled.command,
-                correlation: self.origin.correlation,
-                causation: settled.causation,
-                payload: message.fields,
-            });
-        }
+    /// Takes a stream for one that does not exist: so the sender is answered who does not reach it.
+    pub fn hide(&self, place: usize) {
+        let seen = &mut self.work().seen[place];
+        seen.now = Kept::blank(&seen.served);
+        seen.base = seen.now.clone();
+    }
+
+    /// Whether all that must be within this scope is, as the unit leaves it.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        self.work().seen.iter().all(|seen| !seen.bound || seen.is_within(scope))
+    }
+
+    /// Whether this stream, named as a rejection names it, is within this scope; one that was not seen is not.
+    pub fn reaches(&self, named: &str, scope: &Scope) -> bool {
+        let is_it = |seen: &&Seen| {
+            named.split_once('/').is_some_and(|(stream, id)| stream == seen.served.stream && id.parse() == Ok(seen.id))
+        };
+        self.work().seen.iter().find(is_it).is_some_and(|seen| seen.is_within(scope))
     }
 
     /// The commands that the last decision carries.
@@ -205,22 +188,83 @@ impl<'h> Unit<'h> {
     }
 }
 
+#[async_trait]
+impl Repository for Unit<'_> {
+    type Stop = Stop;
+
+    /// With what this unit has staged for it.
+    async fn open(&self, aggregate_id: &str) -> Result<Seat, Stop> {
+        let broken = || Stop::Fault(Fault::broken("open an aggregate", "not <company>/<stream>/<id>"));
+        let mut parts = aggregate_id.splitn(3, '/');
+        let (Some(company), Some(stream), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(broken());
+        };
+        if company.parse() != Ok(self.origin.company) {
+            return Err(broken());
+        }
+        let id: Uuid = id.parse().map_err(|_| broken())?;
+        let served = self.served(stream)?;
+        let (place, seen) = self.see(served, id).await?;
+        Ok(Seat { rules: served.rules, state: seen.now.state, place, decided: None })
+    }
+
+    fn stage(&self, events: Vec<Happened>, seat: Seat) {
+        let Some(settled) = seat.decided else { return };
+        let mut work = self.work();
+        let work = &mut *work;
+        work.also = settled.also;
+        let Some(seen) = work.seen.get_mut(seat.place) else { return };
+        let location = seen.served.rules.location(&seat.state).or(self.origin.location);
+        seen.now.state = seat.state;
+        for event in events {
+            seen.now.sequence += 1;
+            let (message, version) = Arc::unwrap_or_clone(event.0);
+            work.drafts.push(Draft {
+                stream: seen.served.stream.to_owned(),
+                id: seen.id,
+                sequence: seen.now.sequence,
+                event: message.name,
+                version,
+                location,
+                actor: self.origin.actor.clone(),
+                command: settled.command,
+                correlation: self.origin.correlation,
+                causation: settled.causation,
+                payload: message.fields,
+            });
+        }
+    }
+}
+
+impl Seen {
+    /// Whether it is within this scope; what does not exist is.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        self.now.sequence == 0 || self.served.rules.is_within(&self.now.state, scope)
+    }
+}
+
 impl Finished {
+    /// The largest payload among the entries.
+    pub fn payload_bytes(&self) -> usize {
+        self.drafts.iter().map(|draft| draft.payload.get().len()).max().unwrap_or_default()
+    }
+
     /// Every stream that was seen, where it stood; the addressed one first.
     pub fn checks(&self) -> Vec<Check> {
-        let check = |seen: &Seen| Check { stream: seen.served.stream.to_owned(), id: seen.id, sequence: seen.before };
+        let check = |seen: &Seen| Check { stream: seen.served.stream.to_owned(), id: seen.id, seen: seen.before };
         self.seen.iter().map(check).collect()
     }
 }
 
-/// The positions of an append's last entries, by stream.
-pub fn last_positions(drafts: &[(&'static str, Uuid)], head: Position) -> Vec<(&'static str, Uuid, Position)> {
-    let first = head.saturating_sub(drafts.len() as u64);
-    let mut last: Vec<(&'static str, Uuid, Position)> = Vec::new();
-    for (position, (stream, id)) in (first + 1..).zip(drafts) {
+/// An append's last entries, by stream.
+pub fn last_entries(drafts: &[(&'static str, Uuid)], after: Head, hashes: &[Hash]) -> Vec<(&'static str, Uuid, Head)> {
+    let first = after.position.saturating_sub(drafts.len() as u64);
+    let mut last: Vec<(&'static str, Uuid, Head)> = Vec::new();
+    for ((position, (stream, id)), hash) in (first + 1..).zip(drafts).zip(hashes) {
+        let entry = Head { position, hash: *hash };
         match last.iter_mut().find(|(there, of, _)| there == stream && of == id) {
-            Some(found) => found.2 = position,
-            None => last.push((stream, *id, position)),
+            Some(found) => found.2 = entry,
+            None => last.push((stream, *id, entry)),
         }
     }
     last

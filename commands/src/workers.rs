@@ -41,8 +41,14 @@ pub async fn carry_out(outbox: Arc<dyn Outbox>, host: Host, mut stop: watch::Rec
     }
 }
 
-/// Serves what there is. Returns how long to wait for more.
+/// Serves what there is. Returns how long to wait for more. All goes by the time of the ledger's database: what is due later
+/// must not be given early by a process whose clock is ahead, and one whose clock is not believed gives nothing.
 async fn round(outbox: &dyn Outbox, host: &Host) -> Result<Duration, Fault> {
+    match host.clock().now().await {
+        Ok(_) => {}
+        Err(HostError::Fault(fault)) => return Err(fault),
+        Err(_) => return Ok(LOOK),
+    }
     let (_, next) = outbox.ring(host.now()).await?;
     let parcels = outbox.waiting(host.now(), TAKEN).await?;
     if parcels.is_empty() {
@@ -88,25 +94,24 @@ async fn serve(host: &Host, queue: Vec<Parcel>) -> Vec<Replied> {
 }
 
 async fn give(host: &Host, parcel: Parcel) -> Result<(), String> {
-    let fold = parcel.fold.clone();
-    match host.ledger().contains(parcel.company, parcel.caused_at).await {
+    let (fold, company, command) = (parcel.fold.clone(), parcel.company, parcel.command);
+    match host.ledger().contains(company, parcel.caused_at).await {
         Ok(true) => {}
         Ok(false) => {
-            let (company, at) = (parcel.company, parcel.caused_at);
+            let at = parcel.caused_at;
             tracing::warn!(%company, fold, %at, "a trigger's command is dropped: the ledger does not have what caused it");
             return Ok(());
         }
         Err(fault) => return Err(fault.to_string()),
     }
     match host.execute_sealed(request(parcel)).await {
-        Ok(answer) => {
-            if let Some(rejection) = answer.rejection {
-                tracing::info!(fold, code = rejection.code, "a trigger's command was refused");
-            }
-            Ok(())
+        // Or it was carried out before, as another version of the trigger had worded it.
+        Ok(_) | Err(HostError::KeyReused) => Ok(()),
+        // It was carried along, or will be by a move that is not finished: here nobody takes it out again.
+        Err(error @ HostError::Departed) => {
+            tracing::info!(%company, fold, %command, "a trigger's command is ended here: the company has moved away");
+            Err(error.to_string())
         }
-        // It was carried out before, as another version of the trigger had worded it.
-        Err(HostError::KeyReused) => Ok(()),
         Err(error) => {
             tracing::warn!(fold, %error, "a trigger's command failed");
             Err(error.to_string())
@@ -201,7 +206,7 @@ mod tests {
 
     async fn host(folder: &std::path::Path) -> Host {
         let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder).expect("opens"));
-        let master = MasterKey::load_or_create(&folder.join("master.key")).expect("a key");
+        let master = MasterKey::create(&folder.join("master.key")).expect("a key");
         let keyring = Keyring::sqlite(folder, master).await.expect("opens");
         let options = HostOptions { adopt_schemas: false, ..HostOptions::default() };
         let host = Host::start(ledger, keyring, options).expect("starts");

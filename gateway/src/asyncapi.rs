@@ -115,7 +115,8 @@ fn headers() -> Value {
     let text = |about: &str| json!({ "type": "string", "description": about });
     let properties = json!({
         "ce-specversion": { "const": "1.0" },
-        "ce-id": text("The message's id: `<company>:<position>:<hash>`."),
+        "ce-id": text("The message's id: `<company>:<position>:<hash>`; with the place of a message in the stream behind it \
+            where the entry is published again after the ledger was put back."),
         "ce-source": text("`/companies/<company>`."),
         "ce-type": text("`cnc.<stream>.<event>.v<version>`."),
         "ce-time": { "type": "string", "format": "date-time", "description": "When it was recorded." },
@@ -126,7 +127,12 @@ fn headers() -> Value {
             "description": "The SHA-256 of the body: the next entry's `previous`." },
         "Nats-Msg-Id": text("The message's id, by which the broker drops repeats."),
     });
-    let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
+    let required: Vec<String> = properties.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+    let fork = json!({ "type": "string", "pattern": "^[0-9]+$",
+        "description": "A position. The ledger was put back, since its database was: what was sent after this position, in \
+            messages before this one, is no more. Forget it, and then take this message's entry as any other." });
+    let mut properties = properties;
+    properties[subject::FORK_AFTER_HEADER] = fork;
     json!({ "type": "object", "description": "CloudEvents 1.0 in binary mode.", "required": required,
         "properties": properties })
 }

@@ -1,16 +1,19 @@
 //! One question, asked for every route and every subscription: may this person, in this role, do this, in this company
 //! and branch, now? The answer is no unless something here says yes.
 
-use std::collections::BTreeSet;
+mod account;
+mod grant;
 
+use std::{collections::BTreeSet, sync::Arc};
+
+pub use account::Account;
 use cnc_commands::Standing;
 use cnc_domain::{
-    cloud_control::{Halt, User, roles},
-    kernel::{Actor, CompanyId, LocationId, Timestamp, UserId},
+    cloud_control::{Halt, roles},
+    kernel::{LocationId, Scope, Timestamp},
     module_of,
 };
-use serde::Deserialize;
-use serde_json::Value;
+pub use grant::Grant;
 
 use crate::{catalog::catalog, problem::Problem, tokens::Claims};
 
@@ -21,36 +24,6 @@ pub struct Who<'a> {
     pub claims: &'a Claims,
     /// The user as the company knows them.
     pub account: Account,
-}
-
-/// A user as the company knows them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Account {
-    /// The company has no such user: the token was issued by the operator's tool.
-    Unlisted,
-    /// A user of the company.
-    Listed {
-        /// Their role now; a token that names another is out of date.
-        role: String,
-        /// Their branches now; all where there is none.
-        locations: Option<BTreeSet<LocationId>>,
-        /// Whether they took up their invitation. Until then that is all that they may do.
-        accepted: bool,
-    },
-    /// A user who may not come in.
-    Shut {
-        /// Why not, for the answer.
-        why: &'static str,
-    },
-}
-
-/// What was allowed. Whatever reads on somebody's behalf asks for one, and there is no other way to get one.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    user: UserId,
-    company: CompanyId,
-    role: String,
-    scope: Option<BTreeSet<LocationId>>,
 }
 
 /// Why not.
@@ -88,15 +61,17 @@ pub fn authorize(
         return Err(Denied::Token("the token has expired"));
     }
     let company = in_business(company, action)?;
-    let scope = match &who.account {
-        Account::Unlisted => claims.locations.clone(),
+    let (locations, crew_member) = match &who.account {
+        Account::Unlisted => (claims.locations.clone(), None),
         Account::Listed { role, .. } if *role != claims.role => {
             return Err(Denied::Token("the user's role has changed since this token was issued"));
         }
         Account::Listed { accepted: false, .. } if action != ACCEPT => {
             return Err(Denied::Token("the user has not taken up the invitation yet"));
         }
-        Account::Listed { locations, .. } => narrower(claims.locations.as_ref(), locations.as_ref()),
+        Account::Listed { locations, crew_member, .. } => {
+            (narrower(claims.locations.as_ref(), locations.as_ref()), *crew_member)
+        }
         Account::Shut { why } => return Err(Denied::Token(why)),
     };
     if !roles::may(&claims.role, action) {
@@ -105,13 +80,26 @@ pub fn authorize(
     if !is_on(company, action) {
         return Err(Denied::Module);
     }
-    let grant = Grant { user: claims.sub, company: claims.company, role: claims.role.clone(), scope };
-    // Lines of all branches stand in one ledger, so only who may see all branches may read it.
-    let whole_company = action.starts_with("ledger.");
-    if !grant.covers(location) || (whole_company && grant.scope.is_some()) {
-        return Err(if whole_company { Denied::Role } else { Denied::Elsewhere });
+    // Somebody whose work in the field is not known takes part in nothing.
+    let participant = roles::is_participant(&claims.role).then(|| crew_member.unwrap_or_default());
+    let scope = Scope { locations, participant };
+    if !is_for(&scope, action) {
+        return Err(Denied::Role);
     }
-    Ok(grant)
+    if !scope.covers(location) {
+        return Err(Denied::Elsewhere);
+    }
+    Ok(Grant { user: claims.sub, company: claims.company, role: claims.role.clone(), scope: Arc::new(scope) })
+}
+
+/// Whether an action is for somebody who reaches so far. Lines of all branches stand in one ledger, and some views show
+/// what belongs to several at once: only who may see all branches may read them. Of views that do not say who takes part
+/// in what they show, nobody sees just their own.
+fn is_for(scope: &Scope, action: &str) -> bool {
+    let view = action.strip_prefix("view.").and_then(|view| catalog().view(view));
+    let is_company_wide = action.starts_with("ledger.") || view.is_some_and(|view| view.document.company_wide);
+    let shows_own = scope.participant.is_none() || view.is_none_or(|view| view.document.participants.is_some());
+    shows_own && (!is_company_wide || scope.locations.is_none())
 }
 
 fn in_business<'a>(company: Option<&'a Standing>, action: &str) -> Result<&'a Standing, Denied> {
@@ -142,73 +130,6 @@ fn narrower(one: Option<&BTreeSet<LocationId>>, other: Option<&BTreeSet<Location
     }
 }
 
-impl Grant {
-    /// A grant for tests of what is told under one.
-    #[cfg(test)]
-    pub(crate) fn sample(company: CompanyId, role: &str, scope: impl IntoIterator<Item = LocationId>) -> Self {
-        Self { user: UserId::nil(), company, role: role.into(), scope: Some(scope.into_iter().collect()) }
-    }
-
-    /// Whose data.
-    pub fn company(&self) -> CompanyId {
-        self.company
-    }
-
-    /// The branches that may be seen; all where there is none.
-    pub fn scope(&self) -> Option<&BTreeSet<LocationId>> {
-        self.scope.as_ref()
-    }
-
-    /// Whether something of this branch may be seen. What belongs to no branch belongs to the whole company.
-    pub fn covers(&self, location: Option<LocationId>) -> bool {
-        match (&self.scope, location) {
-            (Some(scope), Some(location)) => scope.contains(&location),
-            _ => true,
-        }
-    }
-
-    /// The only branch of the scope, where it is one.
-    pub fn only_location(&self) -> Option<LocationId> {
-        let scope = self.scope.as_ref()?;
-        scope.first().copied().filter(|_| scope.len() == 1)
-    }
-
-    /// The role, which alone decides what is [opened](Self::may_open) and [seen](Self::sees_restricted) of a document.
-    pub fn role(&self) -> &str {
-        &self.role
-    }
-
-    /// Whether personal data of this kind may be opened.
-    pub fn may_open(&self, kind: &str) -> bool {
-        roles::may_open(&self.role, kind)
-    }
-
-    /// Whether restricted members of documents may be seen.
-    pub fn sees_restricted(&self) -> bool {
-        roles::may_see_restricted(&self.role)
-    }
-
-    /// The actor of commands given under this grant.
-    pub fn actor(&self) -> Actor {
-        Actor::User { user: self.user, role: self.role.clone() }
-    }
-}
-
-impl Account {
-    /// The account that a user's state stands for. One that cannot be read lets nobody in.
-    pub fn of(state: &Value) -> Self {
-        let Ok(user) = User::deserialize(state) else { return Self::Shut { why: "the user cannot be read" } };
-        match user.duties() {
-            _ if user.is_removed() => Self::Shut { why: "the user has been removed" },
-            _ if user.is_locked() => Self::Shut { why: "the user is locked" },
-            None => Self::Shut { why: "the user was not invited" },
-            Some(duties) => {
-                Self::Listed { role: duties.role, locations: duties.locations, accepted: user.has_accepted() }
-            }
-        }
-    }
-}
-
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
@@ -223,7 +144,8 @@ impl From<Denied> for Problem {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use cnc_domain::kernel::{CompanyId, UserId};
+    use uuid::Uuid;
 
     use super::*;
 
@@ -242,7 +164,7 @@ mod tests {
     }
 
     fn listed(role: &str, accepted: bool) -> Account {
-        Account::Listed { role: role.into(), locations: None, accepted }
+        Account::Listed { role: role.into(), locations: None, crew_member: None, accepted }
     }
 
     #[test]
@@ -280,33 +202,29 @@ mod tests {
     #[test]
     fn branches_of_token_and_user_both_bind() {
         let (one, two) = (LocationId::number(1), LocationId::number(2));
-        let account = Account::Listed { role: "admin".into(), locations: Some([one].into()), accepted: true };
+        let locations = Some([one].into());
+        let account = Account::Listed { role: "admin".into(), locations, crew_member: None, accepted: true };
         let grant = ask(claims("admin").within([one, two]), account.clone(), "user.read", Some(one)).expect("may");
-        assert!(grant.covers(Some(one)) && grant.covers(None) && !grant.covers(Some(two)));
+        let scope = grant.scope();
+        assert!(scope.covers(Some(one)) && scope.covers(None) && !scope.covers(Some(two)));
         assert_eq!(ask(claims("admin"), account.clone(), "user.read", Some(two)).err(), Some(Denied::Elsewhere));
         assert_eq!(ask(claims("admin"), account, "ledger.read", None).err(), Some(Denied::Role));
     }
 
     #[test]
-    fn a_user_that_is_removed_locked_or_unreadable_is_shut_out() {
-        let state = |change: fn(&mut Value)| {
-            let sealed = json!({ "sealed": { "kind": "name", "subject": UserId::nil(), "key": UserId::nil(),
-                "nonce": "", "box": "" } });
-            let invitation = json!({ "name": sealed, "email": sealed, "role": "driver", "locations": null });
-            let mut state = serde_json::to_value(User::default()).expect("writes");
-            (state["invitation"], state["accepted"]) = (invitation, true.into());
-            change(&mut state);
-            Account::of(&state)
+    fn who_takes_part_sees_their_own_alone_and_only_where_that_can_be_told() {
+        let account = |crew_member| Account::Listed {
+            role: "mover".into(),
+            locations: Some([LocationId::number(1)].into()),
+            crew_member,
+            accepted: true,
         };
-        assert_eq!(state(|_| {}), listed("driver", true));
-        for change in [
-            |state: &mut Value| state["locked"] = "late".into(),
-            |state: &mut Value| state["removed"] = true.into(),
-            |state: &mut Value| state["invitation"] = Value::Null,
-            |state: &mut Value| *state = json!([]),
-            |state: &mut Value| state["invitation"] = json!({ "changed": "shape" }),
-        ] {
-            assert!(matches!(state(change), Account::Shut { .. }));
-        }
+        let me = Uuid::from_u128(7);
+        let grant = ask(claims("mover"), account(Some(me)), "view.journey_track", None).expect("may");
+        assert_eq!(grant.scope().participant, Some(me));
+        let grant = ask(claims("mover"), account(None), "truck_journey.read", None).expect("may");
+        assert_eq!(grant.scope().participant, Some(Uuid::nil()), "who is nobody in the field takes part in nothing");
+        let everybody = Scope { locations: None, participant: Some(me) };
+        assert!(!is_for(&everybody, "view.dispatch_board") && is_for(&everybody, "view.journey_track"));
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use cnc_domain::{
     MODULES,
-    kernel::schema::{Contract, DocumentContract, MessageContract, Schemas},
+    kernel::{
+        FoldKind,
+        schema::{Contract, DocumentContract, MessageContract, Schemas},
+    },
 };
 use cnc_projections::{VIEWS, View};
 
@@ -36,6 +39,11 @@ pub struct Served {
 pub fn catalog() -> &'static Catalog {
     static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::new);
     &CATALOG
+}
+
+/// The triggers of all modules.
+pub(crate) fn triggers() -> Vec<&'static dyn FoldKind> {
+    MODULES.iter().flat_map(|module| module.triggers).copied().collect()
 }
 
 impl Catalog {

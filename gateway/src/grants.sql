@@ -2,13 +2,12 @@
 -- more of them is installed. Nobody but the owner may make or drop tables, and nobody may change or remove entries.
 DO $$
 DECLARE
+    newer constant boolean := current_setting('server_version_num')::int >= 160000;
     part text;
     made text;
 BEGIN
-    IF (SELECT count(*) FROM pg_roles WHERE rolname IN ('cnc_write', 'cnc_read', 'cnc_fold', 'cnc_relay')) < 4
-        OR NOT (SELECT relrowsecurity FROM pg_class WHERE oid = 'cnc.events'::regclass)
-    THEN
-        RAISE EXCEPTION 'the roles cnc_write, cnc_read, cnc_fold and cnc_relay were not there when the schema was made: its owner may not make roles, and is the only one who can work here';
+    IF (SELECT count(*) FROM pg_roles WHERE rolname IN ('cnc_write', 'cnc_read', 'cnc_fold', 'cnc_relay')) < 4 THEN
+        RAISE EXCEPTION 'the roles cnc_write, cnc_read, cnc_fold and cnc_relay are not there: the owner of the database may not make roles, and is the only one who can work here';
     END IF;
 
     GRANT USAGE ON SCHEMA cnc_keys TO cnc_write;
@@ -22,6 +21,24 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT ON cnc.fold_tables, cnc_views.fold_tables, cnc_views.generation TO %I',
             part);
     END LOOP;
+
+    -- Whoever only reads sees of views what is secured by row.
+    GRANT USAGE ON SCHEMA cnc_views TO cnc_read;
+    FOR made IN
+        SELECT oid::regclass FROM pg_class
+        WHERE relnamespace = 'cnc_views'::regnamespace AND relkind = 'r' AND relrowsecurity
+    LOOP
+        EXECUTE 'GRANT SELECT ON ' || made || ' TO cnc_read';
+    END LOOP;
+
+    -- The owner may read as others do. From Postgres 16 on, who makes a role is a member of it and may not yet become it.
+    BEGIN
+        IF NOT pg_has_role(current_user, 'cnc_read', CASE WHEN newer THEN 'SET' ELSE 'MEMBER' END) THEN
+            EXECUTE format('GRANT cnc_read TO %I', current_user) || CASE WHEN newer THEN ' WITH SET TRUE' ELSE '' END;
+        END IF;
+    EXCEPTION WHEN insufficient_privilege THEN
+        RAISE NOTICE 'the owner reads as itself: %', SQLERRM;
+    END;
 
     -- Folds write what they fold: what all share, and the tables of each fold's documents.
     FOR made IN

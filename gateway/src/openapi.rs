@@ -29,7 +29,10 @@ pub fn openapi() -> Value {
             "summary": "An event-sourced operations system for moving companies.",
             "description": "Every action is a command, decided by its aggregate and recorded in the company's ledger. \
                 Personal fields are sent in clear and kept sealed; answers show \"[sealed]\" to roles that may not see \
-                them and \"[erased]\" where nobody can.",
+                them, \"[erased]\" where the key was destroyed and nobody can, and \"[unavailable]\" where it is missing, \
+                which is a fault of the installation. What is wrong is said as a problem (RFC 9457), also of a target that \
+                is too long (414) or headers that are too many or too large (431); only of what is no HTTP, or far larger \
+                still, the status alone is sent, or the connection is closed.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
@@ -75,20 +78,22 @@ fn give(stream: &Stream, command: &MessageContract) -> Value {
     let name = &stream.contract.stream;
     let (summary, description) = first_sentence(&command.about);
     let refusals: Vec<&str> = stream.contract.refusals.iter().map(|refusal| refusal.name.as_str()).collect();
-    let done =
-        answer("It is recorded, or it was so already.", &json!({ "$ref": "#/components/schemas/Answer" }), &["ETag"]);
+    let schema = json!({ "$ref": "#/components/schemas/Answer" });
+    let done = answer("It is recorded, or it was so already.", &schema, &["ETag", "Idempotent-Replayed"]);
     let mut operation = json!({
         "operationId": format!("{name}_{}", command.name), "tags": [name], "summary": summary,
         "parameters": [
             header("Idempotency-Key", true, &json!({ "type": "string", "minLength": 1, "maxLength": 200 }),
-                "One for each command. The same key again gives the first answer again."),
+                "One for each command. The same key again, with a body that means the same, gives the first good answer again for \
+                 30 days, and says so in `Idempotent-Replayed`. A refusal (409) leaves the key free: nothing was done, and \
+                 the same again is decided anew."),
             header("If-Match", false, &json!({ "type": "string", "pattern": "^\"[0-9]{1,16}\"$" }),
                 "The sequence that the stream must stand at."),
             header("Cnc-Location", false, &json!({ "type": "string", "format": "uuid" }), "The branch that it is given in."),
         ],
         "requestBody": { "required": !no_content_needed(&command.schema),
             "content": { "application/json": { "schema": command.schema } } },
-        "responses": problems(&["400", "401", "403", "404", "409", "412", "413", "415", "421", "422", "503"], "200", done),
+        "responses": problems(&["400", "401", "403", "404", "408", "409", "412", "413", "415", "421", "422", "503"], "200", done),
         "x-refusals": refusals,
     });
     if !description.is_empty() {
@@ -196,11 +201,6 @@ fn of_service(paths: &mut Map<String, Value>) {
     paths.insert("/docs".into(), plain("docs", "This description as a page.", "text/html", &[]));
     paths.insert("/health/live".into(), plain("health_live", "The process answers.", "application/json", &[]));
     paths.insert("/health/ready".into(), plain("health_ready", "It can work.", "application/json", &["503"]));
-    let mut metrics = plain("metrics", "Metrics of the installation.", "application/openmetrics-text", &["401", "403"]);
-    if let Some(operation) = metrics["get"].as_object_mut() {
-        operation.remove("security");
-    }
-    paths.insert("/metrics".into(), metrics);
     paths.insert("/openapi.json".into(), plain("openapi", "This description.", "application/json", &[]));
     let mut problem = plain("problem", "What a problem's code means.", "application/json", &["404"]);
     let codes: Vec<&str> = crate::problems::KINDS.iter().map(|kind| kind.code).collect();
@@ -237,7 +237,7 @@ fn no_cache() -> Value {
 
 /// A position, a sequence or a number of either, as a query takes it.
 fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0, "maximum": crate::http::NUMBER_MAX })
+    json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::NUMBER_MAX })
 }
 
 fn limit() -> Value {

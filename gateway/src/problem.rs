@@ -2,15 +2,18 @@
 //! [`problems`]. A rule's refusal keeps its code and facts; a fault shows an id and nothing else, and its cause
 //! goes to the log.
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cnc_commands::{FormError, HostError};
-use cnc_domain::{kernel::Rejection, ledger::Fault};
+use cnc_commands::{ClockSkew, FormError, HostError};
+use cnc_domain::{
+    kernel::Rejection,
+    ledger::{Fault, PAYLOAD_BYTES_MAX},
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -96,9 +99,39 @@ impl Problem {
         Self::new("too_large", format!("a body may have at most {limit} bytes"))
     }
 
+    /// 413: an entry of the command would be larger than is kept.
+    pub fn entry_too_large(bytes: usize) -> Self {
+        let why = format!(
+            "sealed as it is recorded, an entry of this would have {bytes} bytes; at most {PAYLOAD_BYTES_MAX} are kept. Nothing \
+             was recorded: send it in parts"
+        );
+        Self::new("entry_too_large", why).with("bytes", bytes).with("bytes_max", PAYLOAD_BYTES_MAX)
+    }
+
     /// 415: the body is said to be something else than JSON.
     pub fn not_json_type() -> Self {
         Self::new("unsupported_media_type", "send application/json")
+    }
+
+    /// 415: the body is said to be compressed or otherwise encoded.
+    pub fn encoded_body() -> Self {
+        Self::new("encoded_body", "send the body as it is, without Content-Encoding")
+            .header(header::ACCEPT_ENCODING, "identity")
+    }
+
+    /// 408: the body takes too long to come.
+    pub fn slow_body(limit: Duration) -> Self {
+        Self::new("slow_body", format!("a body has {} s to come", limit.as_secs()))
+    }
+
+    /// 414: the path and the query are longer than is read.
+    pub fn target_too_long(limit: usize) -> Self {
+        Self::new("target_too_long", format!("a path with its query may have at most {limit} bytes"))
+    }
+
+    /// 431: there are more or longer headers than are read.
+    pub fn head_too_large(count: usize, bytes: usize) -> Self {
+        Self::new("head_too_large", format!("a request may have at most {count} headers of {bytes} bytes together"))
     }
 
     /// 422: fields that do not fit, each with its path.
@@ -164,6 +197,12 @@ impl Problem {
             .header(header::RETRY_AFTER, "1")
     }
 
+    /// 503: nothing is recorded by a clock that is wrong.
+    pub fn clock_skew(skew: &ClockSkew) -> Self {
+        let why = format!("nothing was recorded, since the server's clock is not believed: {skew}");
+        Self::new("clock_skew", why).with("skew_seconds", skew.seconds()).header(header::RETRY_AFTER, "5")
+    }
+
     /// 503: too much to do; nothing was done.
     pub fn busy(why: &str) -> Self {
         Self::new("busy", why).header(header::RETRY_AFTER, "1")
@@ -214,6 +253,10 @@ impl Problem {
     }
 }
 
+/// The code of the problem that an answer is, for the log.
+#[derive(Clone)]
+pub(crate) struct Code(pub String);
+
 /// What is said where there is no token at all.
 pub const NO_TOKEN: &str = "send a token: Authorization: Bearer …";
 
@@ -232,7 +275,9 @@ impl From<HostError> for Problem {
             HostError::Form(errors) => Self::form(&errors),
             HostError::KeyReused => Self::key_reused(),
             HostError::SequenceMismatch { sequence } => Self::sequence_mismatch(sequence),
+            HostError::TooLarge { bytes } => Self::entry_too_large(bytes),
             HostError::Departed => Self::departed(),
+            HostError::ClockSkew(skew) => Self::clock_skew(&skew),
             HostError::Busy => Self::busy("others changed the same at the same time; nothing was recorded"),
             HostError::Fault(fault) => Self::fault(&fault),
         }
@@ -245,6 +290,7 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response.headers_mut().extend(self.headers);
+        response.extensions_mut().insert(Code(self.code));
         response
     }
 }
@@ -266,6 +312,14 @@ mod tests {
         let body = Problem::rejected(&rejection).body();
         assert_eq!((&body["code"], &body["facts"]["needed"]), (&json!("no_crew"), &json!(2)));
         assert_eq!((&body["type"], &body["status"]), (&json!("/problems/no_crew"), &json!(409)));
+    }
+
+    #[test]
+    fn an_entry_that_is_too_large_is_the_callers_and_says_how_large_it_may_be() {
+        let problem = Problem::from(HostError::TooLarge { bytes: 2 << 20 });
+        assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let body = problem.body();
+        assert_eq!((&body["code"], &body["bytes_max"]), (&json!("entry_too_large"), &json!(PAYLOAD_BYTES_MAX)));
     }
 
     #[test]

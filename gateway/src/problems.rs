@@ -37,6 +37,7 @@ pub(crate) static FAULT: Kind = kind(
 
 /// All of them, alphabetical.
 pub static KINDS: &[Kind] = &[
+    kind("bad_body", StatusCode::BAD_REQUEST, MALFORMED, "The body breaks off, or is not framed as its headers say."),
     kind(
         "bad_id",
         StatusCode::BAD_REQUEST,
@@ -63,6 +64,13 @@ pub static KINDS: &[Kind] = &[
         "Too much is asked for at once. Nothing was done: try again after `Retry-After` seconds.",
     ),
     kind(
+        "clock_skew",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server's clock is wrong",
+        "The clock of the process that was asked differs from its database's by `skew_seconds`, or was set. Nothing was \
+         recorded: try again after `Retry-After` seconds, under the same `Idempotency-Key`.",
+    ),
+    kind(
         "company_moved",
         StatusCode::MISDIRECTED_REQUEST,
         "The company has moved",
@@ -75,7 +83,26 @@ pub static KINDS: &[Kind] = &[
         FORBIDDEN,
         "There is no such company, or it is suspended or closed.",
     ),
+    kind(
+        "encoded_body",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "The body must not be encoded",
+        "The body has a `Content-Encoding`, such as gzip. Send it as it is.",
+    ),
+    kind(
+        "entry_too_large",
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "The entry is too large",
+        "An entry of the command would be larger than is kept, since what is sealed takes more room than what was sent. \
+         `bytes` says how large its payload is, and `bytes_max` how large it may be. Nothing was recorded: send it in parts.",
+    ),
     kind("fault", FAULT.status, FAULT.title, FAULT.about),
+    kind(
+        "head_too_large",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "The headers are too large",
+        "The request has more headers, or longer ones, than are read.",
+    ),
     kind(
         "idempotency_key",
         StatusCode::BAD_REQUEST,
@@ -134,6 +161,18 @@ pub static KINDS: &[Kind] = &[
         StatusCode::PRECONDITION_FAILED,
         "It has changed since",
         "The stream does not stand at the sequence of `If-Match`; `sequence` says where it stands. Read it and decide again.",
+    ),
+    kind(
+        "slow_body",
+        StatusCode::REQUEST_TIMEOUT,
+        "The body came too slowly",
+        "The body did not come in time. Nothing was done: send it again.",
+    ),
+    kind(
+        "target_too_long",
+        StatusCode::URI_TOO_LONG,
+        "The address is too long",
+        "The path and its query have more bytes than are read.",
     ),
     kind(
         "timed_out",

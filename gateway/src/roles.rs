@@ -1,12 +1,10 @@
-//! What a process does of all that an installation does, and how its parts stand.
+//! What a process does of all that an installation does.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt};
 
-use async_nats::{Client, connection::State};
-use cnc_commands::relay::RelayMetrics;
-use cnc_projections::{EngineFolds, JetStreamFeed};
+use cnc_projections::EngineFolds;
 
-use crate::{rooms::triggers, run::Config};
+use crate::catalog::triggers;
 
 /// One part of the work. Any number of processes may have the same role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -39,15 +37,20 @@ pub struct Roles(BTreeSet<Role>);
 /// What one process needs to be an installation.
 const WHOLE: [Role; 3] = [Role::Gateway, Role::Folds, Role::Workers];
 
+impl Default for Roles {
+    fn default() -> Self {
+        Self(WHOLE.into())
+    }
+}
+
 impl Roles {
-    /// The roles that `config` names, or the usual ones: all, the relay only where there is a NATS to publish to. `Err`
-    /// says what does not go together, and what to do.
-    pub fn of(config: &Config) -> Result<Self, &'static str> {
-        let (nats, postgres) = (config.nats.is_some(), config.ledger.is_some());
+    /// Those that are named, or the usual ones: all, the relay only where there is a NATS to publish to. `Err` says what does
+    /// not go together, and what to do.
+    pub fn of(named: Option<&[Role]>, postgres: bool, nats: bool) -> Result<Self, &'static str> {
         if nats && !postgres {
             return Err("--nats connects processes that share a ledger in Postgres: add --ledger postgres://…");
         }
-        let roles: BTreeSet<Role> = match &config.roles {
+        let roles: BTreeSet<Role> = match named {
             Some(roles) => roles.iter().copied().collect(),
             None => WHOLE.into_iter().chain(nats.then_some(Role::Relay)).collect(),
         };
@@ -100,76 +103,44 @@ impl fmt::Display for Roles {
     }
 }
 
-/// The parts of a running process, as far as it has them.
-#[derive(Clone)]
-pub struct Parts {
-    /// What it does.
-    pub roles: Roles,
-    /// Its connection to NATS.
-    pub nats: Option<Client>,
-    /// What hurries its folds along.
-    pub feed: Option<Arc<JetStreamFeed>>,
-    /// What its relay has done.
-    pub relay: Option<Arc<RelayMetrics>>,
-}
-
-impl Default for Parts {
-    fn default() -> Self {
-        Self { roles: Roles(WHOLE.into()), nats: None, feed: None, relay: None }
-    }
-}
-
-impl Parts {
-    /// Whether NATS can be reached; `None` where this process has none.
-    pub fn nats_is_connected(&self) -> Option<bool> {
-        self.nats.as_ref().map(|nats| nats.connection_state() == State::Connected)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nats::NatsAccess;
 
-    fn config(ledger: bool, nats: bool, roles: Option<&[Role]>) -> Config {
-        Config {
-            ledger: ledger.then(|| "postgres://localhost/cnc".into()),
-            nats: nats.then(|| NatsAccess::new("nats://localhost", None)),
-            roles: roles.map(<[Role]>::to_vec),
-            ..Config::default()
-        }
+    fn of(postgres: bool, nats: bool, named: Option<&[Role]>) -> Result<Roles, &'static str> {
+        Roles::of(named, postgres, nats)
     }
 
     #[test]
     fn a_process_alone_does_everything_and_publishes_where_there_is_a_nats() {
-        let text = |config: &Config| Roles::of(config).expect("goes together").to_string();
-        assert_eq!(text(&config(false, false, None)), "gateway,folds,workers");
-        assert_eq!(text(&config(true, false, None)), "gateway,folds,workers");
-        assert_eq!(text(&config(true, true, None)), "gateway,relay,folds,workers");
-        assert_eq!(text(&config(true, true, Some(&[Role::Workers, Role::Gateway]))), "gateway,workers");
-        assert_eq!(text(&config(true, false, Some(&[Role::Folds]))), "folds");
+        let text = |roles: Result<Roles, _>| roles.expect("goes together").to_string();
+        assert_eq!(text(of(false, false, None)), "gateway,folds,workers");
+        assert_eq!(text(of(true, false, None)), "gateway,folds,workers");
+        assert_eq!(text(of(true, true, None)), "gateway,relay,folds,workers");
+        assert_eq!(text(of(true, true, Some(&[Role::Workers, Role::Gateway]))), "gateway,workers");
+        assert_eq!(text(of(true, false, Some(&[Role::Folds]))), "folds");
     }
 
     #[test]
     fn what_does_not_go_together_says_what_to_do() {
-        for (config, says) in [
-            (config(false, true, None), "--ledger"),
-            (config(false, false, Some(&[Role::Gateway])), "--ledger"),
-            (config(true, false, Some(&[Role::Relay])), "--nats"),
-            (config(true, true, Some(&[])), "gateway, relay, folds or workers"),
+        for (roles, says) in [
+            (of(false, true, None), "--ledger"),
+            (of(false, false, Some(&[Role::Gateway])), "--ledger"),
+            (of(true, false, Some(&[Role::Relay])), "--nats"),
+            (of(true, true, Some(&[])), "gateway, relay, folds or workers"),
         ] {
-            let misfit = Roles::of(&config).expect_err("does not go together");
+            let misfit = roles.expect_err("does not go together");
             assert!(misfit.contains(says), "{misfit}");
         }
     }
 
     #[test]
     fn who_serves_nobody_follows_no_views_and_who_folds_nothing_has_no_durable() {
-        let roles = Roles::of(&config(true, true, Some(&[Role::Workers]))).expect("goes together");
+        let roles = of(true, true, Some(&[Role::Workers])).expect("goes together");
         let folds = roles.folds();
         assert!(folds.unwatched && folds.views.is_empty() && !folds.triggers.is_empty());
         assert_eq!(roles.durables(), ["workers"]);
-        let roles = Roles::of(&config(true, true, Some(&[Role::Gateway]))).expect("goes together");
+        let roles = of(true, true, Some(&[Role::Gateway])).expect("goes together");
         assert!(!roles.folds().unwatched && roles.durables().is_empty());
     }
 }

@@ -1,86 +1,34 @@
 //! Wires the rooms together: the one place that knows them all. The binary and the tests start the same thing.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_nats::{Client, jetstream};
 use cnc_commands::{
     forgetting,
     ledger::PostgresLedger,
-    relay::{Relay, RelayMetrics, RelayOptions},
+    relay::{Relay, RelayMetrics},
     workers,
 };
 use cnc_domain::ledger::{Fault, Feed};
 use cnc_projections::{Engine, FeedOptions, JetStreamFeed, hear_changes, tell_changes};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-pub use crate::rooms::{BackEnd, Rooms};
+pub use crate::{
+    config::Config,
+    rooms::{BackEnd, Rooms},
+};
 use crate::{
-    http::{App, router, serve},
-    limits::Limits,
-    nats::{self, NatsAccess},
-    roles::{Parts, Role, Roles},
+    files,
+    http::{App, listen, serve, serve_metrics},
+    nats,
+    parts::Parts,
+    roles::{Role, Roles},
 };
 
 /// How long requests that are under way may take to finish when a server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the broker may take to hear the rest when a server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// What a system is started with. What it prints is no password.
-#[derive(Clone)]
-pub struct Config {
-    /// The data folder: keys, and without `ledger` also the ledger and its views.
-    pub data: PathBuf,
-    /// The Postgres database that holds the ledger and its views; `SQLite` in the data folder where there is none.
-    pub ledger: Option<String>,
-    /// Where the master key lies; in the data folder where nothing is said.
-    pub master_key_file: Option<PathBuf>,
-    /// Where the key that signs tokens lies; in the data folder where nothing is said.
-    pub token_key_file: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What a caller may ask for at most.
-    pub limits: Limits,
-    /// What this process does; the usual where nothing is said.
-    pub roles: Option<Vec<Role>>,
-    /// The NATS that connects this process with others.
-    pub nats: Option<NatsAccess>,
-    /// How the relay keeps the stream.
-    pub relay: RelayOptions,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            data: "./cnc-data".into(),
-            ledger: None,
-            master_key_file: None,
-            token_key_file: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            limits: Limits::default(),
-            roles: None,
-            nats: None,
-            relay: RelayOptions::default(),
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("data", &self.data)
-            // The address may hold a password.
-            .field("ledger", &self.ledger.as_ref().map(|_| "Postgres"))
-            .field("master_key_file", &self.master_key_file)
-            .field("token_key_file", &self.token_key_file)
-            .field("listen", &self.listen)
-            .field("limits", &self.limits)
-            .field("roles", &self.roles)
-            .field("nats", &self.nats)
-            .field("relay", &self.relay)
-            .finish()
-    }
-}
 
 /// A running system: some roles, or all, in one process.
 pub struct System {
@@ -90,6 +38,8 @@ pub struct System {
     pub engine: Engine,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it answers with metrics.
+    pub metrics_address: Option<SocketAddr>,
     nats: Option<Client>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -97,28 +47,34 @@ pub struct System {
 
 impl System {
     /// Opens the rooms, listens, and does what its roles are.
-    pub async fn start(config: Config) -> Result<Self, Fault> {
-        let roles = Roles::of(&config).map_err(|misfit| Fault::broken("choosing roles", misfit))?;
+    pub async fn start(mut config: Config) -> Result<Self, Fault> {
+        files::allow(&mut config.limits);
+        let roles = config.roles().map_err(|misfit| Fault::broken("choosing roles", misfit))?;
         let rooms = Rooms::open_with(&config, roles.need_keys()).await?;
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            Fault::passing("listening", format!("{}: {error}; choose another with --listen", config.listen))
-        })?;
-        let address = listener.local_addr().map_err(|error| Fault::passing("listening", error))?;
+        rooms.host.clock().look().await?;
+        let (listener, address) = open("--listen", config.listen)?;
+        let (operator, metrics_address) =
+            config.metrics_listen.map(|address| open("--metrics-listen", address)).transpose()?.unzip();
         let nats = match &config.nats {
-            Some(access) => Some(nats::connect(access, &roles).await?),
+            Some(access) => Some(nats::connect(access, &format!("cnc {roles}")).await?),
             None => None,
         };
         let (stop, stopped) = watch::channel(false);
         let mut starting = Starting { rooms: &rooms, roles: &roles, config: &config, tasks: JoinSet::new(), stopped };
         let (engine, feed) = starting.folds(nats.as_ref());
         let relay = starting.relay(nats.as_ref());
+        starting.clock();
         starting.workers();
         starting.forgetting();
-        let parts = Parts { roles: roles.clone(), nats: nats.clone(), feed, relay };
-        starting.serve(listener, engine.clone(), parts);
+        let ledger = match &rooms.back_end {
+            BackEnd::Sqlite(_) => None,
+            BackEnd::Postgres(ledger) => Some(ledger.clone()),
+        };
+        let parts = Parts { roles: roles.clone(), nats: nats.clone(), feed, ledger, relay };
+        starting.serve(listener, operator, engine.clone(), parts);
         let tasks = starting.tasks;
-        tracing::info!(%address, %roles, "listening");
-        Ok(Self { rooms, engine, address, nats, stop, tasks })
+        tracing::info!(%address, metrics = metrics_address.map(display), %roles, "listening");
+        Ok(Self { rooms, engine, address, metrics_address, nats, stop, tasks })
     }
 
     /// Finishes the requests that are under way, stops folds, relay and workers, and records what was accepted.
@@ -135,6 +91,20 @@ impl System {
         }
         self.rooms.close().await;
     }
+}
+
+/// Waits until the system is to stop.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// Listens where an option says.
+fn open(option: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
+    let fault = |error| Fault::passing("listening", format!("{address}: {error}; choose another with {option}"));
+    let listener = listen(address).map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok((listener, address))
 }
 
 /// A system on its way.
@@ -188,6 +158,12 @@ impl Starting<'_> {
         Some(metrics)
     }
 
+    /// Starts comparing this process's clock.
+    fn clock(&mut self) {
+        let (host, stopped) = (self.rooms.host.clone(), self.stopped.clone());
+        self.tasks.spawn(async move { host.clock().watch(stopped).await });
+    }
+
     /// Starts what carries out commands of triggers and deadlines.
     fn workers(&mut self) {
         if self.roles.has(Role::Workers) {
@@ -204,20 +180,23 @@ impl Starting<'_> {
     }
 
     /// Starts answering: the API where that is a role of this process, and how it is in any case.
-    fn serve(&mut self, listener: TcpListener, engine: Engine, parts: Parts) {
+    fn serve(&mut self, listener: TcpListener, operator: Option<TcpListener>, engine: Engine, parts: Parts) {
         let Rooms { host, store, tokens, .. } = self.rooms;
         let limits = self.config.limits.clone();
-        let app = App::with_limits(host.clone(), store.clone(), engine, tokens.clone(), limits.clone());
+        let app = App::with_limits(host.clone(), store.clone(), engine, tokens.clone(), limits);
         let app = Arc::new(app.with_parts(parts));
-        let service = router(app.clone());
-        let mut stopped = self.stopped.clone();
+        if let Some(operator) = operator {
+            let (app, stopped) = (app.clone(), stopped(self.stopped.clone()));
+            self.tasks.spawn(async move { serve_metrics(operator, app, stopped).await });
+        }
+        let stopped = stopped(self.stopped.clone());
         self.tasks.spawn(async move {
+            let closing = app.clone();
             let finish = async move {
-                // A sender that is gone means the same.
-                drop(stopped.wait_for(|stop| *stop).await);
-                app.close_sockets();
+                stopped.await;
+                closing.close_sockets();
             };
-            serve(listener, service, &limits, finish).await;
+            serve(listener, app, finish).await;
         });
     }
 }

@@ -84,14 +84,24 @@ struct Keys {
 }
 
 impl Tokens {
-    /// The key in this file, made first where there is none.
-    pub fn load_or_create(path: &Path) -> Result<Self, Fault> {
-        let text = key_file::load_or_create(READING, path, || {
-            let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-            Ok(BASE64.encode(key.map_err(|cause| Fault::broken("making the token key", cause))?))
-        })?;
-        let key = BASE64.decode(text.trim()).map_err(|cause| Fault::broken(READING, cause))?;
-        Self::from_pkcs8(&key)
+    /// The key in this file, made first where there is none. Beside companies that says that a key was lost, and signs
+    /// everybody out: the log tells.
+    pub fn open(path: &Path, companies: bool) -> Result<Self, Fault> {
+        if let Some(text) = key_file::load(READING, path)? {
+            return Self::read(&text).map_err(|wrong| key_file::unreadable(READING, path, &text, wrong));
+        }
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+        let key = BASE64.encode(key.map_err(|cause| Fault::broken("making the token key", cause))?);
+        let text = key_file::create(READING, path, &key)?;
+        if companies {
+            tracing::warn!(file = %path.display(), "the key that signs tokens was missing and is made anew: every token that \
+                was issued before is refused, and everybody is signed out. Where other processes have the former key, put it here");
+        }
+        Self::read(&text)
+    }
+
+    fn read(text: &str) -> Result<Self, Fault> {
+        Self::from_pkcs8(&BASE64.decode(text.trim()).map_err(|cause| Fault::broken(READING, cause))?)
     }
 
     fn from_pkcs8(key: &[u8]) -> Result<Self, Fault> {
@@ -185,7 +195,7 @@ mod tests {
     fn the_key_is_made_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(KEY_FILE);
-        let token = Tokens::load_or_create(&path).expect("makes a key").issue(&claims()).expect("signs");
-        assert!(Tokens::load_or_create(&path).expect("reads it").check(&token, NOW).is_some());
+        let token = Tokens::open(&path, false).expect("makes a key").issue(&claims()).expect("signs");
+        assert!(Tokens::open(&path, true).expect("reads it").check(&token, NOW).is_some());
     }
 }

@@ -19,5 +19,5 @@ pub use places::{Place, Places};
 pub use query::{Found, Health, LIMIT_MAX, Page, Query, QueryError, Row, Unwell};
 #[cfg(feature = "simulation")]
 pub use store::simulated;
-pub use store::{Store, carry_triggers, holds_folds};
+pub use store::{Store, TriggerState, TriggerStore, carry_triggers, holds_folds};
 pub use view::{VIEWS, View, view};

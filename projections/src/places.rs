@@ -1,4 +1,5 @@
-//! Bounded places, of which one company may take only some: what one asks for leaves room for the others.
+//! Bounded places, of which one (a company, a user, an address) may take only some: what one asks for leaves room for the
+//! others.
 
 use std::{
     collections::BTreeMap,
@@ -9,44 +10,77 @@ use cnc_domain::kernel::CompanyId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Places for something that costs.
-pub struct Places {
+pub struct Places<K: Ord = CompanyId> {
     all: Arc<Semaphore>,
+    count: usize,
     each: usize,
-    companies: Mutex<BTreeMap<CompanyId, Arc<Semaphore>>>,
+    shares: Arc<Shares<K>>,
 }
 
-/// A place, held until it is dropped.
-pub struct Place {
+type Shares<K> = Mutex<BTreeMap<K, Arc<Semaphore>>>;
+
+/// A place, or several, held until it is dropped.
+pub struct Place<K: Ord = CompanyId> {
+    // Dropped in this order: whether anybody is left is looked at last.
     _own: OwnedSemaphorePermit,
     _one: OwnedSemaphorePermit,
+    _share: Share<K>,
 }
 
-impl Places {
-    /// So many places, of which a company may have `each` at once.
+impl<K: Ord + Clone> Places<K> {
+    /// So many places, of which each may have `each` at once.
     pub fn new(all: usize, each: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(all)), each, companies: Mutex::default() }
+        Self { all: Arc::new(Semaphore::new(all)), count: all, each, shares: Arc::default() }
     }
 
-    /// Takes a place when there is one. Who waits for its own company's takes none from others.
-    pub async fn take(&self, company: CompanyId) -> Option<Place> {
-        let own = self.of(company).acquire_owned().await.ok()?;
+    /// Takes a place when there is one. Who waits for its own takes none from others.
+    pub async fn take(&self, key: K) -> Option<Place<K>> {
+        let (share, own) = self.share(key);
+        let own = own.acquire_owned().await.ok()?;
         let one = self.all.clone().acquire_owned().await.ok()?;
-        Some(Place { _own: own, _one: one })
+        Some(Place { _own: own, _one: one, _share: share })
     }
 
     /// Takes a place if there is one now.
-    pub fn try_take(&self, company: CompanyId) -> Option<Place> {
-        let own = self.of(company).try_acquire_owned().ok()?;
-        let one = self.all.clone().try_acquire_owned().ok()?;
-        Some(Place { _own: own, _one: one })
+    pub fn try_take(&self, key: K) -> Option<Place<K>> {
+        self.try_take_many(key, 1)
     }
 
-    /// The places of a company. Those of companies that have none taken are forgotten.
-    fn of(&self, company: CompanyId) -> Arc<Semaphore> {
-        let mut companies = self.companies.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever holds or waits for a place holds its semaphore.
-        companies.retain(|_, own| Arc::strong_count(own) > 1);
-        companies.entry(company).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone()
+    /// Takes so many places if they are there now. What is larger than a whole share takes all of one.
+    pub fn try_take_many(&self, key: K, count: usize) -> Option<Place<K>> {
+        let (share, own) = self.share(key);
+        let count = u32::try_from(count.min(self.each)).unwrap_or(u32::MAX);
+        let own = own.try_acquire_many_owned(count).ok()?;
+        let one = self.all.clone().try_acquire_many_owned(count).ok()?;
+        Some(Place { _own: own, _one: one, _share: share })
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        self.count.saturating_sub(self.all.available_permits())
+    }
+
+    /// The places of one, and what forgets them.
+    fn share(&self, key: K) -> (Share<K>, Arc<Semaphore>) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = shares.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each))).clone();
+        (Share { key, shares: self.shares.clone() }, own)
+    }
+}
+
+/// Who holds places or waits for some, and is forgotten with the last of them.
+struct Share<K: Ord> {
+    key: K,
+    shares: Arc<Shares<K>>,
+}
+
+impl<K: Ord> Drop for Share<K> {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever holds or waits for a place holds its semaphore, and gets it under this lock only.
+        if shares.get(&self.key).is_some_and(|own| Arc::strong_count(own) == 1) {
+            shares.remove(&self.key);
+        }
     }
 }
 
@@ -68,6 +102,7 @@ mod tests {
         let other = places.try_take(company(2));
         assert!(other.is_some() && places.try_take(company(3)).is_none());
         drop(held);
+        assert_eq!(places.taken(), 1);
         assert!(places.try_take(company(3)).is_some() && places.try_take(company(1)).is_some());
     }
 
@@ -83,11 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn companies_that_hold_nothing_are_forgotten() {
+    fn who_holds_nothing_is_forgotten_who_gave_up_waiting_too() {
         let places = Places::new(9, 1);
         for number in 1..=9 {
             drop(places.try_take(company(number)));
         }
-        assert_eq!(places.companies.lock().expect("is sound").len(), 1);
+        let held = places.try_take(company(1));
+        let mut waiting = Box::pin(places.take(company(1)));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held);
+        assert_eq!(places.shares.lock().expect("is sound").len(), 1);
+        drop(waiting);
+        assert!(places.shares.lock().expect("is sound").is_empty());
+    }
+
+    #[test]
+    fn what_is_larger_than_a_share_takes_a_whole_one_and_no_more() {
+        let places = Places::new(5, 3);
+        let held = places.try_take_many(company(1), 100);
+        assert!(held.is_some() && places.try_take(company(1)).is_none());
+        assert!(places.try_take_many(company(2), 3).is_none(), "two are left");
+        assert!(places.try_take_many(company(2), 2).is_some());
     }
 }

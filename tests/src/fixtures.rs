@@ -25,6 +25,13 @@ pub fn truck(plate: &str, branch: Uuid) -> Value {
     json!({ "plate": plate, "size_ft": 26, "volume_cuft": 17_000, "home_location": branch, "cost_per_hour": 4_500 })
 }
 
+/// Takes on a mover of a branch.
+pub fn hire(branch: Uuid) -> Value {
+    json!({ "name": "Ada Planted", "phone": "+1 416 555 0101", "roles": ["mover"], "home_location": branch,
+        "hourly_rate": 2_400, "employment_class": "provincial", "duty": "general", "province": "CA-ON",
+        "licence": null })
+}
+
 /// Plans a journey for two, in a window that is these hours from now.
 pub fn journey(truck: Uuid, branch: Uuid, hours: Range<i64>) -> Value {
     let hour = |hour: i64| Timestamp::from_micros(now().micros() + hour * 60 * MINUTE);

@@ -1,13 +1,13 @@
 //! A small mover with two branches, served by a system of its own, and a client that speaks to it as its people do.
 
-use cnc_commands::Request;
-use cnc_domain::kernel::{Actor, CompanyId, Id, LocationId, Message};
+use cnc_domain::kernel::{CompanyId, Id, LocationId};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     fixtures,
+    staff::Person,
     system::{PATIENCE, Running},
 };
 
@@ -82,11 +82,7 @@ impl Mover {
     pub async fn found(&self, company: CompanyId) {
         let founding =
             json!({ "name": "Small Movers", "currency": "CAD", "region": "ca-central", "plan": { "modules": [] } });
-        let fields = RawValue::from_string(founding.to_string()).expect("is JSON");
-        let found = Message { name: "found".into(), fields };
-        let request = Request::internal(company, "company", company.uuid(), found, Actor::tool("test"));
-        let answer = self.running.system.rooms.host.execute(request).await.expect("founds");
-        assert!(answer.rejection.is_none(), "{answer:?}");
+        self.running.give(company, "company", company.uuid(), "found", &founding).await;
     }
 
     async fn equip(&self, nth: usize) {
@@ -114,6 +110,18 @@ impl Mover {
     /// A token for one branch.
     pub fn token_at(&self, role: &str, nth: usize) -> String {
         self.running.token(self.company, role, Some(&[self.branches[nth]])).expect("signs")
+    }
+
+    /// Takes somebody on in a branch, as the operator's tool does.
+    pub async fn hire(&self, nth: usize) -> Uuid {
+        let (member, hire) = (Uuid::now_v7(), fixtures::hire(self.branches[nth].uuid()));
+        self.running.give(self.company, "crew_member", member, "hire", &hire).await;
+        member
+    }
+
+    /// A token of somebody whom the company invited.
+    pub async fn invite(&self, person: Person<'_>) -> String {
+        self.running.invite(self.company, person).await.1
     }
 
     /// A request without a token.

@@ -1,4 +1,6 @@
-//! Real Postgres clusters, made by `initdb` from the distribution's package in a temporary folder, on a free port.
+//! Real Postgres clusters, made by `initdb` in a temporary folder, on a free port: of the distribution's package, and of
+//! newer servers beside it. `CNC_POSTGRES` says which, with colons between: folders of programs, or the versions 16, 17 and
+//! 18, which come from npm. Where it says nothing, that is 18.
 
 use std::{
     net::TcpListener,
@@ -13,13 +15,17 @@ use std::{
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::{debian, shell::Shell};
+use crate::{debian, embedded, shell::Shell};
 
 /// Long enough for a busy machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Which servers there are beside the distribution's where nothing is said.
+const BESIDE: &str = "18";
+
 /// A running Postgres server with data of its own.
 pub struct Cluster {
+    bin: PathBuf,
     port: u16,
     folder: PathBuf,
     shell: Shell,
@@ -32,6 +38,20 @@ pub fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(Cluster::start)
 }
 
+/// The same, and one of each other server that is there: what is promised of Postgres is promised of all.
+pub fn clusters() -> impl Iterator<Item = &'static Cluster> {
+    static BESIDE: OnceLock<Vec<Cluster>> = OnceLock::new();
+    let beside = || servers_beside().into_iter().map(|bin| Cluster::of(bin, &std::env::temp_dir())).collect();
+    std::iter::once(cluster()).chain(BESIDE.get_or_init(beside))
+}
+
+/// The programs of the servers beside the distribution's.
+fn servers_beside() -> Vec<PathBuf> {
+    let named = std::env::var("CNC_POSTGRES").unwrap_or_else(|_| BESIDE.to_owned());
+    let one = |name: &str| if name.contains('/') { Some(name.into()) } else { embedded::programs(name) };
+    named.split(':').filter(|name| !name.is_empty()).filter_map(one).collect()
+}
+
 impl Cluster {
     /// Starts another cluster, for a test that crashes it. It stops when it is dropped or the process ends.
     pub fn start() -> Self {
@@ -40,12 +60,21 @@ impl Cluster {
 
     /// The same with its data below `parent`.
     pub fn start_in(parent: &Path) -> Self {
-        let bin = programs();
+        Self::of(programs(), parent)
+    }
+
+    /// Starts a new cluster of the same server, in which nothing is.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::of(self.bin.clone(), &std::env::temp_dir())
+    }
+
+    fn of(bin: PathBuf, parent: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("cnc-postgres-").tempdir_in(parent).expect("a folder").keep();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let mut command = unprivileged(&folder);
-        command.args(["-c", include_str!("cluster.sh"), "cluster"]).arg(bin).arg(&folder).arg(port.to_string());
-        let cluster = Self { port, folder, shell: Shell::run(command), databases: AtomicU32::new(0) };
+        command.args(["-c", include_str!("cluster.sh"), "cluster"]).arg(&bin).arg(&folder).arg(port.to_string());
+        let cluster = Self { bin, port, folder, shell: Shell::run(command), databases: AtomicU32::new(0) };
         cluster.wait_until_it_listens();
         cluster
     }
@@ -55,6 +84,12 @@ impl Cluster {
         std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Which server it is, as its program says.
+    pub fn version(&self) -> String {
+        let said = Command::new(self.bin.join("postgres")).arg("--version").output().expect("the server can be run");
+        String::from_utf8_lossy(&said.stdout).trim().to_owned()
+    }
+
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
@@ -62,6 +97,11 @@ impl Cluster {
 
     /// Makes a new, empty database and returns its address.
     pub async fn database(&self) -> String {
+        self.database_with("").await
+    }
+
+    /// The same with these options of `CREATE DATABASE`.
+    pub async fn database_with(&self, options: &str) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let started = Instant::now();
         // Right after a start the server may listen and not yet answer.
@@ -72,7 +112,7 @@ impl Cluster {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         };
-        admin.execute(format!("CREATE DATABASE {name}").as_str()).await.expect("a database can be made");
+        admin.execute(format!("CREATE DATABASE {name} {options}").as_str()).await.expect("a database can be made");
         self.url(&name)
     }
 

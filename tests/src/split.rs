@@ -13,7 +13,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{debian, nats::free_port};
+use crate::{
+    clock::{self, OwnClock},
+    nats::free_port,
+};
 
 /// Long enough for a busy machine; only what fails waits for it.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -33,8 +36,8 @@ pub struct Part {
     name: String,
     port: u16,
     log: PathBuf,
-    /// The file that says how far its clock is from the machine's, where it has one of its own.
-    clock: Option<PathBuf>,
+    /// Where it has one of its own.
+    clock: Option<OwnClock>,
     command: Vec<String>,
     running: Mutex<Option<Running>>,
 }
@@ -55,7 +58,6 @@ impl Split {
     /// The same, with a clock of its own for each process that is started, which [`Part::set_clock`] sets.
     #[must_use]
     pub fn with_own_clocks(mut self) -> Self {
-        debian::need("libfaketime", || fake_clock().exists());
         self.own_clocks = true;
         self
     }
@@ -67,15 +69,13 @@ impl Split {
         let listen = format!("127.0.0.1:{port}");
         let [program, data] = [&self.program, self.data.path()].map(text);
         let options = ["--roles", roles, "--listen", &listen, "--ledger", &self.ledger, "--nats", &self.nats];
-        let clock = self.own_clocks.then(|| self.data.path().join(format!("{name}.clock")));
-        let mut command = clock.as_deref().map(by_own_clock).unwrap_or_default();
+        let clock = self.own_clocks.then(|| OwnClock::in_file(self.data.path().join(format!("{name}.clock"))));
+        let environment = clock.iter().flat_map(OwnClock::environment).map(|(name, value)| format!("{name}={value}"));
+        let mut command: Vec<String> = std::iter::once("env".into()).chain(environment).collect();
         command.extend([program, "serve".into(), "--data".into(), data]);
         command.extend(options.map(String::from));
         let log = self.data.path().join(format!("{name}.log"));
         let part = Part { name: name.into(), port, log, clock, command, running: Mutex::default() };
-        if part.clock.is_some() {
-            part.set_clock(0);
-        }
         part.start_again();
         part
     }
@@ -138,7 +138,7 @@ impl Part {
             drop(shell.stdin.take());
             shell.wait().expect("the shell ends");
             if self.clock.is_some() {
-                forget_clock(&process);
+                clock::forget(&process);
             }
         }
     }
@@ -186,11 +186,7 @@ impl Part {
 
     /// Sets its clock so many seconds ahead of the machine's, or behind it. Only time of day moves: what is measured goes on.
     pub fn set_clock(&self, ahead: i64) {
-        let clock = self.clock.as_ref().expect("it has a clock of its own");
-        // It reads the file whenever it asks for the time: it must never see half of it.
-        let new = clock.with_extension("new");
-        let set = std::fs::write(&new, format!("{ahead:+}s\n")).and_then(|()| std::fs::rename(&new, clock));
-        set.expect("the folder can be written");
+        self.clock.as_ref().expect("it has a clock of its own").set(ahead);
     }
 
     /// Resident memory in KiB.
@@ -220,25 +216,5 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// What gives a process a clock of its own.
-fn fake_clock() -> PathBuf {
-    format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH).into()
-}
-
-/// What starts a program by the clock that a file sets.
-fn by_own_clock(file: &Path) -> Vec<String> {
-    let file = format!("FAKETIME_TIMESTAMP_FILE={}", file.display());
-    let preload = format!("LD_PRELOAD={}", fake_clock().display());
-    ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"].map(String::from).into()
-}
-
-/// A process that was killed leaves what it shared with its threads.
-fn forget_clock(process: &str) {
-    for kind in ["sem.faketime_sem", "faketime_shm"] {
-        // There may be none.
-        let _ = std::fs::remove_file(format!("/dev/shm/{kind}_{process}"));
     }
 }

@@ -59,6 +59,11 @@ impl Running {
         Self::start(shape, Arc::new(new_folder())).await
     }
 
+    /// Starts one of this shape on a folder that is there.
+    pub async fn within(shape: Shape, folder: TempDir) -> Result<Self, Fault> {
+        Self::start(shape, Arc::new(folder)).await
+    }
+
     /// Starts another process of the same installation: with the same keys.
     pub async fn beside(&self, shape: Shape) -> Result<Self, Fault> {
         Self::start(shape, self.data.clone()).await
@@ -71,6 +76,7 @@ impl Running {
             ledger,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             limits,
+            metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             nats: nats.map(|urls| NatsAccess::new(urls, None)),
             roles,
             ..Config::default()
@@ -93,6 +99,13 @@ impl Running {
     /// The address of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.system.address)
+    }
+
+    /// What it measures, as the operator reads it.
+    pub async fn metrics(&self) -> String {
+        let address = self.system.metrics_address.expect("listens for the operator");
+        let response = reqwest::get(format!("http://{address}/metrics")).await.expect("answers");
+        response.error_for_status().expect("is good").text().await.expect("is text")
     }
 
     /// A token for an hour.

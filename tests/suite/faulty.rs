@@ -8,7 +8,10 @@ use std::sync::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Append, AppendError, Appended, Fault, Feed, Head, Ledger, Notification, Position, Sequence},
+    ledger::{
+        Answered, Append, AppendError, Appended, Fault, Feed, Hash, Head, Ledger, LedgerTime, Notification, Position,
+        Sequence,
+    },
 };
 use uuid::Uuid;
 
@@ -92,10 +95,16 @@ impl Ledger for Faulty {
         }
         self.inner()?.append(batch).await
     }
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        self.inner()?.facts(company).await
+    }
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         self.inner()?.answered(company, actor, key).await
     }
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         self.inner()?.forget_answers(before).await
+    }
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        self.inner()?.time().await
     }
 }

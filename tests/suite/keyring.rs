@@ -1,9 +1,10 @@
 //! Keys, and what is sealed under them, on every back end.
 
-use cnc_commands::{Keyring, MasterKey};
+use cnc_commands::{Destruction, Keyring, MasterKey};
 use cnc_domain::{
     KINDS,
-    kernel::{CompanyId, Kind},
+    kernel::{CompanyId, Kind, Timestamp},
+    ledger::Fault,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -12,13 +13,16 @@ use uuid::Uuid;
 use crate::ledger::{Ground, on_both};
 
 on_both!(
+    every;
     a_sealed_value_opens_again_also_after_a_restart,
     who_may_not_see_sees_that_it_is_sealed,
     a_box_of_another_company_or_person_or_kind_does_not_open,
-    without_its_key_a_value_is_erased_and_the_next_one_has_another_key,
+    a_person_is_erased_only_where_a_destruction_is_recorded,
+    a_companys_key_is_made_when_it_is_founded_and_never_again,
     equal_values_have_equal_prints_within_a_company_only,
     processes_that_make_a_key_at_once_settle_on_one,
-    another_master_key_is_told_and_nothing_is_made_under_it,
+    another_master_key_is_noticed_at_opening,
+    another_master_key_is_noticed_in_a_store_that_has_no_check_yet,
     a_fingerprint_depends_on_company_and_every_part,
 );
 
@@ -31,17 +35,19 @@ fn phone() -> &'static Kind {
     KINDS.iter().find(|kind| kind.name == "phone").expect("is a kind")
 }
 
+/// With the company of these tests founded.
 async fn keyring(ground: &Ground) -> Keyring {
-    keyring_under(ground, MASTER).await
+    let keyring = under(ground, MASTER).await.expect("opens");
+    keyring.found(COMPANY).await.expect("makes a key");
+    keyring
 }
 
-async fn keyring_under(ground: &Ground, master: &str) -> Keyring {
+async fn under(ground: &Ground, master: &str) -> Result<Keyring, Fault> {
     let master = MasterKey::read(master).expect("a key");
-    let keyring = match ground {
+    match ground {
         Ground::Sqlite(folder) => Keyring::sqlite(folder.path(), master).await,
         Ground::Postgres(url) => Keyring::postgres(url, master).await,
-    };
-    keyring.expect("opens")
+    }
 }
 
 async fn sealed(keyring: &Keyring, clear: &str) -> Value {
@@ -49,19 +55,25 @@ async fn sealed(keyring: &Keyring, clear: &str) -> Value {
     json!({ "sealed": sealed })
 }
 
-/// Destroys the keys of all persons, as an erasure does.
-async fn forget_subjects(ground: &Ground) {
-    let forgotten = match ground {
+/// Takes rows out of the key store that nobody meant to lose.
+async fn lose(ground: &Ground, table: &str) {
+    let lost = match ground {
         Ground::Sqlite(folder) => {
             let keys = rusqlite::Connection::open(folder.path().join("keys.db")).expect("opens");
-            keys.execute("DELETE FROM subjects", []).expect("deletes") as u64
+            keys.execute(&format!("DELETE FROM {table}"), []).expect("deletes") as u64
         }
         Ground::Postgres(url) => {
             let mut keys = PgConnection::connect(url).await.expect("connects");
-            sqlx::query("DELETE FROM cnc_keys.subjects").execute(&mut keys).await.expect("deletes").rows_affected()
+            let delete = format!("DELETE FROM cnc_keys.{table}");
+            sqlx::query(&delete).execute(&mut keys).await.expect("deletes").rows_affected()
         }
     };
-    assert_eq!(forgotten, 1);
+    assert_eq!(lost, 1);
+}
+
+async fn destroy(keyring: &Keyring) -> bool {
+    let record = Destruction { at: Timestamp::from_seconds(1_800_000_000), by: "user:7".into() };
+    keyring.destroy(COMPANY, ANN, record).await.expect("is no fault")
 }
 
 async fn a_sealed_value_opens_again_also_after_a_restart(ground: Ground) {
@@ -81,8 +93,9 @@ async fn a_box_of_another_company_or_person_or_kind_does_not_open(ground: Ground
     let keyring = keyring(&ground).await;
     let value = sealed(&keyring, "604").await;
     let mut elsewhere = value.clone();
+    keyring.found(CompanyId::number(2)).await.expect("makes a key");
     keyring.open_all(CompanyId::number(2), &mut elsewhere, &|_| true).await.expect("tells nothing");
-    assert_eq!(elsewhere, "[erased]");
+    assert_eq!(elsewhere, "[unavailable]");
     for (member, other) in [("kind", json!("email")), ("subject", json!(Uuid::from_u128(2)))] {
         let mut moved = value.clone();
         moved["sealed"][member] = other;
@@ -90,19 +103,36 @@ async fn a_box_of_another_company_or_person_or_kind_does_not_open(ground: Ground
     }
 }
 
-async fn without_its_key_a_value_is_erased_and_the_next_one_has_another_key(ground: Ground) {
+async fn a_person_is_erased_only_where_a_destruction_is_recorded(ground: Ground) {
+    let first = sealed(&keyring(&ground).await, "604").await;
+    lose(&ground, "subjects").await;
+    let ring = keyring(&ground).await;
+    let second = sealed(&ring, "605").await;
+    assert_ne!(first["sealed"]["key"], second["sealed"]["key"]);
+    assert!(destroy(&ring).await && !destroy(&ring).await, "a key is destroyed once");
+    let third = sealed(&ring, "606").await;
+    assert_ne!(second["sealed"]["key"], third["sealed"]["key"]);
+    for ring in [ring, keyring(&ground).await] {
+        let mut all = json!([first, second, third]);
+        ring.open_all(COMPANY, &mut all, &|_| true).await.expect("opens");
+        assert_eq!(all, json!(["[unavailable]", "[erased]", "606"]));
+    }
+}
+
+async fn a_companys_key_is_made_when_it_is_founded_and_never_again(ground: Ground) {
     let value = sealed(&keyring(&ground).await, "604").await;
-    forget_subjects(&ground).await;
-    let keyring = keyring(&ground).await;
-    let next = sealed(&keyring, "604").await;
-    assert_ne!(next["sealed"]["key"], value["sealed"]["key"]);
-    let mut both = json!([value, next]);
-    keyring.open_all(COMPANY, &mut both, &|_| true).await.expect("opens");
-    assert_eq!(both, json!(["[erased]", "604"]));
+    lose(&ground, "companies").await;
+    let keyring = under(&ground, MASTER).await.expect("opens");
+    for _ in 0..2 {
+        let fault = keyring.seal(COMPANY, ANN, phone(), "\"1\"", "1").await.expect_err("has no key");
+        assert!(fault.cause.contains(&COMPANY.to_string()) && fault.cause.contains("Put back"), "{fault}");
+        assert!(keyring.open_all(COMPANY, &mut value.clone(), &|_| true).await.is_err(), "it is not taken for erased");
+    }
 }
 
 async fn equal_values_have_equal_prints_within_a_company_only(ground: Ground) {
     let keyring = keyring(&ground).await;
+    keyring.found(CompanyId::number(2)).await.expect("makes a key");
     let print = |company, subject, canonical| {
         let keyring = keyring.clone();
         async move {
@@ -127,15 +157,23 @@ async fn processes_that_make_a_key_at_once_settle_on_one(ground: Ground) {
     }
 }
 
-async fn another_master_key_is_told_and_nothing_is_made_under_it(ground: Ground) {
-    sealed(&keyring(&ground).await, "604").await;
-    let keyring = keyring_under(&ground, OTHER_MASTER).await;
-    let fault = keyring.seal(COMPANY, ANN, phone(), "\"1\"", "1").await.expect_err("does not fit");
-    assert!(fault.cause.contains("master key"), "{fault}");
+async fn another_master_key_is_noticed_at_opening(ground: Ground) {
+    under(&ground, MASTER).await.expect("opens");
+    let fault = under(&ground, OTHER_MASTER).await.expect_err("does not fit");
+    assert!(fault.cause.contains("is not the master key"), "{fault}");
+    under(&ground, MASTER).await.expect("opens still");
+}
+
+async fn another_master_key_is_noticed_in_a_store_that_has_no_check_yet(ground: Ground) {
+    keyring(&ground).await;
+    lose(&ground, "key_check").await;
+    assert!(under(&ground, OTHER_MASTER).await.is_err(), "it opens no company's key");
+    under(&ground, MASTER).await.expect("opens, and makes the check anew");
 }
 
 async fn a_fingerprint_depends_on_company_and_every_part(ground: Ground) {
     let keyring = keyring(&ground).await;
+    keyring.found(CompanyId::number(2)).await.expect("makes a key");
     let of = |company, parts: &'static [&'static [u8]]| {
         let keyring = keyring.clone();
         async move { keyring.fingerprint(company, parts).await.expect("hashes") }

@@ -132,8 +132,9 @@ fn a_schema_that_the_walk_cannot_check_is_refused() {
 #[tokio::test]
 async fn personal_fields_are_sealed_and_their_form_is_checked() {
     let folder = tempfile::tempdir().expect("a folder");
-    let master = MasterKey::load_or_create(&folder.path().join("master.key")).expect("a key");
+    let master = MasterKey::create(&folder.path().join("master.key")).expect("a key");
     let keyring = Keyring::sqlite(folder.path(), master).await.expect("opens");
+    keyring.found(CompanyId::number(1)).await.expect("makes a key");
     let form = form(json!({ "type": "object", "required": ["phone"], "properties": {
         "phone": { "type": "string", "minLength": 1, "x-personal": "phone" },
         "other": { "anyOf": [{ "type": "string", "x-personal": "phone" }, { "type": "null" }] } } }));

@@ -6,15 +6,17 @@ use std::sync::{
 };
 
 use cnc_domain::{
-    kernel::{Also, CommandId, Context, Message, Rejection, Settings, Timestamp},
+    kernel::{Also, CommandId, Context, Message, Rejection, Scope, Settings, Timestamp},
     ledger::Fault,
 };
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::reach;
 use crate::{
     hosted::{self, Ask},
+    request::Request,
     unit::{Stop, Unit},
 };
 
@@ -36,14 +38,16 @@ pub struct Task {
 pub struct Carrying<'u, 'h> {
     unit: &'u Unit<'h>,
     root: CommandId,
+    scope: Arc<Scope>,
     settings: Arc<Settings>,
     now: Timestamp,
     count: AtomicU32,
 }
 
 impl<'u, 'h> Carrying<'u, 'h> {
-    pub fn new(unit: &'u Unit<'h>, root: CommandId, settings: Arc<Settings>, now: Timestamp) -> Self {
-        Self { unit, root, settings, now, count: AtomicU32::new(0) }
+    pub fn new(unit: &'u Unit<'h>, request: &Request, settings: Arc<Settings>, now: Timestamp) -> Self {
+        let (root, scope) = (request.command_id, Arc::clone(&request.scope));
+        Self { unit, root, scope, settings, now, count: AtomicU32::new(0) }
     }
 
     /// Decides `task` and all that it carries; each before the next, so that later decisions see what earlier ones
@@ -63,12 +67,16 @@ impl<'u, 'h> Carrying<'u, 'h> {
             let wrong = format!("{} of {} leads to too many others", task.command.name, task.stream);
             return Err(Fault::broken("carry a command", wrong).into());
         }
+        if depth > 0 {
+            reach::carried(self.unit, task, &self.scope).await?;
+        }
         let origin = self.unit.origin();
         let context = Context {
             company: origin.company,
             stream_id: task.id,
             command: task.command_id,
             actor: origin.actor.clone(),
+            scope: Arc::clone(&self.scope),
             location: origin.location,
             now: self.now,
             settings: Arc::clone(&self.settings),

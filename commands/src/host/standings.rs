@@ -1,8 +1,13 @@
-//! What companies are, kept for a moment: every command needs it and it hardly ever changes.
+//! What companies are, kept for a moment: every command needs it and it hardly ever changes. An append says on which of
+//! these facts it was decided, so that what is kept never outlives them.
 
 use std::{sync::Arc, time::Duration};
 
-use cnc_domain::{cloud_control::Standing, kernel::CompanyId, ledger::Fault};
+use cnc_domain::{
+    cloud_control::Standing,
+    kernel::{CompanyId, State},
+    ledger::{Fault, Hash},
+};
 use tokio::time::Instant;
 
 use super::Inner;
@@ -13,31 +18,42 @@ pub const STREAM: &str = "company";
 /// The command that founds a company.
 pub const FOUND: &str = "found";
 
-/// How long another process' change may go unseen by commands that are accepted.
+/// How long another process' change may go unseen by who only reads.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// Where standings are kept.
-pub fn kept() -> Lately<CompanyId, Arc<Standing>> {
+/// A company as decisions see it.
+#[derive(Clone)]
+pub struct Facts {
+    pub standing: Arc<Standing>,
+    /// The state of its stream.
+    pub state: State,
+    /// The hash of the last entry that is a fact of it.
+    pub hash: Hash,
+}
+
+/// Where they are kept.
+pub fn kept() -> Lately<CompanyId, Facts> {
     Lately::new(20_000, KEPT)
 }
 
 impl Inner {
-    /// A company's standing; read anew where that is asked for.
-    pub(super) async fn standing(&self, company: CompanyId, fresh: bool) -> Result<Option<Arc<Standing>>, Fault> {
-        if let Some(standing) = self.standings.get(&company).filter(|_| !fresh) {
-            return Ok(Some(standing));
+    /// A company's facts, and whether the ledger was asked for them just now, as it is where that is asked for.
+    pub(super) async fn facts(&self, company: CompanyId, fresh: bool) -> Result<(Option<Facts>, bool), Fault> {
+        if let Some(facts) = self.standings.get(&company).filter(|_| !fresh) {
+            return Ok((Some(facts), false));
         }
-        let Some(served) = self.serving.stream(STREAM) else { return Ok(None) };
-        // A company on its way from another database has entries here and no head yet; it must not get keys.
-        if self.shelf.ledger().head(company).await?.is_none() {
-            return Ok(None);
-        }
+        let Some(served) = self.serving.stream(STREAM) else { return Ok((None, true)) };
+        let since = Instant::now();
+        // Asked before the state is read: so the state is never older than what it is known by. A company on its way from
+        // another database has entries here and no head yet; it must not get keys.
+        let Some(hash) = self.shelf.ledger().facts(company).await? else { return Ok((None, true)) };
         let (kept, _) = self.shelf.load(company, served, company.uuid(), true).await?;
         if kept.sequence == 0 {
-            return Ok(None);
+            return Ok((None, true));
         }
         let standing = Arc::new((self.serving.standing)(&kept.state));
-        self.standings.put(company, Arc::clone(&standing), Instant::now());
-        Ok(Some(standing))
+        let facts = Facts { standing, state: kept.state, hash };
+        self.standings.put(company, facts.clone(), since);
+        Ok((Some(facts), true))
     }
 }

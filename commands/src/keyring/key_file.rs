@@ -9,36 +9,46 @@ use std::{
 use cnc_domain::ledger::Fault;
 use uuid::Uuid;
 
-/// The text in this file; what `make` gives, readable for its owner only, where there is none. A file of ours that others
-/// may read is refused; one that somebody else (root, or the platform that mounts secrets) has put there is theirs to
-/// protect, as long as others may not change it.
-pub fn load_or_create(
-    doing: &'static str,
-    path: &Path,
-    make: impl FnOnce() -> Result<String, Fault>,
-) -> Result<String, Fault> {
-    let fault = |cause: io::Error| Fault::broken(doing, format!("{}: {cause}", path.display()));
-    match load(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            let text = make()?;
-            // Another process may be first: then its key is the one.
-            match create(path, &text) {
-                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => load(path).map_err(fault),
-                done => done.map_err(fault).map(|()| text),
-            }
-        }
-        loaded => loaded.map_err(fault),
+/// The text in this file; `None` where there is none. A file of ours that others may read is refused; one that somebody else
+/// (root, or the platform that mounts secrets) has put there is theirs to protect, as long as others may not change it.
+pub fn load(doing: &'static str, path: &Path) -> Result<Option<String>, Fault> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(fault(doing, path, &cause)),
     }
 }
 
-fn load(path: &Path) -> io::Result<String> {
+/// Makes this file, readable for its owner only. The text that is there then: another process may have been first, and then
+/// its key is the one.
+pub fn create(doing: &'static str, path: &Path, text: &str) -> Result<String, Fault> {
+    match write_new(path, text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            read(path).map_err(|cause| fault(doing, path, &cause))
+        }
+        Err(cause) => Err(fault(doing, path, &cause)),
+    }
+}
+
+/// Says of a key that cannot be read where it lies and what to do.
+pub fn unreadable(doing: &'static str, path: &Path, text: &str, wrong: Fault) -> Fault {
+    let what = if text.trim().is_empty() { "the file is empty".to_owned() } else { wrong.cause };
+    Fault::broken(doing, format!("{}: {what}: put the key back from where you keep it", path.display()))
+}
+
+fn fault(doing: &'static str, path: &Path, cause: &io::Error) -> Fault {
+    Fault::broken(doing, format!("{}: {cause}", path.display()))
+}
+
+fn read(path: &Path) -> io::Result<String> {
     let text = fs::read_to_string(path)?;
     private(&fs::metadata(path)?)?;
     Ok(text)
 }
 
 /// Writes a whole file under another name and then gives it its own, so that nobody reads half a key.
-fn create(path: &Path, text: &str) -> io::Result<()> {
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let draft = path.with_extension(format!("{}.new", Uuid::now_v7()));
@@ -91,8 +101,8 @@ mod tests {
 
     const NOBODY: u32 = 65_534;
 
-    fn read(path: &Path) -> Result<String, Fault> {
-        load_or_create("read a key", path, || Ok("a key".into()))
+    fn key(path: &Path) -> Result<Option<String>, Fault> {
+        load("read a key", path)
     }
 
     fn set(path: &Path, mode: u32) {
@@ -103,13 +113,14 @@ mod tests {
     fn a_key_is_made_once_for_its_owner_only_and_refused_when_others_may_read_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/a.key");
-        assert_eq!(read(&path).expect("is made"), "a key");
+        assert_eq!(key(&path).expect("is no fault"), None);
+        assert_eq!(create("make a key", &path, "a key").expect("is made"), "a key");
         assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(load_or_create("read a key", &path, || Ok("another".into())).expect("is read"), "a key");
+        assert_eq!(create("make a key", &path, "another").expect("is read"), "a key");
         assert_eq!(fs::read_dir(path.parent().expect("a folder")).expect("reads").count(), 1, "nothing is left over");
         for mode in [0o644, 0o640, 0o604] {
             set(&path, mode);
-            assert!(read(&path).expect_err("is refused").cause.contains("others may read it"), "{mode:o}");
+            assert!(key(&path).expect_err("is refused").cause.contains("others may read it"), "{mode:o}");
         }
     }
 
@@ -117,7 +128,7 @@ mod tests {
     fn a_key_that_somebody_else_has_put_there_may_be_readable_but_not_changeable() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("mounted.key");
-        read(&path).expect("is made");
+        create("make a key", &path, "a key").expect("is made");
         if user() != Some(0) {
             // Only root can give files away; there always is one of root's that all may read.
             private(&fs::metadata("/etc/passwd").expect("is there")).expect("is accepted");
@@ -126,11 +137,11 @@ mod tests {
         chown(&path, Some(NOBODY), None).expect("is given away");
         for mode in [0o400, 0o444, 0o644, 0o640] {
             set(&path, mode);
-            assert_eq!(read(&path).expect("is accepted"), "a key", "{mode:o}");
+            assert_eq!(key(&path).expect("is accepted").as_deref(), Some("a key"), "{mode:o}");
         }
         for mode in [0o666, 0o660, 0o602] {
             set(&path, mode);
-            assert!(read(&path).expect_err("is refused").cause.contains("may change it"), "{mode:o}");
+            assert!(key(&path).expect_err("is refused").cause.contains("may change it"), "{mode:o}");
         }
     }
 }

@@ -23,10 +23,15 @@ impl fmt::Debug for MasterKey {
 }
 
 impl MasterKey {
-    /// The key in this file: 32 bytes in base64. Made, readable for its owner only, where there is none.
-    pub fn load_or_create(path: &Path) -> Result<Self, Fault> {
-        let make = || Ok(STANDARD.encode(random::<32>()?) + "\n");
-        Self::read(&key_file::load_or_create(READING, path, make)?)
+    /// The key in this file: 32 bytes in base64. `None` where there is no such file.
+    pub fn load(path: &Path) -> Result<Option<Self>, Fault> {
+        let Some(text) = key_file::load(READING, path)? else { return Ok(None) };
+        Self::read(&text).map(Some).map_err(|wrong| key_file::unreadable(READING, path, &text, wrong))
+    }
+
+    /// A new key in this file, readable for its owner only; the one that is there where another process was faster.
+    pub fn create(path: &Path) -> Result<Self, Fault> {
+        Self::read(&key_file::create(READING, path, &(STANDARD.encode(random::<32>()?) + "\n"))?)
     }
 
     /// The key that this text is: 32 bytes in base64.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Keyring, MasterKey, locked,
-    store::{KeyStore, Wrapped},
+    store::{Destruction, KeyCheck, KeyStore, Wrapped},
 };
 
 /// A store of keys that outlives the simulated processes that use it.
@@ -20,6 +20,8 @@ pub struct MemoryKeys(Arc<Mutex<Tables>>);
 
 #[derive(Default)]
 struct Tables {
+    check: Option<KeyCheck>,
+    destroyed: BTreeMap<(CompanyId, Uuid), Destruction>,
     companies: BTreeMap<CompanyId, Vec<u8>>,
     subjects: BTreeMap<(CompanyId, Uuid), Wrapped>,
     prints: BTreeMap<(CompanyId, Vec<u8>), String>,
@@ -34,6 +36,18 @@ impl MemoryKeys {
 
 #[async_trait]
 impl KeyStore for MemoryKeys {
+    async fn check(&self) -> Result<Option<KeyCheck>, Fault> {
+        Ok(locked(&self.0).check.clone())
+    }
+
+    async fn settle_check(&self, check: KeyCheck) -> Result<KeyCheck, Fault> {
+        Ok(locked(&self.0).check.get_or_insert(check).clone())
+    }
+
+    async fn companies(&self) -> Result<Vec<CompanyId>, Fault> {
+        Ok(locked(&self.0).companies.keys().copied().collect())
+    }
+
     async fn company(&self, company: CompanyId) -> Result<Option<Vec<u8>>, Fault> {
         Ok(locked(&self.0).companies.get(&company).cloned())
     }
@@ -54,6 +68,18 @@ impl KeyStore for MemoryKeys {
         let tables = locked(&self.0);
         let own = tables.subjects.iter().filter(|((of, _), key)| *of == company && ids.contains(&key.id));
         Ok(own.map(|(_, key)| key.clone()).collect())
+    }
+
+    async fn destroyed(&self, company: CompanyId, ids: Vec<Uuid>) -> Result<Vec<Uuid>, Fault> {
+        let tables = locked(&self.0);
+        Ok(ids.into_iter().filter(|id| tables.destroyed.contains_key(&(company, *id))).collect())
+    }
+
+    async fn destroy(&self, company: CompanyId, subject: Uuid, record: Destruction) -> Result<Option<Uuid>, Fault> {
+        let mut tables = locked(&self.0);
+        let id = tables.subjects.remove(&(company, subject)).map(|key| key.id);
+        tables.destroyed.extend(id.map(|id| ((company, id), record)));
+        Ok(id)
     }
 
     async fn settle_print(&self, company: CompanyId, tag: &[u8], token: String) -> Result<String, Fault> {

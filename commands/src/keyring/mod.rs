@@ -8,9 +8,10 @@ mod master;
 mod memory;
 mod none;
 mod open;
+mod opening;
 mod postgres;
 mod sqlite;
-mod store;
+pub(crate) mod store;
 
 use std::{
     fmt,
@@ -36,6 +37,9 @@ use crate::cache::Recent;
 pub use master::MasterKey;
 #[cfg(feature = "simulation")]
 pub use memory::MemoryKeys;
+pub use opening::KeyPlace;
+pub(crate) use sqlite::KEYS_FILE;
+pub use store::Destruction;
 
 /// How long a key that another process has destroyed may still be in use here.
 const KEPT: Duration = Duration::from_mins(1);
@@ -43,6 +47,8 @@ const KEPT: Duration = Duration::from_mins(1);
 const SUBJECTS: usize = 50_000;
 /// How many keys of companies are.
 const COMPANIES: usize = 10_000;
+/// Of how many missing keys it is remembered that the log has named them.
+const MISSED: usize = 10_000;
 
 /// Seals personal values and opens them again. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +60,8 @@ struct Inner {
     companies: Mutex<Recent<CompanyId, Arc<CompanyKeys>>>,
     subjects: Mutex<Recent<(CompanyId, Uuid), SubjectKey>>,
     keys: Mutex<Recent<(CompanyId, Uuid), SubjectKey>>,
+    /// Keys that are neither there nor destroyed on the record, which the log has named.
+    missed: Mutex<Recent<(CompanyId, Uuid), ()>>,
 }
 
 /// What follows from a company's key.
@@ -101,14 +109,19 @@ fn bound(company: CompanyId, subject: Uuid, kind: &str, key: Uuid) -> String {
 }
 
 impl Keyring {
-    /// Keys in `keys.db` in the data folder.
+    /// Keys in `keys.db` in the data folder, made where there are none.
     pub async fn sqlite(data_dir: &Path, master: MasterKey) -> Result<Self, Fault> {
-        Ok(Self::over(Box::new(sqlite::SqliteKeys::open(data_dir).await?), master))
+        Self::checked(KeyPlace::Sqlite(data_dir).create().await?, master, None).await
     }
 
-    /// Keys in the schema `cnc_keys` of a Postgres database.
+    /// Keys in the schema `cnc_keys` of a Postgres database, made where there are none.
     pub async fn postgres(url: &str, master: MasterKey) -> Result<Self, Fault> {
-        Ok(Self::over(Box::new(postgres::PostgresKeys::connect(url).await?), master))
+        Self::checked(KeyPlace::Postgres(url).create().await?, master, None).await
+    }
+
+    /// Makes the tables of a key store where there are none, and no key.
+    pub async fn furnish(place: KeyPlace<'_>) -> Result<(), Fault> {
+        place.create().await.map(drop)
     }
 
     /// No keys, for a process that neither seals nor opens: whatever needs one is a fault.
@@ -123,7 +136,33 @@ impl Keyring {
             companies: Mutex::new(Recent::new(COMPANIES)),
             subjects: Mutex::new(Recent::new(SUBJECTS)),
             keys: Mutex::new(Recent::new(SUBJECTS)),
+            missed: Mutex::new(Recent::new(MISSED)),
         }))
+    }
+
+    /// Makes the key of a company that is being founded. Nobody else makes one: beside a ledger, a key that is not there was
+    /// lost.
+    pub async fn found(&self, company: CompanyId) -> Result<(), Fault> {
+        if self.0.store.company(company).await?.is_none() {
+            let new = self.0.master.key().seal(&random::<32>()?, about_company(company).as_bytes())?;
+            // Several processes may make one at once; whichever was first is everybody's.
+            self.0.store.settle_company(company, new).await?;
+        }
+        Ok(())
+    }
+
+    /// Destroys the key of a person, on the record: from then on what was sealed under it is erased. False where there is
+    /// none. Processes that hold it use it for up to a minute more.
+    pub async fn destroy(&self, company: CompanyId, subject: Uuid, record: Destruction) -> Result<bool, Fault> {
+        let Some(id) = self.0.store.destroy(company, subject, record).await? else { return Ok(false) };
+        locked(&self.0.subjects).remove(&(company, subject));
+        locked(&self.0.keys).remove(&(company, id));
+        Ok(true)
+    }
+
+    /// Leaves nothing beside the store's file that the next start would have to bring in.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.0.store.close().await
     }
 
     /// Seals one clear value of `kind`. Equal `canonical` texts get equal prints, for kinds that print.
@@ -162,15 +201,12 @@ impl Keyring {
         if let Some(keys) = locked(&inner.companies).get(&company) {
             return Ok(keys);
         }
-        let about = format!("company|{company}");
-        let wrapped = if let Some(wrapped) = inner.store.company(company).await? {
-            wrapped
-        } else {
-            let new = inner.master.key().seal(&random::<32>()?, about.as_bytes())?;
-            // Several processes may make one at once; whichever was first is everybody's.
-            inner.store.settle_company(company, new).await?
-        };
-        let secret = inner.master.key().open(&wrapped, about.as_bytes()).map_err(|_| {
+        let wrapped = inner.store.company(company).await?.ok_or_else(|| {
+            let lost = "is not in the key store: it was lost, or the store is older than the ledger. Put back the store \
+                        that belongs to this ledger";
+            Fault::broken("open a company's key", format!("the key of {company} {lost}"))
+        })?;
+        let secret = inner.master.key().open(&wrapped, about_company(company).as_bytes()).map_err(|_| {
             Fault::broken("open a company's key", "the master key does not fit: it is not the one that made it")
         })?;
         let root = hmac::Key::new(hmac::HMAC_SHA256, &secret);
@@ -211,6 +247,10 @@ impl Keyring {
         let token = URL_SAFE_NO_PAD.encode(random::<16>()?);
         self.0.store.settle_print(company, tag.as_ref(), token).await
     }
+}
+
+fn about_company(company: CompanyId) -> String {
+    format!("company|{company}")
 }
 
 fn about(company: CompanyId, subject: Uuid, key: Uuid) -> String {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use cnc_domain::{kernel::CompanyId, ledger::Fault};
 use uuid::Uuid;
 
-use super::store::{KeyStore, Wrapped};
+use super::store::{Destruction, KeyCheck, KeyStore, Wrapped};
 
 pub struct NoKeys;
 
@@ -14,6 +14,18 @@ fn none<T>() -> Result<T, Fault> {
 
 #[async_trait]
 impl KeyStore for NoKeys {
+    async fn check(&self) -> Result<Option<KeyCheck>, Fault> {
+        none()
+    }
+
+    async fn settle_check(&self, _: KeyCheck) -> Result<KeyCheck, Fault> {
+        none()
+    }
+
+    async fn companies(&self) -> Result<Vec<CompanyId>, Fault> {
+        none()
+    }
+
     async fn company(&self, _: CompanyId) -> Result<Option<Vec<u8>>, Fault> {
         none()
     }
@@ -31,6 +43,14 @@ impl KeyStore for NoKeys {
     }
 
     async fn keys(&self, _: CompanyId, _: Vec<Uuid>) -> Result<Vec<Wrapped>, Fault> {
+        none()
+    }
+
+    async fn destroyed(&self, _: CompanyId, _: Vec<Uuid>) -> Result<Vec<Uuid>, Fault> {
+        none()
+    }
+
+    async fn destroy(&self, _: CompanyId, _: Uuid, _: Destruction) -> Result<Option<Uuid>, Fault> {
         none()
     }
 

@@ -14,14 +14,21 @@ use super::{KEPT, Keyring, SubjectKey, bound, locked, unwrap};
 
 /// What stands where one may not see.
 const SEALED: &str = "[sealed]";
-/// What stands where nobody can see any more.
+/// What stands where nobody can see any more: the key was destroyed, on the record.
 const ERASED: &str = "[erased]";
+/// What stands where the key is missing and no destruction is recorded: a fault of ours, which the log names.
+const UNAVAILABLE: &str = "[unavailable]";
 
-type Keys = HashMap<Uuid, SubjectKey>;
+/// The keys of what is to be opened, as far as they are there, and those that were destroyed.
+#[derive(Default)]
+struct Keys {
+    found: HashMap<Uuid, SubjectKey>,
+    destroyed: HashSet<Uuid>,
+}
 
 impl Keyring {
     /// Puts the clear value in place of every sealed one whose kind `may` be seen, `"[sealed]"` where it may not, and
-    /// `"[erased]"` where the key is gone. Returns how many were opened.
+    /// `"[erased]"` where the key was destroyed, `"[unavailable]"` where it is missing. Returns how many were opened.
     pub async fn open_all(
         &self,
         company: CompanyId,
@@ -30,34 +37,49 @@ impl Keyring {
     ) -> Result<usize, Fault> {
         let mut wanted = HashSet::new();
         collect(value, may, &mut wanted);
-        let keys = if wanted.is_empty() { Keys::new() } else { self.keys(company, wanted).await? };
+        let keys = if wanted.is_empty() { Keys::default() } else { self.keys(company, wanted).await? };
         let mut opened = 0;
         replace(company, value, may, &keys, &mut opened)?;
         Ok(opened)
     }
 
-    /// Those of these keys that there still are.
     async fn keys(&self, company: CompanyId, wanted: HashSet<Uuid>) -> Result<Keys, Fault> {
-        let (mut found, mut missing) = (Keys::new(), Vec::new());
+        let (mut keys, mut absent) = (Keys::default(), HashSet::new());
         {
             let mut kept = locked(&self.0.keys);
             for id in wanted {
                 match kept.get(&(company, id)).filter(|key| key.since.elapsed() < KEPT) {
-                    Some(key) => drop(found.insert(id, key)),
-                    None => missing.push(id),
+                    Some(key) => drop(keys.found.insert(id, key)),
+                    None => drop(absent.insert(id)),
                 }
             }
         }
-        if missing.is_empty() {
-            return Ok(found);
+        if absent.is_empty() {
+            return Ok(keys);
         }
         let company_keys = self.company(company).await?;
-        for wrapped in self.0.store.keys(company, missing).await? {
+        for wrapped in self.0.store.keys(company, absent.iter().copied().collect()).await? {
             let key = unwrap(&company_keys, company, &wrapped)?;
             locked(&self.0.keys).put((company, key.id), key.clone());
-            found.insert(key.id, key);
+            absent.remove(&key.id);
+            keys.found.insert(key.id, key);
         }
-        Ok(found)
+        if !absent.is_empty() {
+            let destroyed = self.0.store.destroyed(company, absent.iter().copied().collect()).await?;
+            keys.destroyed.extend(destroyed);
+            absent.difference(&keys.destroyed).for_each(|id| self.miss(company, *id));
+        }
+        Ok(keys)
+    }
+
+    /// Names a missing key in the log, once.
+    fn miss(&self, company: CompanyId, key: Uuid) {
+        let mut missed = locked(&self.0.missed);
+        if missed.get(&(company, key)).is_none() {
+            missed.put((company, key), ());
+            tracing::error!(%company, %key, "a key is missing, and no destruction of it is recorded: what it sealed is shown \
+                as {UNAVAILABLE}. The key store was damaged, or is older than the ledger: put back the one that belongs to it");
+        }
     }
 }
 
@@ -92,9 +114,10 @@ fn replace(
     opened: &mut usize,
 ) -> Result<(), Fault> {
     if let Some(sealed) = sealed(value) {
-        *value = match keys.get(&sealed.key) {
+        *value = match keys.found.get(&sealed.key) {
             _ if !may(&sealed.kind) => SEALED.into(),
-            None => ERASED.into(),
+            None if keys.destroyed.contains(&sealed.key) => ERASED.into(),
+            None => UNAVAILABLE.into(),
             Some(key) => {
                 *opened += 1;
                 open(company, &sealed, key)?

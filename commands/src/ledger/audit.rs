@@ -1,11 +1,15 @@
 //! Whether a database holds an unbroken ledger, and whether its columns say what the entries say.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Break, Entry, Fault, Hash, Head, Ledger, Position, Verifier, Wrong},
+    ledger::{Break, Entry, Fault, Hash, Head, Ledger, Position, Verifier, Wrong, check_form, is_company_fact},
 };
 use serde::Serialize;
+
+use super::stamp::Tip;
 
 /// An entry as it stands in a database: its two texts, and the columns that index them.
 #[derive(Clone, Debug)]
@@ -37,6 +41,20 @@ pub struct StoredHead {
     pub head: Head,
     /// When the entry there was recorded.
     pub at: Timestamp,
+    /// The hash of the last entry that is a fact of the company.
+    pub facts: Hash,
+}
+
+impl From<Tip> for StoredHead {
+    fn from(Tip { head, at, facts }: Tip) -> Self {
+        Self { head, at, facts }
+    }
+}
+
+impl fmt::Display for StoredHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}, with the company's facts of {}", self.head, self.at, self.facts)
+    }
 }
 
 /// The first thing that is wrong with a stored ledger.
@@ -121,11 +139,17 @@ pub trait Audit: Ledger {
 pub(crate) struct Auditor {
     verifier: Verifier,
     at: Timestamp,
+    facts: Hash,
 }
 
 impl Auditor {
     pub fn new(expected: Option<Head>) -> Self {
-        Self { verifier: Verifier::new(expected), at: Timestamp::default() }
+        Self { verifier: Verifier::new(expected), at: Timestamp::default(), facts: Hash::default() }
+    }
+
+    /// The hash of the last entry so far that is a fact of the company.
+    pub fn facts(&self) -> Hash {
+        self.facts
     }
 
     /// How far it is.
@@ -135,19 +159,23 @@ impl Auditor {
 
     /// Whether a head row is that of the last entry so far.
     pub fn stands_at(&self, stored: &StoredHead) -> bool {
-        *stored == StoredHead { head: self.verifier.head(), at: self.at }
+        *stored == StoredHead { head: self.verifier.head(), at: self.at, facts: self.facts }
     }
 
     pub fn row(&mut self, row: &Stored) -> Result<(), Flaw> {
         let line = Entry::line(&row.header, &row.payload);
         let position = self.verifier.head().position + 1;
         self.verifier.line(line.as_bytes())?;
+        check_form(line.as_bytes()).map_err(|wrong| Break { position, line: position, wrong })?;
         let entry = Entry::read(&line).map_err(|_| Break {
             position,
             line: position,
             wrong: Wrong::Malformed("header or payload"),
         })?;
         self.at = entry.at;
+        if is_company_fact(entry.company, (&entry.stream, entry.id), &entry.event) {
+            self.facts = self.verifier.head().hash;
+        }
         let hash = <[u8; 32]>::try_from(row.hash.as_slice())
             .map_or_else(|_| format!("{} bytes", row.hash.len()), |hash| Hash(hash).to_string());
         let columns = [
@@ -165,18 +193,19 @@ impl Auditor {
         }
     }
 
-    fn finish(self, stored: Option<StoredHead>) -> Result<Head, Flaw> {
-        let last = self.verifier.finish()?;
+    pub fn finish(self, stored: Option<StoredHead>) -> Result<Head, Flaw> {
+        let Self { verifier, at, facts } = self;
+        let last = StoredHead { head: verifier.finish()?, at, facts };
         match stored {
-            Some(stored) if stored == (StoredHead { head: last, at: self.at }) => Ok(last),
-            Some(StoredHead { head, .. }) if head.position > last.position => {
-                let position = last.position + 1;
+            Some(stored) if stored == last => Ok(last.head),
+            Some(StoredHead { head, .. }) if head.position > last.head.position => {
+                let position = last.head.position + 1;
                 Err(Break { position, line: position, wrong: Wrong::CutOff(head.position) }.into())
             }
             stored => Err(Flaw::HeadRow {
-                position: last.position,
-                last: format!("{last} of {}", self.at),
-                stored: stored.map_or("nothing".into(), |stored| format!("{} of {}", stored.head, stored.at)),
+                position: last.head.position,
+                last: last.to_string(),
+                stored: stored.map_or("nothing".into(), |stored| stored.to_string()),
             }),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use cnc_domain::{kernel::CompanyId, ledger::Sequence};
+use cnc_domain::{kernel::CompanyId, ledger::StreamHead};
 use uuid::Uuid;
 
 use super::stamp::{Batch, Found, Stamped, Stream, Tip};
@@ -25,16 +25,16 @@ pub(super) struct Known {
 struct Ledger {
     tip: Tip,
     /// By id, since an id is hardly ever used in two kinds of streams; where it is, the last one is known.
-    sequences: HashMap<Uuid, (Box<str>, Sequence)>,
+    heads: HashMap<Uuid, (Box<str>, StreamHead)>,
     /// For so many batches the head is not guessed.
     wary: u32,
 }
 
 impl Known {
-    /// A stream's sequence, where the company's head stands at `tip` and the stream is known.
-    pub fn sequence(&self, tip: Option<&Tip>, (company, stream, id): Stream<'_>) -> Option<Sequence> {
-        let ledger = self.ledgers.get(&company).filter(|ledger| Some(&ledger.tip) == tip)?;
-        ledger.sequences.get(&id).filter(|(name, _)| **name == *stream).map(|(_, sequence)| *sequence)
+    /// A stream's last entry, where the stream is known.
+    fn last_of(&self, (company, stream, id): Stream<'_>) -> Option<StreamHead> {
+        let known = self.ledgers.get(&company)?.heads.get(&id)?;
+        (*known.0 == *stream).then_some(known.1)
     }
 
     /// All that a batch stands on, if nobody else has moved its companies' heads. Nothing where that is not known, or
@@ -48,9 +48,9 @@ impl Known {
         }
         let mut beginning = None;
         for stream in &batch.streams {
-            let known = self.sequence(found.tips.get(&stream.0), *stream);
             let mut begins = || beginning.get_or_insert_with(|| batch.beginning()).contains(stream);
-            found.sequences.push(known.or_else(|| begins().then_some(0))?);
+            let new = || begins().then(StreamHead::default);
+            found.streams.push(self.last_of(*stream).or_else(new)?);
         }
         Some(found)
     }
@@ -64,16 +64,16 @@ impl Known {
             } else if ledger.tip.head.position >= after.head.position {
                 continue;
             } else {
-                self.streams -= ledger.sequences.len();
+                self.streams -= ledger.heads.len();
                 let wary = if ledger.tip == Tip::default() { ledger.wary } else { WARY_FOR };
                 *ledger = Ledger { wary, ..Ledger::default() };
             }
             ledger.tip = *after;
         }
-        for ((company, stream, id), sequence) in &stamped.sequences {
+        for ((company, stream, id), last) in &stamped.streams {
             let after = stamped.tips.get(company).map(|(_, after)| after);
             if let Some(ledger) = self.ledgers.get_mut(company).filter(|ledger| Some(&ledger.tip) == after) {
-                let before = ledger.sequences.insert(*id, ((*stream).into(), *sequence));
+                let before = ledger.heads.insert(*id, ((*stream).into(), *last));
                 self.streams += usize::from(before.is_none());
             }
         }
@@ -87,7 +87,7 @@ impl Known {
         for company in companies {
             let ledger = Ledger { wary: WARY_FOR, ..Ledger::default() };
             let gone = self.ledgers.insert(*company, ledger);
-            self.streams -= gone.map_or(0, |ledger| ledger.sequences.len());
+            self.streams -= gone.map_or(0, |ledger| ledger.heads.len());
         }
     }
 }

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answer, Answered, Append, AppendError, Appended, Entry, Fault, Feed, Hash, Head, Ledger, Notification,
-        NotificationLog, Position, Sequence, Weather,
+        Answer, Answered, Append, AppendError, Appended, Entry, Fault, Feed, Hash, Head, Ledger, LedgerTime,
+        Notification, NotificationLog, Position, Sequence, StreamHead, Weather,
     },
 };
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -52,7 +52,7 @@ struct Rows {
     notifications: NotificationLog,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Stored {
     tip: Tip,
     lines: Vec<Line>,
@@ -73,6 +73,12 @@ struct Remembered {
     answered: Answered,
     at: Timestamp,
     for_ever: bool,
+}
+
+/// The ledgers and answers of a [`Server`], as they stood once.
+pub struct Snapshot {
+    ledgers: BTreeMap<CompanyId, Stored>,
+    answers: BTreeMap<[u8; 16], Remembered>,
 }
 
 /// What one transaction writes.
@@ -149,6 +155,19 @@ impl Server {
         MemoryLedger { server: self.clone(), weather, known, begun, deaf_to }
     }
 
+    /// What it holds.
+    pub fn snapshot(&self) -> Snapshot {
+        let rows = self.rows();
+        Snapshot { ledgers: rows.ledgers.clone(), answers: rows.answers.clone() }
+    }
+
+    /// Puts back what it held, under those who use it: as a restored database does, or a standby that takes over without the
+    /// last that was recorded.
+    pub fn restore(&self, snapshot: Snapshot) {
+        let mut rows = self.rows();
+        (rows.ledgers, rows.answers) = (snapshot.ledgers, snapshot.answers);
+    }
+
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.inner.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,9 +200,10 @@ impl Server {
         }
         let last = |(company, stream, id): &(CompanyId, String, Uuid)| {
             let lines = rows.ledgers.get(company).map_or(&[][..], |stored| &stored.lines);
-            lines.iter().rev().find(|line| line.id == *id && line.stream == *stream).map_or(0, |line| line.sequence)
+            let last = lines.iter().rev().find(|line| line.id == *id && line.stream == *stream);
+            last.map_or_else(StreamHead::default, |line| StreamHead { sequence: line.sequence, hash: line.hash })
         };
-        found.sequences = batch.streams.iter().map(last).collect();
+        found.streams = batch.streams.iter().map(last).collect();
         found.answers =
             batch.keys.iter().map(|key| rows.answers.get(key).map(|there| there.answered.clone())).collect();
         found
@@ -441,6 +461,10 @@ impl Ledger for MemoryLedger {
         2
     }
 
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        self.read("read a head", |rows| rows.ledgers.get(&company).map(|stored| stored.tip.facts)).await
+    }
+
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         let id = key_id(company, actor, key);
         self.read("read an answer", |rows| rows.answers.get(&id).map(|there| there.answered.clone())).await
@@ -452,5 +476,10 @@ impl Ledger for MemoryLedger {
         let kept = rows.answers.len();
         rows.answers.retain(|_, there| there.for_ever || there.at >= before);
         Ok((kept - rows.answers.len()) as u64)
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        let server = self.server.inner.weather.clone();
+        self.read("ask for the time", |_| LedgerTime::Now(server.now())).await
     }
 }

@@ -8,7 +8,7 @@ pub mod memory;
 mod notify;
 pub(crate) mod postgres;
 mod recording;
-mod sqlite;
+pub(crate) mod sqlite;
 mod stamp;
 
 pub(crate) use audit::Auditor;

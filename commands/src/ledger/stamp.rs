@@ -8,7 +8,7 @@ use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
         Answer, Answered, Append, AppendError, Appended, Draft, Entry, Fault, Hash, Head, Idempotency, Position,
-        Sequence,
+        StreamHead, is_company_fact,
     },
 };
 use uuid::Uuid;
@@ -21,6 +21,8 @@ const GREATEST: u64 = 1 << 53;
 pub(super) struct Tip {
     pub head: Head,
     pub at: Timestamp,
+    /// The hash of the last entry that is a fact of the company.
+    pub facts: Hash,
 }
 
 /// Whose stream.
@@ -34,7 +36,7 @@ pub(super) struct Batch<'a> {
     appends: Vec<(&'a Append, Option<&'static str>)>,
     /// The companies, in the order in which their heads are locked.
     pub companies: Vec<CompanyId>,
-    /// The streams whose sequences matter, each once.
+    /// The streams whose last entries matter, each once.
     pub streams: Vec<Stream<'a>>,
     /// The idempotency keys, each once.
     pub keys: Vec<Key<'a>>,
@@ -47,8 +49,8 @@ pub(super) struct Found {
     pub tips: HashMap<CompanyId, Tip>,
     /// Those of them that go on in another database, and take nothing here.
     pub departed: HashSet<CompanyId>,
-    /// The last sequences, in the order of [`Batch::streams`].
-    pub sequences: Vec<Sequence>,
+    /// The last entries, in the order of [`Batch::streams`].
+    pub streams: Vec<StreamHead>,
     /// The answers given under [`Batch::keys`], in their order.
     pub answers: Vec<Option<Answered>>,
 }
@@ -90,8 +92,8 @@ pub(super) struct Stamped<'a> {
     pub outcomes: Vec<Result<Appended, AppendError>>,
     /// The ends of all ledgers that there are, before and after.
     pub tips: HashMap<CompanyId, (Tip, Tip)>,
-    /// The last sequences after it, of all streams that were looked at.
-    pub sequences: HashMap<Stream<'a>, Sequence>,
+    /// The last entries after it, of all streams that were looked at.
+    pub streams: HashMap<Stream<'a>, StreamHead>,
 }
 
 impl Stamped<'_> {
@@ -100,9 +102,10 @@ impl Stamped<'_> {
         self.rows.is_empty() && self.remembered.is_empty()
     }
 
-    /// Whether any append is refused. Where keys were not looked up, one may have been repeated instead.
+    /// Whether any append, or what it was to decide, is refused. Where keys were not looked up, one may have been repeated
+    /// instead.
     pub fn refuses(&self) -> bool {
-        self.outcomes.iter().any(Result::is_err)
+        self.outcomes.iter().any(|outcome| outcome.as_ref().map_or(true, |done| done.answer.rejection.is_some()))
     }
 }
 
@@ -138,11 +141,11 @@ impl<'a> Batch<'a> {
 
     /// Decides each append in turn, on what was found and on what those before it have done.
     pub fn stamp(&self, found: Found) -> Stamped<'a> {
-        let Found { tips, departed, sequences, answers } = found;
+        let Found { tips, departed, streams, answers } = found;
         let answers = self.keys.iter().copied().zip(answers).filter_map(|(key, answer)| Some((key, answer?)));
         let mut ledgers = Ledgers {
             tips: tips.into_iter().map(|(company, tip)| (company, (Some(tip), tip))).collect(),
-            sequences: self.streams.iter().copied().zip(sequences).collect(),
+            streams: self.streams.iter().copied().zip(streams).collect(),
             answers: answers.collect(),
             departed,
             rows: Vec::new(),
@@ -164,7 +167,7 @@ impl<'a> Batch<'a> {
 struct Ledgers<'a> {
     /// Where each stood before the batch, if it was there, and where it stands now.
     tips: HashMap<CompanyId, (Option<Tip>, Tip)>,
-    sequences: HashMap<Stream<'a>, Sequence>,
+    streams: HashMap<Stream<'a>, StreamHead>,
     answers: HashMap<Key<'a>, Answered>,
     departed: HashSet<CompanyId>,
     rows: Vec<Row<'a>>,
@@ -174,19 +177,20 @@ struct Ledgers<'a> {
 impl<'a> Ledgers<'a> {
     fn append(&mut self, append: &'a Append) -> Result<Appended, AppendError> {
         self.admit(append)?;
-        let sequences = self.follow(append)?;
+        self.follow(append)?;
         let (before, mut tip) = self.tips.get(&append.company).copied().unwrap_or_default();
         let at = append.now.max(tip.at);
+        let mut hashes = Vec::with_capacity(append.drafts.len());
         for draft in &append.drafts {
             tip = self.link(append.company, tip, at, draft);
+            hashes.push(tip.head.hash);
         }
         if !append.drafts.is_empty() {
             self.tips.insert(append.company, (before, tip));
         }
-        self.sequences.extend(sequences);
         let answer = self.answer(append, tip.head);
         self.remember(append, &answer);
-        Ok(Appended { head: tip.head, at, answer })
+        Ok(Appended { head: tip.head, at, hashes, answer })
     }
 
     /// Refuses what was done before or is of no company.
@@ -201,33 +205,38 @@ impl<'a> Ledgers<'a> {
         if append.founds == self.tips.contains_key(&append.company) {
             return Err(AppendError::NoCompany);
         }
+        let facts = self.tips.get(&append.company).map(|(_, tip)| tip.facts);
+        if facts.is_some_and(|facts| facts != append.facts) {
+            return Err(AppendError::FactsChanged);
+        }
         Ok(())
     }
 
-    /// The sequences after the append, where each stream that was consulted stands where it was seen.
-    fn follow(&self, append: &'a Append) -> Result<HashMap<Stream<'a>, Sequence>, AppendError> {
+    /// Refuses what does not follow: a stream that was consulted must stand where it was seen, and its drafts come after.
+    fn follow(&self, append: &'a Append) -> Result<(), AppendError> {
         for check in &append.checks {
-            let found = self.sequence((append.company, &check.stream, check.id));
-            if found != check.sequence {
-                let (stream, id, expected) = (check.stream.clone(), check.id, check.sequence);
+            let found = self.stands_at((append.company, &check.stream, check.id));
+            if found != check.seen {
+                let (stream, id, expected) = (check.stream.clone(), check.id, check.seen);
                 return Err(AppendError::Conflict { stream, id, expected, found });
             }
         }
-        let mut after = HashMap::new();
+        let mut last = HashMap::new();
         for draft in &append.drafts {
             let stream = (append.company, draft.stream.as_str(), draft.id);
-            let next = after.entry(stream).or_insert_with(|| self.sequence(stream));
-            if draft.sequence != *next + 1 {
-                let (stream, id, found) = (draft.stream.clone(), draft.id, *next);
-                return Err(AppendError::Conflict { stream, id, expected: draft.sequence.saturating_sub(1), found });
+            let found = self.stands_at(stream);
+            let sequence = last.entry(stream).or_insert(found.sequence);
+            if draft.sequence != *sequence + 1 {
+                let expected = StreamHead { sequence: draft.sequence.saturating_sub(1), ..found };
+                return Err(AppendError::Conflict { stream: draft.stream.clone(), id: draft.id, expected, found });
             }
-            *next += 1;
+            *sequence += 1;
         }
-        Ok(after)
+        Ok(())
     }
 
-    fn sequence(&self, stream: Stream<'_>) -> Sequence {
-        self.sequences.get(&stream).copied().unwrap_or_default()
+    fn stands_at(&self, stream: Stream<'_>) -> StreamHead {
+        self.streams.get(&stream).copied().unwrap_or_default()
     }
 
     fn link(&mut self, company: CompanyId, tip: Tip, at: Timestamp, draft: &'a Draft) -> Tip {
@@ -235,7 +244,10 @@ impl<'a> Ledgers<'a> {
         let hash = Hash::of(Entry::line(&header, draft.payload.get()));
         let position = tip.head.position + 1;
         self.rows.push(Row { company, position, at, hash, draft, header });
-        Tip { head: Head { position, hash }, at }
+        let (stream, id) = (draft.stream.as_str(), draft.id);
+        self.streams.insert((company, stream, id), StreamHead { sequence: draft.sequence, hash });
+        let facts = if is_company_fact(company, (stream, id), &draft.event) { hash } else { tip.facts };
+        Tip { head: Head { position, hash }, at, facts }
     }
 
     fn answer(&self, append: &Append, head: Head) -> Answer {
@@ -243,13 +255,15 @@ impl<'a> Ledgers<'a> {
         answer.position = head.position;
         answer.recorded = append.drafts.len();
         if let Some(addressed) = append.checks.first() {
-            answer.sequence = self.sequence((append.company, &addressed.stream, addressed.id));
+            answer.sequence = self.stands_at((append.company, &addressed.stream, addressed.id)).sequence;
         }
         answer
     }
 
     fn remember(&mut self, append: &'a Append, answer: &Answer) {
-        let Some(key) = &append.idempotency else { return };
+        let Some(key) = append.idempotency.as_ref().filter(|key| answer.rejection.is_none() || key.refusals) else {
+            return;
+        };
         let answered = Answered { fingerprint: key.fingerprint, answer: answer.clone() };
         self.answers.insert((append.company, &key.actor, &key.key), answered);
         let answer = serde_json::to_string(answer).expect("an answer holds nothing that JSON cannot");
@@ -267,8 +281,8 @@ impl<'a> Ledgers<'a> {
         let mut rows = self.rows;
         rows.sort_by_key(|row| row.company);
         let tips = tips.map(|(company, (before, tip))| (*company, (before.unwrap_or_default(), *tip))).collect();
-        let Self { remembered, sequences, .. } = self;
-        Stamped { rows, moved, remembered, outcomes, tips, sequences }
+        let Self { remembered, streams, .. } = self;
+        Stamped { rows, moved, remembered, outcomes, tips, streams }
     }
 }
 
@@ -299,7 +313,7 @@ fn malformed(append: &Append) -> Option<&'static str> {
     if append.idempotency.iter().any(|key| key.key.contains('\0') || key.actor.contains('\0')) {
         return Some("an idempotency key holds U+0000");
     }
-    if append.checks.iter().any(|check| !name(&check.stream) || check.sequence >= GREATEST) {
+    if append.checks.iter().any(|check| !name(&check.stream) || check.seen.sequence >= GREATEST) {
         return Some("a consulted stream has no proper name or sequence");
     }
     let fits = |draft: &Draft| name(&draft.stream) && name(&draft.event) && draft.sequence <= GREATEST;

@@ -4,6 +4,8 @@
 //! what comes in the places that it has seen. Worse, it would deliver again what stands now in the place of a message
 //! that was not answered, whatever its filter says: another company's entry, to a partner.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{
     ErrorCode,
     consumer::{Config, DeliverPolicy, Info},
@@ -12,41 +14,39 @@ use async_nats::jetstream::{
 use cnc_domain::ledger::Fault;
 use futures::TryStreamExt as _;
 
-use super::guard::PAUSE;
+use super::{ports::DurableConsumer, shortfall::Places};
 
-/// What is known of the stream's places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
-    /// Up to here each holds what it always held.
-    pub(super) intact: u64,
-    /// Whether those after may have come to hold something else.
-    pub(super) are_doubtful: bool,
+/// How long a leader that was elected just now may take to know all that it has.
+const ELECTION: Duration = Duration::from_millis(500);
+
+/// The durables that have seen what the stream does not hold, or may not, where that is doubtful; each as it is to be made
+/// anew. They begin again where both they and the stream are sure: what is repeated is settled by position. Nothing may be
+/// published meanwhile.
+pub(super) async fn astray(stream: &Stream<()>, places: Places) -> Result<Vec<DurableConsumer>, Fault> {
+    let astray = look(stream, places).await?;
+    if places.are_doubtful || astray.is_empty() {
+        return Ok(astray);
+    }
+    tokio::time::sleep(ELECTION).await;
+    look(stream, places).await
 }
 
-/// Makes durables anew that have seen what the stream does not hold, or may not, where that is doubtful. They begin again
-/// where both they and the stream are sure: what is repeated is settled by position. Nothing may be published meanwhile.
-///
-/// A relay that is killed between deleting one and making it leaves none: its operator has to add it again.
-pub(super) async fn mend(stream: &Stream<()>, places: Places) -> Result<(), Fault> {
-    let mut astray = astray(stream, places).await?;
-    if !places.are_doubtful && !astray.is_empty() {
-        // A leader that was elected just now may not have told all that it has.
-        tokio::time::sleep(PAUSE).await;
-        astray = self::astray(stream, places).await?;
-    }
-    for (name, config) in astray {
-        tracing::warn!(consumer = name, "a consumer may have seen what its stream lost, and is made anew");
-        make_anew(stream, &name, &config).await;
-    }
-    Ok(())
-}
-
-/// The durables that have seen too much, and each as it is to be made.
-async fn astray(stream: &Stream<()>, places: Places) -> Result<Vec<(String, Config)>, Fault> {
+async fn look(stream: &Stream<()>, places: Places) -> Result<Vec<DurableConsumer>, Fault> {
     let durables: Vec<Info> = stream.consumers().try_collect().await.map_err(fault)?;
     // Asked for after the consumers, so that the stream has all that they have seen.
     let info = stream.get_info().await.map_err(fault)?;
-    Ok(durables.into_iter().filter_map(|durable| anew(durable, places, &info)).collect())
+    let astray = durables.into_iter().filter_map(|durable| anew(durable, places, &info));
+    astray
+        .map(|(name, config)| {
+            let config = serde_json::to_string(&config).map_err(fault)?;
+            Ok(DurableConsumer { name, stream: created(&info), config })
+        })
+        .collect()
+}
+
+/// Which stream it is.
+pub(super) fn created(stream: &StreamInfo) -> String {
+    stream.created.unix_timestamp_nanos().to_string()
 }
 
 fn anew(durable: Info, Places { intact, are_doubtful }: Places, stream: &StreamInfo) -> Option<(String, Config)> {
@@ -65,27 +65,27 @@ fn anew(durable: Info, Places { intact, are_doubtful }: Places, stream: &StreamI
     Some((durable.name, config))
 }
 
-/// Does not give up: a consumer that was deleted and not made would be missed by whoever reads from it.
-async fn make_anew(stream: &Stream<()>, name: &str, config: &Config) {
-    while let Err(error) = try_to_make_anew(stream, name, config).await {
-        tracing::warn!(consumer = name, %error, "a consumer is not made anew yet ($JS.API.CONSUMER.DELETE and CREATE)");
-        tokio::time::sleep(PAUSE).await;
+/// Makes one in place of that of its name, where there is one.
+pub(super) async fn make(stream: &Stream<()>, consumer: &DurableConsumer) -> Result<(), Fault> {
+    let mut config: Config = serde_json::from_str(&consumer.config).map_err(|cause| Fault::broken(MAKING, cause))?;
+    let making = |cause: &dyn std::fmt::Display| Fault::passing(MAKING, cause);
+    let info = stream.get_info().await.map_err(|error| making(&error))?;
+    if created(&info) != consumer.stream && config.deliver_policy != DeliverPolicy::New {
+        config.deliver_policy = DeliverPolicy::All;
     }
-}
-
-async fn try_to_make_anew(stream: &Stream<()>, name: &str, config: &Config) -> Result<(), async_nats::Error> {
-    match stream.delete_consumer(name).await {
+    match stream.delete_consumer(&consumer.name).await {
         Ok(_) => {}
         Err(error) if is_missing(&error.kind()) => {}
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(making(&error)),
     }
-    stream.create_consumer(config.clone()).await?;
-    Ok(())
+    stream.create_consumer(config).await.map(|_| ()).map_err(|error| making(&error))
 }
 
 fn is_missing(kind: &ConsumerErrorKind) -> bool {
     matches!(kind, ConsumerErrorKind::JetStream(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }
+
+const MAKING: &str = "make a consumer anew ($JS.API.CONSUMER.DELETE and CREATE)";
 
 fn fault(cause: impl std::fmt::Display) -> Fault {
     Fault::passing("look after the stream's consumers ($JS.API.CONSUMER.LIST)", cause)

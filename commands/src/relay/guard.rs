@@ -2,18 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cnc_domain::ledger::Fault;
+use cnc_domain::ledger::{Fault, MESSAGE_BYTES_MAX};
 use tokio::sync::{Notify, watch};
 
 use super::{
     ports::{Book, Broker},
-    shortfall::{Known, Shortfall},
+    shortfall::{Known, Places, Shortfall},
 };
 
 /// How often the stream is looked at.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long to wait after a failure, and before a stream that seems to be behind is believed to be.
-pub(super) const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is asked whether the client has connected again.
 const ASK: Duration = Duration::from_millis(50);
 
@@ -35,6 +35,9 @@ impl Guard {
         loop {
             let connection = self.broker.connection();
             let is_new = before != Some(connection);
+            if is_new {
+                self.compare_limits();
+            }
             match self.look(is_new).await {
                 Ok(has_begun) => {
                     before = Some(connection);
@@ -71,12 +74,40 @@ impl Guard {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            self.broker.mend_consumers(known.places(shortfall)).await?;
+            self.mend_consumers(known.places(shortfall)).await?;
             let Some(shortfall) = shortfall else { return Ok(false) };
             if self.book.begin(&known, &found, shortfall).await? {
                 tell(&known, shortfall);
                 return Ok(true);
             }
+        }
+    }
+
+    /// Makes consumers anew that stand where the stream lost what they have seen. Whoever reads from one would miss it: so it
+    /// is remembered first, and a relay that is killed between deleting one and making it leaves the rest to another.
+    async fn mend_consumers(&self, places: Places) -> Result<(), Fault> {
+        let astray = self.broker.astray_consumers(places).await?;
+        if !astray.is_empty() {
+            self.book.remember_consumers(&astray).await?;
+        }
+        for consumer in self.book.remembered_consumers().await? {
+            tracing::warn!(consumer = consumer.name, "a consumer may have seen what its stream lost, and is made anew");
+            self.broker.make_consumer(&consumer).await?;
+            self.book.forget_consumer(&consumer).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the broker takes every entry that is taken here.
+    fn compare_limits(&self) {
+        let max = self.broker.message_bytes_max();
+        if max > 0 && max < MESSAGE_BYTES_MAX {
+            tracing::error!(
+                broker = max,
+                needed = MESSAGE_BYTES_MAX,
+                "the broker's max_payload is smaller than the largest entry with its headers: such an entry holds up its \
+                 company until max_payload is raised (deploy/nats/README.md)"
+            );
         }
     }
 

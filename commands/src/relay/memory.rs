@@ -2,7 +2,7 @@
 //! the last of a process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,21 +10,23 @@ use std::{
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Feed, Head, Position, Weather, subject},
+    ledger::{Fault, Feed, Hash, Head, Position, Weather},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
 
 use super::{
     Relay, RelayOptions,
-    consumers::Places,
     message::Message,
-    ports::{Acknowledged, Behind, Book, Broker, Held, Unpublished},
-    shortfall::{Found, Known, Shortfall, Tip},
+    ports::{Acknowledged, Acknowledgement, Behind, Book, Broker, DurableConsumer, Held, Unpublished},
+    shortfall::{Found, Known, Places, Shortfall, Tip},
 };
 
 /// What was published so long before the last acknowledgement is on the broker's disk.
 const SAFE_AFTER: Duration = Duration::from_mins(10);
+
+/// For so long the broker drops what it was sent twice.
+const DUPLICATES: Duration = Duration::from_mins(2);
 
 /// One broker, with one stream, and one book: they outlive the relays.
 #[derive(Clone)]
@@ -37,8 +39,11 @@ pub struct Published {
     pub company: CompanyId,
     /// The entry's place and hash.
     pub head: Head,
+    /// Where it tells consumers to forget what they had after a position: that.
+    pub fork_after: Option<Position>,
     /// The entry's line.
     pub line: String,
+    id: String,
     at: Instant,
 }
 
@@ -52,15 +57,21 @@ struct State {
     known: Known,
     acknowledged_at: Instant,
     rows: BTreeMap<CompanyId, Row>,
+    /// The stream's durable consumers by name.
+    consumers: BTreeMap<String, DurableConsumer>,
+    /// Those that have seen what the stream lost.
+    astray: BTreeSet<String>,
+    /// Those that are made anew.
+    remembered: BTreeMap<String, DurableConsumer>,
 }
 
 #[derive(Clone, Copy)]
 struct Row {
     holder: Option<u64>,
-    published: Option<Position>,
+    published: Option<Head>,
     published_at: Instant,
-    safe: Option<Position>,
-    mark: Option<Position>,
+    safe: Option<Head>,
+    mark: Option<Head>,
     marked_at: Instant,
 }
 
@@ -75,6 +86,9 @@ impl Default for Exchange {
             known: Known::default(),
             acknowledged_at: Instant::now(),
             rows: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            astray: BTreeSet::new(),
+            remembered: BTreeMap::new(),
         })))
     }
 }
@@ -115,6 +129,20 @@ impl Exchange {
         state.messages.clear();
     }
 
+    /// The stream has a durable consumer of this name, which has seen what the stream lost.
+    pub fn lead_astray(&self, name: &str) {
+        let (mut state, name) = (self.state(), name.to_owned());
+        let consumer = DurableConsumer { name: name.clone(), stream: state.created.to_string(), config: String::new() };
+        state.consumers.insert(name.clone(), consumer);
+        state.astray.insert(name);
+    }
+
+    /// The names of the stream's durable consumers that have seen nothing but what it has.
+    pub fn sound_consumers(&self) -> Vec<String> {
+        let state = self.state();
+        state.consumers.keys().filter(|name| !state.astray.contains(*name)).cloned().collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +162,12 @@ impl Seat {
         let done = work(&mut self.exchange.state());
         self.weather.after(doing).await?;
         Ok(done)
+    }
+
+    /// Whether the ledger has this entry.
+    async fn stands(&self, company: CompanyId, head: Head) -> Result<bool, Fault> {
+        let Some(before) = head.position.checked_sub(1) else { return Ok(true) };
+        Ok(self.ledger.read(company, before, 1).await?.first().is_some_and(|line| Hash::of(line) == head.hash))
     }
 }
 
@@ -160,19 +194,33 @@ impl State {
         held.take(mine.saturating_sub(fair)).for_each(|row| row.holder = None);
     }
 
-    fn record(&mut self, moved: &[(CompanyId, Position)], tip: Tip) {
+    /// Records what `standing` says that ledgers have, with what they have of what was recorded before.
+    fn record(&mut self, standing: &[(CompanyId, Head, bool)], tip: Tip) {
         let now = Instant::now();
         if tip.sequence > self.known.tip.sequence {
             self.known.tip = tip;
         }
         self.acknowledged_at = now;
-        for (company, position) in moved {
+        for (company, head, before_stands) in standing {
             let Some(row) = self.rows.get_mut(company) else { continue };
+            if *before_stands && row.published.is_some_and(|published| published.position > head.position) {
+                continue;
+            }
             if row.marked_at.elapsed() > SAFE_AFTER {
                 (row.safe, row.mark, row.marked_at) = (row.mark, row.published, now);
             }
-            (row.published, row.published_at) = (row.published.max(Some(*position)), now);
+            (row.published, row.published_at) = (Some(*head), now);
         }
+    }
+
+    /// A message as a relay looks at it.
+    fn published(&self, company: CompanyId) -> Vec<super::ports::Published> {
+        let own = (1..).zip(&self.messages).filter(|(_, message)| message.company == company);
+        let read = |(sequence, message): (u64, &Published)| {
+            let (head, fork_after) = (message.head, message.fork_after);
+            super::ports::Published { sequence, head, fork_after }
+        };
+        own.map(read).collect()
     }
 
     fn begin(&mut self, known: &Known, found: &Found, shortfall: Shortfall) -> bool {
@@ -227,13 +275,39 @@ impl Book for Seat {
         self.step("give a relay's leases back", |state| state.alive.remove(&self.relay)).await.map(|_| ())
     }
 
-    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], tip: Tip) -> Result<(), Fault> {
-        let work = |state: &mut State| {
-            if state.known.generation == generation {
-                state.record(moved, tip);
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Head)], tip: Tip) -> Result<Vec<CompanyId>, Fault> {
+        let (mut standing, mut astray) = (Vec::new(), Vec::new());
+        for (company, head) in moved {
+            if self.stands(*company, *head).await? {
+                let before = self.exchange.state().rows.get(company).and_then(|row| row.published);
+                let before_stands = match before {
+                    Some(before) => self.stands(*company, before).await?,
+                    None => false,
+                };
+                standing.push((*company, *head, before_stands));
+            } else {
+                astray.push(*company);
             }
+        }
+        let work = |state: &mut State| {
+            let is_current = state.known.generation == generation;
+            if is_current {
+                state.record(&standing, tip);
+            }
+            is_current
         };
-        self.step("record what was published", work).await
+        let is_current = self.step("record what was published", work).await?;
+        Ok(if is_current { astray } else { Vec::new() })
+    }
+
+    async fn astray(&self, published: &[(CompanyId, Head)]) -> Result<Vec<CompanyId>, Fault> {
+        let mut astray = Vec::new();
+        for (company, head) in published {
+            if !self.stands(*company, *head).await? {
+                astray.push(*company);
+            }
+        }
+        Ok(astray)
     }
 
     async fn known(&self) -> Result<Known, Fault> {
@@ -256,6 +330,21 @@ impl Book for Seat {
             }
         }
         Ok(behind)
+    }
+
+    async fn remember_consumers(&self, consumers: &[DurableConsumer]) -> Result<(), Fault> {
+        let named = consumers.iter().map(|consumer| (consumer.name.clone(), consumer.clone()));
+        self.step("remember consumers that are made anew", |state| state.remembered.extend(named)).await
+    }
+
+    async fn remembered_consumers(&self) -> Result<Vec<DurableConsumer>, Fault> {
+        let all = |state: &mut State| state.remembered.values().cloned().collect();
+        self.step("read which consumers are made anew", all).await
+    }
+
+    async fn forget_consumer(&self, consumer: &DurableConsumer) -> Result<(), Fault> {
+        let work = |state: &mut State| state.remembered.remove(&consumer.name);
+        self.step("forget a consumer that is made anew", work).await.map(|_| ())
     }
 }
 
@@ -282,15 +371,19 @@ impl Broker for Seat {
             if state.connection != connection {
                 return Err(Unpublished { cause: "the connection is another".into(), is_too_large: false });
             }
-            let Message { company, head, .. } = message;
-            state.messages.push(Published { company, head, line, at: Instant::now() });
-            Ok(state.last())
+            let Message { company, head, fork_after, id, .. } = message;
+            let is_there = |there: &Published| there.id == id && there.at.elapsed() < DUPLICATES;
+            if let Some(place) = state.messages.iter().rposition(is_there) {
+                return Ok(Acknowledgement { sequence: place as u64 + 1, is_duplicate: true });
+            }
+            state.messages.push(Published { company, head, fork_after, line, id, at: Instant::now() });
+            Ok(Acknowledgement { sequence: state.last(), is_duplicate: false })
         });
         let weather = self.weather.clone();
         let landing = async move {
-            let last = arrived?;
+            let acknowledgement = arrived?;
             weather.after("acknowledge a message").await.map_err(unpublished)?;
-            Ok(last)
+            Ok(acknowledgement)
         };
         Ok(landing.boxed())
     }
@@ -299,14 +392,38 @@ impl Broker for Seat {
         let show = |state: &mut State| {
             let place = usize::try_from(tip).ok().and_then(|tip| tip.checked_sub(1));
             let message = place.and_then(|place| state.messages.get(place));
-            let at_tip = message.map(|message| subject::message_id(message.company, message.head));
+            let at_tip = message.map(|message| message.id.clone());
             Found { created: state.created.to_string(), last: state.last(), at_tip }
         };
         self.step("look after the stream", show).await
     }
 
-    /// It has none: who reads it goes by what it holds.
-    async fn mend_consumers(&self, _: Places) -> Result<(), Fault> {
-        Ok(())
+    fn message_bytes_max(&self) -> usize {
+        0
+    }
+
+    async fn last(&self, company: CompanyId) -> Result<Option<super::ports::Published>, Fault> {
+        self.step("ask for a company's last message", |state| state.published(company).pop()).await
+    }
+
+    async fn published(&self, company: CompanyId) -> Result<Vec<super::ports::Published>, Fault> {
+        self.step("look through a company's messages", |state| state.published(company)).await
+    }
+
+    async fn astray_consumers(&self, _: Places) -> Result<Vec<DurableConsumer>, Fault> {
+        let astray = |state: &mut State| {
+            let there = state.astray.iter().filter_map(|name| state.consumers.get(name));
+            there.cloned().collect()
+        };
+        self.step("look after the stream's consumers", astray).await
+    }
+
+    async fn make_consumer(&self, consumer: &DurableConsumer) -> Result<(), Fault> {
+        self.step("delete a consumer", |state| state.consumers.remove(&consumer.name)).await?;
+        let make = |state: &mut State| {
+            state.astray.remove(&consumer.name);
+            state.consumers.insert(consumer.name.clone(), consumer.clone());
+        };
+        self.step("make a consumer", make).await
     }
 }

@@ -5,15 +5,23 @@
 //! left out. The broker drops most repeats by their message id, consumers the rest by position. After a failure within a
 //! company's window its later entries may stand in the stream before an earlier one: consumers go by position.
 //!
+//! What is remembered to be published is remembered with its hash, and compared with the ledger and with what stands last in
+//! the stream: when a relay begins with a company, when it reads on, and each second. Where they have parted, since the
+//! database was restored or a standby without the tail took over, it publishes from the last entry that both have, and
+//! tells consumers to forget what they had after it.
+//!
 //! Any number of relays share the companies. Each holds its fair share by lease, judged by the database's clock. Two that
 //! both think they hold a company publish it twice, which is as harmless as above.
 
 mod consumers;
+mod fork;
 mod guard;
+mod history;
 mod lease;
 #[cfg(feature = "simulation")]
 pub mod memory;
 mod message;
+mod options;
 mod ports;
 mod pump;
 mod share;
@@ -21,16 +29,12 @@ mod shortfall;
 mod store;
 mod stream;
 
-use std::{
-    sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream::Context;
 use cnc_domain::ledger::Feed;
 use tokio::sync::{Notify, mpsc, watch};
 
-pub use self::stream::ensure_stream;
 use self::{
     guard::Guard,
     lease::{Leases, Progress},
@@ -39,37 +43,11 @@ use self::{
     store::Store,
     stream::JetStream,
 };
+pub use self::{
+    options::{RelayMetrics, RelayOptions},
+    stream::ensure_stream,
+};
 use crate::ledger::PostgresLedger;
-
-/// How a relay works.
-#[derive(Clone, Debug)]
-pub struct RelayOptions {
-    /// How many brokers keep a copy of the stream.
-    pub replicas: usize,
-    /// How long messages are kept in the stream; zero for ever. What is older is read from the ledger.
-    pub keep: Duration,
-    /// How long a relay that says nothing keeps its companies, by the database's clock. Renewed once a second.
-    pub lease: Duration,
-}
-
-impl Default for RelayOptions {
-    fn default() -> Self {
-        Self { replicas: 1, keep: Duration::from_hours(7 * 24), lease: Duration::from_secs(10) }
-    }
-}
-
-/// What a relay has done, to be exported.
-#[derive(Debug, Default)]
-pub struct RelayMetrics {
-    /// Entries that the broker has acknowledged, counted once each time that they were published.
-    pub published: AtomicU64,
-    /// Entries of the companies held that it has not acknowledged yet, once a second.
-    pub lag: AtomicU64,
-    /// Companies held.
-    pub companies: AtomicU64,
-    /// Failures to publish, each of which is tried again.
-    pub failed: AtomicU64,
-}
 
 /// Publishes entries to `JetStream`.
 pub struct Relay {
@@ -114,7 +92,9 @@ impl Relay {
         let leases = Leases {
             ledger: self.ledger.clone(),
             book: self.book.clone(),
+            broker: self.broker.clone(),
             options: self.options.clone(),
+            metrics: self.metrics.clone(),
             progress: progress.clone(),
             begun,
             news,

@@ -10,7 +10,7 @@ use std::{
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, Feed, Head, Position},
+    ledger::{Fault, Feed, Grown, Head, Position},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -19,15 +19,14 @@ use tokio::{
 };
 
 use super::{
-    RelayMetrics,
     lease::{News, Progress},
-    message::Message,
-    ports::{Acknowledged, Behind, Book, Broker, Unpublished},
+    message::{Issue, Message},
+    options::RelayMetrics,
+    ports::{Acknowledged, Acknowledgement, Behind, Book, Broker, Unpublished, WINDOW},
     share::{ROOM, Share},
+    shortfall::Tip,
 };
 
-/// How many messages of all companies may be on their way.
-pub(super) const WINDOW: usize = 512;
 /// How often it looks by itself.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long, when it stops, it waits for what is on its way.
@@ -38,6 +37,7 @@ struct Landed {
     company: CompanyId,
     life: u64,
     head: Head,
+    id: String,
     outcome: Acknowledged,
 }
 
@@ -60,6 +60,8 @@ pub(super) struct Pump {
     turn: Option<CompanyId>,
     /// Whether there may be more to read.
     look: bool,
+    /// Whether any company may have grown, and not only those that are known to have.
+    look_at_all: bool,
     is_failing: bool,
 }
 
@@ -86,6 +88,7 @@ impl Pump {
             flights: FuturesUnordered::new(),
             turn: None,
             look: false,
+            look_at_all: false,
             is_failing: false,
         }
     }
@@ -107,7 +110,7 @@ impl Pump {
                 Some(news) = news.recv() => self.hear(news),
                 Ok(()) = self.good.changed() => self.begin_again(),
                 _ = tick.tick() => {
-                    self.look = true;
+                    (self.look, self.look_at_all) = (true, true);
                     self.measure();
                 }
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
@@ -115,7 +118,10 @@ impl Pump {
                     reading = None;
                     self.publish(found).await;
                 }
-                told = self.ledger.changed(seen) => (seen, self.look) = (told.cursor, true),
+                told = self.ledger.changed(seen) => {
+                    seen = told.cursor;
+                    self.notice(told.grown);
+                }
             }
         }
         self.drain().await;
@@ -127,19 +133,40 @@ impl Pump {
         *self.good.borrow() == Some(self.broker.connection()) && self.broker.is_connected()
     }
 
+    /// Some companies have grown, or any may have. Those that are not held are others' business.
+    fn notice(&mut self, grown: Grown) {
+        match grown {
+            Grown::Any => (self.look, self.look_at_all) = (true, true),
+            Grown::These(heads) => {
+                for (company, head) in heads {
+                    if let Some(share) = self.shares.get_mut(&company) {
+                        share.head = share.head.max(head.position);
+                        self.look |= share.is_behind();
+                    }
+                }
+            }
+        }
+    }
+
     fn hear(&mut self, news: News) {
         match news {
             News::Begun(generation) => {
                 *self.progress() = Progress { generation, ..Progress::default() };
                 self.shares.clear();
             }
-            News::Gained(company, published) => {
+            News::Gained(company, start) => {
                 self.lives += 1;
-                self.shares.insert(company, Share::new(self.lives, published));
-                self.look = true;
+                self.shares.insert(company, Share::new(self.lives, start));
+                let mut progress = self.progress();
+                progress.moved.remove(&company);
+                // Where there is a fork, the entry before it is sent first, which is none of what is published.
+                progress.published.insert(company, start.after);
+                drop(progress);
+                (self.look, self.look_at_all) = (true, true);
             }
             News::Lost(company) => {
                 self.shares.remove(&company);
+                self.progress().published.remove(&company);
             }
         }
         self.metrics.companies.store(self.shares.len() as u64, Ordering::Relaxed);
@@ -164,9 +191,10 @@ impl Pump {
         let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
         let up_to = self.turn.map_or(Bound::Excluded(CompanyId::default()), Bound::Included);
         let asked = self.shares.range((after, Bound::Unbounded)).chain(self.shares.range((Bound::Unbounded, up_to)));
-        let asked = asked.map(|(company, share)| (*company, share.sent(), share.room(now)));
+        let asked = asked.filter(|(_, share)| self.look_at_all || share.is_behind());
+        let asked = asked.map(|(company, share)| (*company, share.sent().position, share.room(now)));
         let asked: Vec<_> = asked.filter(|(.., room)| *room >= ROOM / 4).collect();
-        self.look = false;
+        (self.look, self.look_at_all) = (false, false);
         if asked.is_empty() {
             return None;
         }
@@ -208,7 +236,9 @@ impl Pump {
         if !self.is_trusted() {
             return false;
         }
-        let message = match Message::of(&line) {
+        let share = self.shares.get(&company);
+        let issue = |position| share.map_or_else(Issue::default, |share| share.issue(position));
+        let message = match Message::of(&line, issue) {
             Ok(message) => message,
             Err(malformed) => {
                 self.fail(company, &malformed);
@@ -218,14 +248,19 @@ impl Pump {
         let head = message.head;
         // While it was being read the company may have been given back, or begun again.
         let Some(share) = self.shares.get_mut(&company) else { return false };
-        if message.company != company || head.position != share.sent() + 1 {
-            return head.position <= share.sent();
+        let sent = share.sent();
+        if message.company != company || head.position != sent.position + 1 {
+            return head.position <= sent.position;
         }
-        let life = share.life;
+        if message.previous != sent.hash {
+            self.stray(company);
+            return false;
+        }
+        let (life, id) = (share.life, message.id.clone());
         match self.broker.send(message, line).await {
             Ok(acknowledged) => {
-                share.send();
-                let landing = async move { Landed { company, life, head, outcome: acknowledged.await } };
+                share.send(head.hash);
+                let landing = async move { Landed { company, life, head, id, outcome: acknowledged.await } };
                 self.flights.push(landing.boxed());
                 true
             }
@@ -236,24 +271,38 @@ impl Pump {
         }
     }
 
-    fn land(&mut self, Landed { company, life, head, outcome }: Landed) {
+    /// The ledger does not go on from what was published: nothing more is, until it is known where they have parted.
+    fn stray(&mut self, company: CompanyId) {
+        self.shares.remove(&company);
+        let mut progress = self.progress();
+        progress.published.remove(&company);
+        progress.moved.remove(&company);
+        progress.astray.insert(company);
+    }
+
+    fn land(&mut self, Landed { company, life, head, id, outcome }: Landed) {
         let is_trusted = self.is_trusted();
         let Some(share) = self.shares.get_mut(&company).filter(|share| share.life == life) else { return };
         match outcome {
             // The guard looks, and then it is sent again.
             Ok(_) if !is_trusted => {}
-            Ok(sequence) => {
+            Ok(Acknowledgement { sequence, is_duplicate }) => {
+                let is_doubtful = is_duplicate && !share.may_be_published(head.position);
                 let (count, published) = share.acknowledge(head.position);
                 self.look |= share.is_behind();
                 self.metrics.published.fetch_add(count, Ordering::Relaxed);
                 {
                     let mut progress = self.progress();
+                    if is_doubtful {
+                        progress.doubted.entry(company).or_insert(head.position);
+                    }
                     // Also of one that waits for those before it: when they come, it is the last that is published.
-                    if sequence > progress.tip.0 {
-                        progress.tip = (sequence, company, head);
+                    if sequence > progress.tip.sequence {
+                        progress.tip = Tip { sequence, message_id: id };
                     }
                     if count > 0 {
                         progress.moved.insert(company, published);
+                        progress.published.insert(company, published);
                     }
                 }
                 if std::mem::take(&mut self.is_failing) {

@@ -1,7 +1,5 @@
 //! Whether the broker's stream still has what it acknowledged.
 
-use super::consumers::Places;
-
 /// The last message that relays know to be in the stream: where it stands there, and the id that it was published under.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tip {
@@ -39,6 +37,15 @@ pub(super) enum Shortfall {
     Behind,
     /// The connection is another: the last that were acknowledged over the one before, and not recorded, may be gone.
     Perhaps,
+}
+
+/// What is known of the stream's places, by which consumers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Up to here each holds what it always held.
+    pub(super) intact: u64,
+    /// Whether those after may have come to hold something else.
+    pub(super) are_doubtful: bool,
 }
 
 impl Known {

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Entry, Fault, Position},
+    ledger::{Entry, Fault, Hash, Head, Position},
 };
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    ports::{Behind, Book, Held},
+    ports::{Behind, Book, DurableConsumer, Held},
     shortfall::{Found, Known, Shortfall, Tip},
 };
 use crate::ledger::{integer, number, postgres::fault};
@@ -47,7 +47,7 @@ impl Store {
         .await?;
         self.balance(&mut tx).await?;
         let rows = sqlx::query(
-            "SELECT s.generation, r.company, r.published FROM cnc.relay_stream AS s
+            "SELECT s.generation, r.company, r.published, r.published_hash FROM cnc.relay_stream AS s
              LEFT JOIN cnc.relay AS r ON r.holder = $1",
         )
         .bind(self.relay)
@@ -58,7 +58,7 @@ impl Store {
         for row in &rows {
             held.generation = row.try_get(0)?;
             if row.try_get::<Option<Uuid>, _>(1)?.is_some() {
-                held.companies.insert(company(row, 1)?, row.try_get::<Option<i64>, _>(2)?.map(number));
+                held.companies.insert(company(row, 1)?, head(row, 2)?);
             }
         }
         Ok(held)
@@ -109,10 +109,14 @@ impl Store {
         let again = match shortfall {
             // What is recorded, the stream has; relays begin anew from there.
             Shortfall::Perhaps => return tx.commit().await.map(|()| true),
-            Shortfall::Lost => "UPDATE cnc.relay SET published = NULL, safe = NULL, mark = NULL, marked_at = now()",
+            Shortfall::Lost => {
+                "UPDATE cnc.relay SET published = NULL, published_hash = NULL, safe = NULL, safe_hash = NULL, mark = NULL,
+                                      mark_hash = NULL, marked_at = now()"
+            }
             // What was published long before the last acknowledgement was on the broker's disk.
             Shortfall::Behind => {
-                "UPDATE cnc.relay SET published = safe, mark = safe, marked_at = now()
+                "UPDATE cnc.relay SET published = safe, published_hash = safe_hash, mark = safe, mark_hash = safe_hash,
+                                      marked_at = now()
                  WHERE published_at > (SELECT acknowledged_at - interval '10 minutes' FROM cnc.relay_stream)"
             }
         };
@@ -126,6 +130,69 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await.map(|()| true)
+    }
+
+    /// What was recorded before is left where it goes further, unless the ledger does not have it. Whether an entry is there
+    /// is asked for each by itself: a plan that joins would read them all.
+    async fn try_record(&self, generation: i64, moved: &[(CompanyId, Head)], tip: Tip) -> sqlx::Result<Vec<CompanyId>> {
+        let (companies, positions, hashes) = columns(moved);
+        let recording = sqlx::query(
+            "WITH stream AS (
+                 UPDATE cnc.relay_stream
+                 SET acknowledged = greatest(acknowledged, $5), acknowledged_at = now(),
+                     tip = CASE WHEN $5 > acknowledged THEN $5 ELSE tip END,
+                     tip_id = CASE WHEN $5 > acknowledged THEN $6 ELSE tip_id END
+                 WHERE generation = $4 RETURNING generation
+             ), moved AS MATERIALIZED (
+                 SELECT k.company, k.position, k.hash,
+                        coalesce((SELECT e.hash FROM cnc.events AS e
+                                  WHERE e.company = k.company AND e.position = k.position) = k.hash, false) AS stands
+                 FROM unnest($1::uuid[], $2::bigint[], $3::bytea[]) AS k (company, position, hash), stream
+             ), recorded AS (
+                 UPDATE cnc.relay AS r
+                 SET published = k.position, published_hash = k.hash, published_at = now(),
+                     safe = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark ELSE r.safe END,
+                     safe_hash = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark_hash ELSE r.safe_hash END,
+                     mark = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published ELSE r.mark END,
+                     mark_hash = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published_hash
+                                      ELSE r.mark_hash END,
+                     marked_at = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN now() ELSE r.marked_at END
+                 FROM moved AS k
+                 WHERE r.company = k.company AND k.stands
+                   AND NOT (coalesce(r.published > k.position, false)
+                            AND coalesce((SELECT e.hash FROM cnc.events AS e
+                                          WHERE e.company = r.company AND e.position = r.published) = r.published_hash,
+                                         false))
+             )
+             SELECT company FROM moved WHERE NOT stands",
+        );
+        let recording = recording.bind(companies).bind(positions).bind(hashes).bind(generation);
+        let rows = recording.bind(integer(tip.sequence)).bind(tip.message_id).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| company(row, 0)).collect()
+    }
+
+    async fn try_astray(&self, published: &[(CompanyId, Head)]) -> sqlx::Result<Vec<CompanyId>> {
+        let (companies, positions, hashes) = columns(published);
+        // Most stand at their heads, which are together.
+        let comparing = sqlx::query(
+            "SELECT k.company FROM unnest($1::uuid[], $2::bigint[], $3::bytea[]) AS k (company, position, hash)
+             WHERE k.position > 0
+               AND NOT coalesce((SELECT h.hash FROM cnc.heads AS h
+                                 WHERE h.company = k.company AND h.position = k.position) = k.hash, false)
+               AND NOT coalesce((SELECT e.hash FROM cnc.events AS e
+                                 WHERE e.company = k.company AND e.position = k.position) = k.hash, false)",
+        );
+        let rows = comparing.bind(companies).bind(positions).bind(hashes).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| company(row, 0)).collect()
+    }
+
+    async fn try_remembered_consumers(&self) -> sqlx::Result<Vec<DurableConsumer>> {
+        let sql = "SELECT name, stream, config FROM cnc.relay_consumers ORDER BY name";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
+        let read = |row: &PgRow| {
+            Ok(DurableConsumer { name: row.try_get(0)?, stream: row.try_get(1)?, config: row.try_get(2)? })
+        };
+        rows.iter().map(read).collect()
     }
 
     async fn try_known(&self) -> sqlx::Result<Known> {
@@ -180,29 +247,12 @@ impl Book for Store {
         leaving.execute(&self.pool).await.map(|_| ()).map_err(fault("give a relay's leases back"))
     }
 
-    async fn record(&self, generation: i64, moved: &[(CompanyId, Position)], tip: Tip) -> Result<(), Fault> {
-        let recording = sqlx::query(
-            "WITH stream AS (
-                 UPDATE cnc.relay_stream
-                 SET acknowledged = greatest(acknowledged, $4), acknowledged_at = now(),
-                     tip = CASE WHEN $4 > acknowledged THEN $4 ELSE tip END,
-                     tip_id = CASE WHEN $4 > acknowledged THEN $5 ELSE tip_id END
-                 WHERE generation = $3 RETURNING generation
-             )
-             UPDATE cnc.relay AS r
-             SET published = greatest(r.published, k.position), published_at = now(),
-                 safe = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.mark ELSE r.safe END,
-                 mark = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN r.published ELSE r.mark END,
-                 marked_at = CASE WHEN r.marked_at < now() - interval '10 minutes' THEN now() ELSE r.marked_at END
-             FROM unnest($1::uuid[], $2::bigint[]) AS k (company, position), stream
-             WHERE r.company = k.company",
-        )
-        .bind(moved.iter().map(|(company, _)| company.uuid()).collect::<Vec<_>>())
-        .bind(moved.iter().map(|(_, position)| integer(*position)).collect::<Vec<_>>())
-        .bind(generation)
-        .bind(integer(tip.sequence))
-        .bind(tip.message_id);
-        recording.execute(&self.pool).await.map(|_| ()).map_err(fault("record what was published"))
+    async fn record(&self, generation: i64, moved: &[(CompanyId, Head)], tip: Tip) -> Result<Vec<CompanyId>, Fault> {
+        self.try_record(generation, moved, tip).await.map_err(fault("record what was published"))
+    }
+
+    async fn astray(&self, published: &[(CompanyId, Head)]) -> Result<Vec<CompanyId>, Fault> {
+        self.try_astray(published).await.map_err(fault("compare what was published with the ledgers"))
     }
 
     async fn known(&self) -> Result<Known, Fault> {
@@ -216,6 +266,42 @@ impl Book for Store {
     async fn behind(&self, asked: &[(CompanyId, Position, usize)], limit: usize) -> Result<Vec<Behind>, Fault> {
         self.try_behind(asked, limit).await.map_err(fault("read what is to be published"))
     }
+
+    async fn remember_consumers(&self, consumers: &[DurableConsumer]) -> Result<(), Fault> {
+        let column = |of: fn(&DurableConsumer) -> &String| consumers.iter().map(of).cloned().collect::<Vec<_>>();
+        let remembering = sqlx::query(
+            "INSERT INTO cnc.relay_consumers (name, stream, config)
+             SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[])
+             ON CONFLICT (name) DO UPDATE SET stream = excluded.stream, config = excluded.config",
+        );
+        let remembering = remembering.bind(column(|consumer| &consumer.name)).bind(column(|consumer| &consumer.stream));
+        let remembered = remembering.bind(column(|consumer| &consumer.config)).execute(&self.pool).await;
+        remembered.map(|_| ()).map_err(fault("remember consumers that are made anew"))
+    }
+
+    async fn remembered_consumers(&self) -> Result<Vec<DurableConsumer>, Fault> {
+        self.try_remembered_consumers().await.map_err(fault("read which consumers are made anew"))
+    }
+
+    async fn forget_consumer(&self, consumer: &DurableConsumer) -> Result<(), Fault> {
+        let sql = "DELETE FROM cnc.relay_consumers WHERE name = $1 AND stream = $2 AND config = $3";
+        let forgetting = sqlx::query(sql).bind(&consumer.name).bind(&consumer.stream).bind(&consumer.config);
+        forgetting.execute(&self.pool).await.map(|_| ()).map_err(fault("forget a consumer that is made anew"))
+    }
+}
+
+/// Companies, positions and hashes, each as a column.
+fn columns(heads: &[(CompanyId, Head)]) -> (Vec<Uuid>, Vec<i64>, Vec<&[u8]>) {
+    let companies = heads.iter().map(|(company, _)| company.uuid()).collect();
+    let positions = heads.iter().map(|(_, head)| integer(head.position)).collect();
+    (companies, positions, heads.iter().map(|(_, head)| head.hash.0.as_slice()).collect())
+}
+
+/// Reads a position and the hash there; a position without one is not known.
+fn head(row: &PgRow, column: usize) -> sqlx::Result<Option<Head>> {
+    let (position, hash) = (row.try_get::<Option<i64>, _>(column)?, row.try_get::<Option<&[u8]>, _>(column + 1)?);
+    let hash = hash.and_then(|hash| hash.try_into().ok()).map(Hash);
+    Ok(position.zip(hash).map(|(position, hash)| Head { position: number(position), hash }))
 }
 
 fn company(row: &PgRow, column: usize) -> sqlx::Result<CompanyId> {

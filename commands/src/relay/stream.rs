@@ -9,20 +9,26 @@ use async_nats::{
         Context, ErrorCode,
         context::{ContextBuilder, GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind},
         message::PublishMessage,
-        stream::{Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
+        publish::PublishAck,
+        stream::{
+            Config, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+        },
     },
 };
 use async_trait::async_trait;
-use cnc_domain::ledger::{Fault, subject};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Entry, Fault, Hash, Head, subject},
+};
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{
-    RelayOptions,
-    consumers::{self, Places},
+    consumers,
+    history::{self, read_message},
     message::Message,
-    ports::{Acknowledged, Broker, Unpublished},
-    pump::WINDOW,
-    shortfall::Found,
+    options::RelayOptions,
+    ports::{Acknowledged, Acknowledgement, Broker, DurableConsumer, Published, Unpublished, WINDOW},
+    shortfall::{Found, Places},
 };
 
 /// For so long the broker drops what it was sent twice. Later repeats are settled by position.
@@ -104,27 +110,60 @@ impl Broker for JetStream {
         self.context.client().connection_state() == State::Connected
     }
 
+    fn message_bytes_max(&self) -> usize {
+        self.context.client().max_payload()
+    }
+
     async fn send(&self, message: Message, line: String) -> Result<BoxFuture<'static, Acknowledged>, Unpublished> {
         let publish = PublishMessage::build().headers(message.headers).payload(line.into());
         let sent = self.publishing.send_publish(message.subject, publish).await.map_err(unpublished)?;
-        let landing = sent.into_future().map(|landed| landed.map(|landed| landed.sequence).map_err(unpublished));
+        let acknowledged =
+            |landed: PublishAck| Acknowledgement { sequence: landed.sequence, is_duplicate: landed.duplicate };
+        let landing = sent.into_future().map(move |landed| landed.map(acknowledged).map_err(unpublished));
         Ok(landing.boxed())
     }
 
     async fn stream(&self, tip: u64) -> Result<Found, Fault> {
         let stream = ensure_stream(&self.context, &self.options).await?;
         let info = stream.cached_info();
-        let (created, state) = (info.created.unix_timestamp_nanos().to_string(), &info.state);
+        let (created, state) = (consumers::created(info), &info.state);
         // Places count from one; an empty stream says that its first is zero.
         let is_there = tip > 0 && (state.first_sequence..=state.last_sequence).contains(&tip);
         let at_tip = if is_there { message_id(&stream, tip).await? } else { None };
         Ok(Found { created, last: state.last_sequence, at_tip })
     }
 
-    async fn mend_consumers(&self, places: Places) -> Result<(), Fault> {
+    async fn last(&self, company: CompanyId) -> Result<Option<Published>, Fault> {
+        match self.there().await?.get_last_raw_message_by_subject(&subject::entries_of(company)).await {
+            Ok(message) => {
+                let head = Entry::read(&String::from_utf8_lossy(&message.payload))
+                    .ok()
+                    .map(|entry| Head { position: entry.position, hash: Hash::of(&message.payload) });
+                Ok(head.and_then(|head| read_message(message.sequence, Some(head), &message.headers)))
+            }
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Fault::passing("ask for a company's last message ($JS.API.STREAM.MSG.GET)", error)),
+        }
+    }
+
+    async fn published(&self, company: CompanyId) -> Result<Vec<Published>, Fault> {
+        history::read(&self.there().await?, company).await
+    }
+
+    async fn astray_consumers(&self, places: Places) -> Result<Vec<DurableConsumer>, Fault> {
+        consumers::astray(&self.there().await?, places).await
+    }
+
+    async fn make_consumer(&self, consumer: &DurableConsumer) -> Result<(), Fault> {
+        consumers::make(&self.there().await?, consumer).await
+    }
+}
+
+impl JetStream {
+    /// The stream, without asking for it.
+    async fn there(&self) -> Result<Stream<()>, Fault> {
         let stream = self.context.get_stream_no_info(subject::STREAM).await;
-        let stream = stream.map_err(|error| Fault::passing(DOING, error))?;
-        consumers::mend(&stream, places).await
+        stream.map_err(|error| Fault::passing(DOING, error))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{TransferError, lost};
 use crate::ledger::{Stored, integer, postgres::stored};
 
 /// Up to a thousand entries after a position.
-pub(super) async fn page(
+pub(crate) async fn page(
     database: &mut PgConnection,
     company: CompanyId,
     after: Position,
@@ -33,6 +33,12 @@ pub(super) async fn write(
     if moved.execute(&mut *tx).await.map_err(lost)?.rows_affected() == 0 {
         return Err(TransferError::Differs("the copy in the target was changed by somebody else"));
     }
+    insert(&mut tx, company, page).await?;
+    Ok(tx.commit().await.map_err(lost)?)
+}
+
+/// Inserts entries, verbatim.
+pub(crate) async fn insert(target: &mut PgConnection, company: CompanyId, page: &[Stored]) -> Result<(), Fault> {
     sqlx::query(
         "INSERT INTO cnc.events (company, position, sequence, at, aggregate_id, event_type, event_version, hash,
                                  metadata, payload)
@@ -52,8 +58,8 @@ pub(super) async fn write(
     .bind(page.iter().map(|row| row.hash.as_slice()).collect::<Vec<_>>())
     .bind(page.iter().map(|row| row.header.as_str()).collect::<Vec<_>>())
     .bind(page.iter().map(|row| row.payload.as_str()).collect::<Vec<_>>())
-    .execute(&mut *tx)
+    .execute(target)
     .await
-    .map_err(lost)?;
-    Ok(tx.commit().await.map_err(lost)?)
+    .map_err(lost)
+    .map(drop)
 }

@@ -9,9 +9,10 @@
 //! committed in the target; after it the source stands still, and the rest is copied and compared. The mark and the copy
 //! bear the same id, so that no other copy can be made live.
 
-mod answers;
-mod entries;
-mod keys;
+pub(crate) mod answers;
+pub(crate) mod entries;
+pub(crate) mod keys;
+pub(crate) mod rows;
 
 use std::{
     collections::BTreeMap,
@@ -215,10 +216,15 @@ impl Transfer {
         let mut tx = self.target.begin().await.map_err(lost)?;
         let sql = "WITH arrived AS (UPDATE cnc.arrivals SET arrived_at = now()
                         WHERE company = $1 AND move = $2 AND position = $3 AND arrived_at IS NULL RETURNING company)
-                   INSERT INTO cnc.heads (company, position, at, hash) SELECT company, $3, $4, $5 FROM arrived";
+                   INSERT INTO cnc.heads (company, position, at, hash, facts) SELECT company, $3, $4, $5, $6 FROM arrived";
         let head = sqlx::query(sql).bind(self.company.uuid()).bind(self.id);
         let head = head.bind(crate::ledger::integer(stored.head.position)).bind(stored.at.micros());
-        let made = head.bind(stored.head.hash.0.as_slice()).execute(&mut *tx).await.map_err(lost)?;
+        let made = head
+            .bind(stored.head.hash.0.as_slice())
+            .bind(stored.facts.0.as_slice())
+            .execute(&mut *tx)
+            .await
+            .map_err(lost)?;
         if made.rows_affected() == 0 {
             return Err(TransferError::Differs("the copy was changed by somebody else"));
         }
@@ -280,7 +286,8 @@ async fn announce(target: &mut PgConnection, company: CompanyId) -> Result<Uuid,
                    OR EXISTS (SELECT FROM cnc.events WHERE company = $1)
                    OR EXISTS (SELECT FROM cnc_keys.companies WHERE company = $2)
                    OR EXISTS (SELECT FROM cnc_keys.subjects WHERE company = $2)
-                   OR EXISTS (SELECT FROM cnc_keys.prints WHERE company = $2)";
+                   OR EXISTS (SELECT FROM cnc_keys.prints WHERE company = $2)
+                   OR EXISTS (SELECT FROM cnc_keys.destroyed_keys WHERE company = $2)";
     let found = sqlx::query_scalar(sql).bind(company.uuid()).bind(company.uuid().as_bytes().to_vec());
     if found.fetch_one(&mut *target).await.map_err(lost)? {
         return Err(TransferError::AlreadyThere);

@@ -138,6 +138,7 @@ pub struct Particulars {
     /// The branch that it belongs to.
     pub home_location: LocationId,
     /// What an hour of it costs the company.
+    #[schemars(extend("x-restricted" = true))]
     pub cost_per_hour: Cents,
 }
 
@@ -168,6 +169,8 @@ type Outcome = Result<Decision<Event>, Refusal>;
 impl Aggregate for Truck {
     const STREAM: &'static str = "truck";
     const INTERNAL: &'static [&'static str] = &["release", "reserve"];
+    const BEGINNING: &'static [&'static str] = &["commission"];
+    const LENDING: &'static [&'static str] = &["release", "reserve"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;

@@ -8,8 +8,9 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Standing;
 use crate::{
-    kernel::{Aggregate, Context, Decision, Lifespan, Rejection, Settings, State},
+    kernel::{Aggregate, Context, Decision, Lifespan, LocationId, OutOfScope, Settings, State},
     ledger::Hash,
 };
 
@@ -58,6 +59,8 @@ pub enum Command {
         #[schemars(length(min = 1, max = 500))]
         reason: String,
     },
+    /// Let work go on in it after it was closed: for the operator, where it was closed by mistake.
+    Reopen,
 }
 
 /// What happened to a company.
@@ -106,6 +109,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Work goes on in it after it was closed.
+    Reopened,
 }
 
 /// Why a company says no.
@@ -130,6 +135,12 @@ pub enum Refusal {
     /// It is closed.
     #[error("the company is closed")]
     Closed,
+    /// The command concerns the whole company, and its sender is bound to branches of it.
+    #[error("this concerns the whole company, and you are bound to branches of it")]
+    OutsideYourBranches {
+        /// The branches that the sender is bound to.
+        yours: BTreeSet<LocationId>,
+    },
     /// There is no module of this name.
     #[error("there is no module {module}")]
     UnknownModule {
@@ -221,104 +232,23 @@ struct Adopted {
     sha256: Hash,
 }
 
-/// What others must know of their company before anything of theirs is decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Its settings.
-    pub settings: Arc<Settings>,
-    /// Its plan.
-    pub plan: Plan,
-    /// Whether there is such a company.
-    pub founded: bool,
-    /// Whether all work in it is stopped for now.
-    pub suspended: bool,
-    /// Whether all work in it is stopped for good.
-    pub closed: bool,
-}
-
-/// Why nothing may be done in a company, or in a module of it, whatever is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// The company is closed.
-    Closed,
-    /// The company is suspended.
-    Suspended,
-    /// Its plan does not have the module.
-    ModuleOff,
-}
-
-impl Halt {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Suspended, Self::ModuleOff];
-
-    /// The code of a rejection for it.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Closed => "company_closed",
-            Self::Suspended => "company_suspended",
-            Self::ModuleOff => "module_off",
-        }
-    }
-
-    /// Why not, as an answer says it.
-    pub const fn why(self) -> &'static str {
-        match self {
-            Self::Closed => "the company is closed",
-            Self::Suspended => "the company is suspended",
-            Self::ModuleOff => "the company's plan does not include the module",
-        }
-    }
-
-    /// What its code means, as the code's page says it.
-    pub const fn about(self) -> &'static str {
-        match self {
-            Self::Closed => "The company is closed.",
-            Self::Suspended => "The company is suspended.",
-            Self::ModuleOff => "The company's plan does not include the module.",
-        }
-    }
-}
-
-impl Standing {
-    /// Whether a module is on. The module that switches the others is always on.
-    pub fn has(&self, module: &str) -> bool {
-        module == super::MODULE.name || self.plan.modules.is_empty() || self.plan.modules.contains(module)
-    }
-
-    /// Why all work in the company is stopped, where it is.
-    pub fn halt(&self) -> Option<Halt> {
-        if self.closed { Some(Halt::Closed) } else { self.suspended.then_some(Halt::Suspended) }
-    }
-
-    /// Why the aggregates of a module decide nothing now. What the company is itself stays open, so that it can be made to
-    /// act again.
-    pub fn refuses(&self, module: &str) -> Option<Rejection> {
-        if module == super::MODULE.name {
-            return None;
-        }
-        let off = || (!self.has(module)).then_some(Halt::ModuleOff);
-        self.halt().or_else(off).map(|halt| match halt {
-            Halt::ModuleOff => Rejection::new(halt.code(), format!("the company's plan does not include {module}")),
-            Halt::Closed | Halt::Suspended => Rejection::new(halt.code(), halt.why()),
-        })
-    }
-}
-
-/// How a company stands, from the state of its `company` stream.
-pub fn standing(company_state: &State) -> Standing {
-    company_state.get::<Company>().map(Company::standing).unwrap_or_default()
+/// Whether a company has adopted a shape, or a newer one of the same event, from the state of its `company` stream.
+pub fn has_adopted(company_state: &State, adoption: &Adoption) -> bool {
+    company_state.get::<Company>().is_some_and(|company| company.has_adopted(adoption))
 }
 
 type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for Company {
     const STREAM: &'static str = "company";
-    const INTERNAL: &'static [&'static str] = &["adopt_schema", "found"];
+    const INTERNAL: &'static [&'static str] = &["adopt_schema", "found", "reopen"];
+    const BEGINNING: &'static [&'static str] = &["found"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
 
     fn decide(&self, command: Command, context: &Context) -> Outcome {
+        context.scope.spans_company()?;
         match command {
             Command::Found(founding) => self.found(founding, context),
             Command::ChangeSettings { settings } => self.change_settings(settings),
@@ -329,6 +259,7 @@ impl Aggregate for Company {
             Command::Suspend { reason } => self.suspend(reason),
             Command::Reinstate => self.reinstate(),
             Command::Close { reason } => self.close(reason),
+            Command::Reopen => self.reopen(),
         }
     }
 
@@ -344,12 +275,14 @@ impl Aggregate for Company {
             Event::Suspended { reason } => self.suspended = Some(reason),
             Event::Reinstated => self.suspended = None,
             Event::Closed { .. } => self.closed = true,
+            Event::Reopened => self.closed = false,
         }
     }
 }
 
 impl Company {
-    fn standing(&self) -> Standing {
+    /// What others must know of it.
+    pub(super) fn standing(&self) -> Standing {
         let founding = self.founding.as_ref();
         Standing {
             settings: Arc::new(self.current()),
@@ -451,11 +384,13 @@ impl Company {
         if self.founding.is_none() {
             return Err(Refusal::NotFounded);
         }
-        let known = self.schemas.get(&format!("{}.{}", adoption.stream, adoption.event));
-        let is_known = known.is_some_and(|known| {
+        Ok(Decision::unless(self.has_adopted(&adoption), Event::SchemaAdopted(adoption)))
+    }
+
+    fn has_adopted(&self, adoption: &Adoption) -> bool {
+        self.schemas.get(&format!("{}.{}", adoption.stream, adoption.event)).is_some_and(|known| {
             known.version > adoption.version || known.version == adoption.version && known.sha256 == adoption.sha256
-        });
-        Ok(Decision::unless(is_known, Event::SchemaAdopted(adoption)))
+        })
     }
 
     fn take_schema(&mut self, Adoption { stream, event, version, sha256 }: Adoption) {
@@ -474,6 +409,19 @@ impl Company {
 
     fn close(&self, reason: String) -> Outcome {
         self.life().end(Refusal::NotFounded, Event::Closed { reason })
+    }
+
+    fn reopen(&self) -> Outcome {
+        if self.founding.is_none() {
+            return Err(Refusal::NotFounded);
+        }
+        Ok(Decision::unless(!self.closed, Event::Reopened))
+    }
+}
+
+impl From<OutOfScope> for Refusal {
+    fn from(OutOfScope { yours }: OutOfScope) -> Self {
+        Self::OutsideYourBranches { yours }
     }
 }
 

@@ -1,9 +1,11 @@
 //! A branch of a company: where its yard is, and what time and law hold there.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Aggregate, Context, Decision, LatE7, Lifespan, LocationId, LonE7, Province};
+use crate::kernel::{Aggregate, Context, Decision, LatE7, Lifespan, LocationId, LonE7, OutOfScope, Province};
 
 /// What a branch may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +69,12 @@ pub enum Refusal {
     /// It is closed.
     #[error("the location is closed")]
     Closed,
+    /// Branches are opened and closed for the whole company, and the sender is bound to some.
+    #[error("branches are opened and closed for the whole company, and you are bound to some")]
+    OutsideYourBranches {
+        /// The branches that the sender is bound to.
+        yours: BTreeSet<LocationId>,
+    },
     /// The time zone does not have the form of one.
     #[error("{timezone} is not the name of a time zone, such as America/Toronto")]
     UnknownTimezone {
@@ -114,6 +122,7 @@ type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for Location {
     const STREAM: &'static str = "location";
+    const BEGINNING: &'static [&'static str] = &["open"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -122,7 +131,7 @@ impl Aggregate for Location {
         match command {
             Command::Open(opening) => self.open(opening, context),
             Command::Rename { name } => self.rename(name),
-            Command::Close { reason } => self.close(reason),
+            Command::Close { reason } => self.close(reason, context),
         }
     }
 
@@ -148,6 +157,7 @@ impl Location {
     }
 
     fn open(&self, opening: Opening, context: &Context) -> Outcome {
+        context.scope.spans_company()?;
         self.life().begin(opening, Refusal::AlreadyOpened, |Opening { name, province, timezone, yard }| {
             if is_timezone(&timezone) {
                 Ok(Event::Opened { location: context.me(), name, province, timezone, yard })
@@ -168,8 +178,15 @@ impl Location {
         }
     }
 
-    fn close(&self, reason: String) -> Outcome {
+    fn close(&self, reason: String, context: &Context) -> Outcome {
+        context.scope.spans_company()?;
         self.life().end(Refusal::NotOpened, Event::Closed { reason })
+    }
+}
+
+impl From<OutOfScope> for Refusal {
+    fn from(OutOfScope { yours }: OutOfScope) -> Self {
+        Self::OutsideYourBranches { yours }
     }
 }
 

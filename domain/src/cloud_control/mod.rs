@@ -3,10 +3,12 @@
 pub mod company;
 pub mod location;
 pub mod roles;
+mod standing;
 pub mod user;
 
-pub use company::{Company, Halt, Standing, standing};
+pub use company::Company;
 pub use location::Location;
+pub use standing::{Halt, Standing, standing};
 pub use user::User;
 
 use crate::kernel::{Module, aggregate};

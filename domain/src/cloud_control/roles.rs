@@ -29,7 +29,7 @@ const RECORDS: &str = "accountant admin auditor coo dispatcher manager ops_hq";
 const COMMANDERS: &str = "accountant admin coo dispatcher driver manager mover ops_hq sales";
 const EVERYBODY: &str = "accountant admin auditor coo dispatcher driver manager mover ops_hq sales";
 
-/// Who may do what, by action: `<stream>.<command>`, `<stream>.read`, `view.<view>`, `ledger.read`, `live`, `metrics.read`.
+/// Who may do what, by action: `<stream>.<command>`, `<stream>.read`, `view.<view>`, `ledger.read`, `live`.
 const MATRIX: &[(&str, &str)] = &[
     ("alert.acknowledge", WATCH),
     ("alert.read", RECORDS),
@@ -62,7 +62,6 @@ const MATRIX: &[(&str, &str)] = &[
     ("location.read", EVERYBODY),
     ("location.rename", MANAGE),
     // Counts of the whole installation: no company's data, but none of a branch's business either.
-    ("metrics.read", "admin ops_hq"),
     ("truck.back_in_service", MANAGE),
     ("truck.commission", MANAGE),
     ("truck.out_of_service", DISPATCH),
@@ -121,6 +120,9 @@ const OPENS: &[(&str, &str)] = &[
 /// Who sees the restricted members of documents.
 const RESTRICTED: &str = "accountant admin auditor coo manager";
 
+/// Who sees and does, of the work in the field, only what they take part in themselves.
+const PARTICIPANTS: &str = "driver mover";
+
 /// All actions that any role may do, alphabetical.
 pub fn actions() -> impl Iterator<Item = &'static str> {
     MATRIX.iter().map(|(action, _)| *action)
@@ -131,6 +133,17 @@ pub fn may(role: &str, action: &str) -> bool {
     names(MATRIX, action, role)
 }
 
+/// Whether this role is at least the other: whoever has it may do, and is shown, all that the other may. Nobody gives a
+/// role that theirs is not at least.
+pub fn is_at_least(role: &str, other: &str) -> bool {
+    let holds =
+        |table: &[(&str, &str)]| table.iter().all(|(what, _)| !names(table, what, other) || names(table, what, role));
+    holds(MATRIX)
+        && holds(OPENS)
+        && (may_see_restricted(role) || !may_see_restricted(other))
+        && (!is_participant(role) || is_participant(other))
+}
+
 /// Whether personal data of this kind is opened for who has this role.
 pub fn may_open(role: &str, kind: &str) -> bool {
     names(OPENS, kind, role)
@@ -139,6 +152,11 @@ pub fn may_open(role: &str, kind: &str) -> bool {
 /// Whether who has this role sees the restricted members of documents.
 pub fn may_see_restricted(role: &str) -> bool {
     RESTRICTED.split(' ').any(|name| name == role)
+}
+
+/// Whether who has this role sees and does, of the work in the field, only what they take part in themselves.
+pub fn is_participant(role: &str) -> bool {
+    PARTICIPANTS.split(' ').any(|name| name == role)
 }
 
 fn names(table: &[(&str, &str)], what: &str, role: &str) -> bool {
@@ -180,7 +198,8 @@ mod tests {
     fn the_tables_are_alphabetical_and_name_only_known_roles() {
         for table in [MATRIX, OPENS] {
             assert!(table.windows(2).all(|pair| pair[0].0 < pair[1].0));
-            for role in table.iter().flat_map(|(_, roles)| roles.split(' ')).chain(RESTRICTED.split(' ')) {
+            let others = [RESTRICTED, PARTICIPANTS].into_iter().flat_map(|roles| roles.split(' '));
+            for role in table.iter().flat_map(|(_, roles)| roles.split(' ')).chain(others) {
                 assert!(ROLES.contains(&role), "{role}");
             }
         }
@@ -195,7 +214,7 @@ mod tests {
         assert!(undecided.is_empty(), "say in MATRIX who may {undecided:?}");
         for action in decided.difference(&public) {
             assert!(
-                action.starts_with("view.") || ["ledger.read", "live", "metrics.read"].contains(&action.as_str()),
+                action.starts_with("view.") || ["ledger.read", "live"].contains(&action.as_str()),
                 "{action} is not an action"
             );
         }
@@ -227,9 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_at_least_itself_and_an_admin_at_least_everybody() {
+        for role in ROLES {
+            assert!(is_at_least(role, role) && is_at_least("admin", role), "{role}");
+            assert_eq!(is_at_least(role, "admin"), *role == "admin", "{role}");
+        }
+        assert!(is_at_least("driver", "mover") && !is_at_least("mover", "driver"));
+        assert!(!is_at_least("dispatcher", "auditor") && !is_at_least("manager", "auditor"));
+    }
+
+    #[test]
     fn an_auditor_reads_everything_opens_nothing_and_gives_no_command() {
         // The process's own figures are no part of the company's records.
-        for action in actions().filter(|action| *action != "metrics.read") {
+        for action in actions() {
             assert_eq!(may("auditor", action), !is_command(action), "{action}");
         }
         assert!(KINDS.iter().all(|kind| !may_open("auditor", kind.name)) && may_see_restricted("auditor"));
@@ -259,6 +288,14 @@ mod tests {
         assert!(!mover.contains("truck_journey.plan") && !mover.contains("truck_journey.assign_crew"));
         assert_eq!(driver.difference(&mover).collect::<Vec<_>>(), [&"truck_journey.depart"]);
         assert!(!may("mover", "crew_member.read") && !may_open("mover", "phone"));
+    }
+
+    #[test]
+    fn whoever_reads_the_ledger_or_sets_what_is_restricted_may_see_it() {
+        let sets = ["crew_member.hire", "truck.commission", "ledger.read"];
+        for role in ROLES.iter().filter(|role| sets.iter().any(|action| may(role, action))) {
+            assert!(may_see_restricted(role), "{role}");
+        }
     }
 
     #[test]

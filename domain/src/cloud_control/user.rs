@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::roles::ROLES;
-use crate::kernel::{Actor, Aggregate, Context, Decision, Email, Lifespan, LocationId, Name, Personal};
+use super::roles::{self, ROLES};
+use crate::crew_customer::{CrewMember, crew_member};
+use crate::kernel::{
+    Actor, Aggregate, Also, Context, Decision, Email, Id, Lifespan, LocationId, Name, OutOfScope, Personal, Scope,
+};
 
 /// What may be asked about a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +79,20 @@ pub enum Refusal {
         /// What was given.
         role: String,
     },
+    /// The role may do more than the sender's own.
+    #[error("the role {role} may do more than yours, {yours}")]
+    AboveYourRole {
+        /// The role that is above.
+        role: String,
+        /// The sender's.
+        yours: String,
+    },
+    /// It concerns more branches than those that the sender is bound to.
+    #[error("this concerns more branches than those that you are bound to")]
+    OutsideYourBranches {
+        /// The branches that the sender is bound to.
+        yours: BTreeSet<LocationId>,
+    },
     /// Only the invited person can take up an invitation.
     #[error("only the invited person can take up an invitation")]
     NotYours,
@@ -97,6 +114,10 @@ pub struct Invitation {
     pub role: String,
     /// The branches that they are bound to; all where there is no list.
     pub locations: Option<BTreeSet<LocationId>>,
+    /// Who they are in the field, where they work there: a driver or a mover sees and does what concerns the journeys that
+    /// this crew member rides along with.
+    #[serde(default)]
+    pub crew_member: Option<Id<CrewMember>>,
 }
 
 /// What somebody may do, and where.
@@ -108,6 +129,9 @@ pub struct Duties {
     pub role: String,
     /// The branches that they are bound to; all where there is no list.
     pub locations: Option<BTreeSet<LocationId>>,
+    /// Who they are in the field, where they work there.
+    #[serde(default)]
+    pub crew_member: Option<Id<CrewMember>>,
 }
 
 /// Somebody who signs in.
@@ -123,17 +147,18 @@ type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for User {
     const STREAM: &'static str = "user";
+    const BEGINNING: &'static [&'static str] = &["invite"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
 
     fn decide(&self, command: Command, context: &Context) -> Outcome {
         match command {
-            Command::Invite(invitation) => self.invite(invitation),
+            Command::Invite(invitation) => self.invite(invitation, context),
             Command::Accept => self.accept(context),
             Command::ChangeRole(duties) => self.change_role(duties, context),
             Command::Lock { reason } => self.lock(reason, context),
-            Command::Unlock => self.unlock(),
+            Command::Unlock => self.unlock(context),
             Command::Remove => self.remove(context),
         }
     }
@@ -148,13 +173,21 @@ impl Aggregate for User {
             Event::Removed => self.removed = true,
         }
     }
+
+    /// A user of several branches is seen in each of them, and one who is bound to none in all.
+    fn is_within(&self, scope: &Scope) -> bool {
+        let bound = self.invitation.as_ref().and_then(|invitation| invitation.locations.as_ref());
+        match (&scope.locations, bound) {
+            (Some(seen), Some(bound)) => !seen.is_disjoint(bound),
+            _ => true,
+        }
+    }
 }
 
 impl User {
     /// What they may do, and where, once they were invited.
     pub fn duties(&self) -> Option<Duties> {
-        let Invitation { role, locations, .. } = self.invitation.as_ref()?;
-        Some(Duties { role: role.clone(), locations: locations.clone() })
+        self.invitation.as_ref().map(Invitation::duties)
     }
 
     /// Whether they took up the invitation.
@@ -172,11 +205,14 @@ impl User {
         self.removed
     }
 
-    fn invite(&self, invitation: Invitation) -> Outcome {
-        self.life().begin(invitation, Refusal::AlreadyInvited, |invitation| {
+    fn invite(&self, invitation: Invitation, context: &Context) -> Outcome {
+        let links = links(None, invitation.crew_member, context);
+        let invited = self.life().begin(invitation, Refusal::AlreadyInvited, |invitation| {
             known_role(&invitation.role)?;
+            within_reach(&invitation.role, invitation.locations.as_ref(), context)?;
             Ok(Event::Invited(invitation))
-        })
+        })?;
+        Ok(carrying(invited, links))
     }
 
     fn life(&self) -> Lifespan<'_, Invitation> {
@@ -185,6 +221,13 @@ impl User {
 
     fn known(&self) -> Result<&Invitation, Refusal> {
         self.life().lasts(Refusal::NotInvited, Refusal::Removed)
+    }
+
+    /// Refuses to touch whoever may do more, or in more branches, than the sender.
+    fn governed(&self, context: &Context) -> Result<&Invitation, Refusal> {
+        let invitation = self.known()?;
+        within_reach(&invitation.role, invitation.locations.as_ref(), context)?;
+        Ok(invitation)
     }
 
     fn accept(&self, context: &Context) -> Outcome {
@@ -200,35 +243,62 @@ impl User {
     }
 
     fn change_role(&self, duties: Duties, context: &Context) -> Outcome {
-        let Invitation { role, locations, .. } = self.known()?;
-        let known = *role == duties.role && *locations == duties.locations;
+        let before = self.governed(context)?.duties();
         not_me(context)?;
         known_role(&duties.role)?;
-        Ok(Decision::unless(known, Event::RoleChanged(duties)))
+        within_reach(&duties.role, duties.locations.as_ref(), context)?;
+        let links = links(before.crew_member, duties.crew_member, context);
+        Ok(carrying(Decision::unless(before == duties, Event::RoleChanged(duties)), links))
     }
 
-    fn take_duties(&mut self, Duties { role, locations }: Duties) {
+    fn take_duties(&mut self, Duties { role, locations, crew_member }: Duties) {
         if let Some(invitation) = &mut self.invitation {
-            (invitation.role, invitation.locations) = (role, locations);
+            (invitation.role, invitation.locations, invitation.crew_member) = (role, locations, crew_member);
         }
     }
 
     fn lock(&self, reason: String, context: &Context) -> Outcome {
-        self.known()?;
+        self.governed(context)?;
         not_me(context)?;
         Ok(Decision::unless(self.locked.is_some(), Event::Locked { reason }))
     }
 
-    fn unlock(&self) -> Outcome {
-        self.known()?;
+    fn unlock(&self, context: &Context) -> Outcome {
+        self.governed(context)?;
         Ok(Decision::unless(self.locked.is_none(), Event::Unlocked))
     }
 
     fn remove(&self, context: &Context) -> Outcome {
         let removed = self.life().end(Refusal::NotInvited, Event::Removed)?;
         not_me(context)?;
-        Ok(removed)
+        if self.removed {
+            return Ok(removed);
+        }
+        let crew_member = self.governed(context)?.crew_member;
+        Ok(carrying(removed, links(crew_member, None, context)))
     }
+}
+
+impl Invitation {
+    fn duties(&self) -> Duties {
+        let Self { role, locations, crew_member, .. } = self.clone();
+        Duties { role, locations, crew_member }
+    }
+}
+
+/// What crew members must be told where somebody is one no more, or is one from now on: that is theirs to decide, too.
+fn links(before: Option<Id<CrewMember>>, after: Option<Id<CrewMember>>, context: &Context) -> Vec<Also> {
+    let user = context.me();
+    if before == after {
+        return Vec::new();
+    }
+    let unlink = before.map(|member| Also::to(member, crew_member::Command::UnlinkUser { user }));
+    unlink.into_iter().chain(after.map(|member| Also::to(member, crew_member::Command::LinkUser { user }))).collect()
+}
+
+/// Carries commands only where something happened.
+fn carrying(decision: Decision<Event>, commands: Vec<Also>) -> Decision<Event> {
+    if decision.events.is_empty() { decision } else { decision.also(commands) }
 }
 
 fn is_me(context: &Context) -> bool {
@@ -237,6 +307,23 @@ fn is_me(context: &Context) -> bool {
 
 fn not_me(context: &Context) -> Result<(), Refusal> {
     if is_me(context) { Err(Refusal::Yourself) } else { Ok(()) }
+}
+
+/// Nobody gives, or takes away, more than they hold: neither a role above theirs nor a branch that is not theirs. A tool
+/// is the operator's, who holds everything.
+fn within_reach(role: &str, locations: Option<&BTreeSet<LocationId>>, context: &Context) -> Result<(), Refusal> {
+    if let Actor::User { role: yours, .. } = &context.actor
+        && !roles::is_at_least(yours, role)
+    {
+        return Err(Refusal::AboveYourRole { role: role.into(), yours: yours.clone() });
+    }
+    Ok(context.scope.spans(locations)?)
+}
+
+impl From<OutOfScope> for Refusal {
+    fn from(OutOfScope { yours }: OutOfScope) -> Self {
+        Self::OutsideYourBranches { yours }
+    }
 }
 
 fn known_role(role: &str) -> Result<(), Refusal> {

@@ -179,6 +179,7 @@ pub struct Alert {
 impl Aggregate for Alert {
     const STREAM: &'static str = "alert";
     const INTERNAL: &'static [&'static str] = &["raise"];
+    const BEGINNING: &'static [&'static str] = &["raise"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;

@@ -122,6 +122,7 @@ type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for DispatchSession {
     const STREAM: &'static str = "dispatch_session";
+    const BEGINNING: &'static [&'static str] = &["open"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;

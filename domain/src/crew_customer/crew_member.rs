@@ -11,7 +11,7 @@ use crate::{
     command_control::TruckJourney,
     kernel::{
         Aggregate, Cents, Context, Decision, Id, Lifespan, LocationId, Name, Personal, Phone, Province, Timestamp,
-        Window,
+        UserId, Window,
     },
 };
 
@@ -58,6 +58,16 @@ pub enum Command {
         /// Which journey.
         journey: Id<TruckJourney>,
     },
+    /// Let a user act as them: one at a time.
+    LinkUser {
+        /// Who.
+        user: UserId,
+    },
+    /// Let the user act as them no more. Nothing where another does.
+    UnlinkUser {
+        /// Who.
+        user: UserId,
+    },
 }
 
 /// What happened to a crew member.
@@ -100,6 +110,16 @@ pub enum Event {
     Released {
         /// Which journey.
         journey: Id<TruckJourney>,
+    },
+    /// A user acts as them.
+    UserLinked {
+        /// Who.
+        user: UserId,
+    },
+    /// The user acts as them no more.
+    UserUnlinked {
+        /// Who.
+        user: UserId,
     },
     /// Reservations that ended before this time were forgotten, so that the state stays small.
     ReservationsLapsed {
@@ -144,6 +164,12 @@ pub enum Refusal {
         /// For how long.
         window: Window,
     },
+    /// Another user acts as them.
+    #[error("another user acts as the crew member")]
+    OtherUserLinked {
+        /// Who.
+        user: UserId,
+    },
     /// They are to drive, and hold no licence for a truck that is good until the window's end.
     #[error("the crew member holds no licence to drive a truck until {}", window.end)]
     NoValidLicence {
@@ -168,6 +194,7 @@ pub struct Hire {
     /// The branch that they belong to.
     pub home_location: LocationId,
     /// What they are paid for an hour.
+    #[schemars(extend("x-restricted" = true))]
     pub hourly_rate: Cents,
     /// Whose labour law they work under.
     pub employment_class: EmploymentClass,
@@ -252,6 +279,9 @@ pub struct CrewMember {
     skills: BTreeMap<String, Option<Timestamp>>,
     suspended: Option<String>,
     left: bool,
+    /// The user who acts as them.
+    #[serde(default)]
+    user: Option<UserId>,
     reservations: Reservations,
 }
 
@@ -259,7 +289,9 @@ type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for CrewMember {
     const STREAM: &'static str = "crew_member";
-    const INTERNAL: &'static [&'static str] = &["release", "reserve"];
+    const INTERNAL: &'static [&'static str] = &["link_user", "release", "reserve", "unlink_user"];
+    const BEGINNING: &'static [&'static str] = &["hire"];
+    const LENDING: &'static [&'static str] = &["release", "reserve"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -276,6 +308,8 @@ impl Aggregate for CrewMember {
                 self.reserve(Reservation { journey, window, driving }, context)
             }
             Command::Release { journey } => Ok(self.reservations.release(journey, Event::Released { journey })),
+            Command::LinkUser { user } => self.link_user(user),
+            Command::UnlinkUser { user } => Ok(Decision::unless(self.user != Some(user), Event::UserUnlinked { user })),
         }
     }
 
@@ -291,6 +325,8 @@ impl Aggregate for CrewMember {
                 self.reservations.put(Reservation { journey, window, driving });
             }
             Event::Released { journey } => self.reservations.remove(journey),
+            Event::UserLinked { user } => self.user = Some(user),
+            Event::UserUnlinked { .. } => self.user = None,
             Event::ReservationsLapsed { before } => self.reservations.lapse(before),
         }
     }
@@ -358,6 +394,16 @@ impl CrewMember {
             return Err(Refusal::NoValidLicence { licence: terms.licence.clone(), window });
         }
         Ok(free.decide(|before| Event::ReservationsLapsed { before }, Event::Reserved { journey, window, driving }))
+    }
+}
+
+impl CrewMember {
+    fn link_user(&self, user: UserId) -> Outcome {
+        self.employed()?;
+        match self.user {
+            Some(other) if other != user => Err(Refusal::OtherUserLinked { user: other }),
+            linked => Ok(Decision::unless(linked.is_some(), Event::UserLinked { user })),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{Context, Decision, LocationId};
+use super::{Context, Decision, LocationId, Scope};
 
 /// Three enums and two functions: what may be asked, what happened, why it was refused; deciding and evolving.
 ///
@@ -16,6 +16,10 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + JsonSchema
     const LIFTS: &'static [Lift] = &[];
     /// Commands (in snake case) that have no public route: only other decisions, triggers, deadlines and tools give them.
     const INTERNAL: &'static [&'static str] = &[];
+    /// Commands that begin it. Any other is answered, where it does not exist, as if it belonged to branches of others.
+    const BEGINNING: &'static [&'static str];
+    /// Commands that the work of other branches may carry: what is lent between them is asked for by these.
+    const LENDING: &'static [&'static str] = &[];
 
     /// What it may be asked.
     type Command: Serialize + DeserializeOwned + JsonSchema;
@@ -34,6 +38,11 @@ pub trait Aggregate: Default + Clone + Serialize + DeserializeOwned + JsonSchema
     /// nothing of it.
     fn location(&self) -> Option<LocationId> {
         None
+    }
+
+    /// Whether somebody who reaches so far may see it and act on it.
+    fn is_within(&self, scope: &Scope) -> bool {
+        scope.covers(self.location())
     }
 }
 

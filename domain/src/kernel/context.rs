@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CommandId, CompanyId, Id, LocationId, Seconds, Settings, Timestamp, UserId};
+use super::{CommandId, CompanyId, Id, LocationId, Scope, Seconds, Settings, Timestamp, UserId};
 
 /// Who gave a command: exactly one of a user in a role, a trigger, a deadline that ran out, or a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +71,8 @@ pub struct Context {
     pub command: CommandId,
     /// Who gave it.
     pub actor: Actor,
+    /// How far the sender may see and act. A trigger, a deadline and a tool reach everything.
+    pub scope: Arc<Scope>,
     /// The branch that it was given in, where one was named.
     pub location: Option<LocationId>,
     /// The server's time.

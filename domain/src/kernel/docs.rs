@@ -20,6 +20,11 @@ pub trait Document: Clone + Serialize + DeserializeOwned + JsonSchema + Send + S
     const SORTS: &'static [&'static str] = &[];
     /// Top-level members that are kept in a column of their own, for those roles only that may see restricted fields.
     const RESTRICTED: &'static [&'static str] = &[];
+    /// The filter that lists who takes part in it. Who sees only what they take part in sees their documents by this, of
+    /// whichever branch, and none of a kind that has none.
+    const PARTICIPANTS: Option<&'static str> = None;
+    /// Whether its documents belong to several branches at once, so that only who is bound to none may see them.
+    const COMPANY_WIDE: bool = false;
 
     /// The branch that it belongs to; who is bound to other branches does not see it.
     fn location(&self) -> Option<LocationId> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Actor, Aggregate, Also, CommandId, CompanyId, Context, Id, Lift, LocationId, Message, Recorded, Rejection, Rules,
-    Settings, State, Timestamp, UserId, aggregate, rules,
+    Scope, Settings, State, Timestamp, UserId, aggregate, rules,
 };
 
 /// Starts a test's sentence.
@@ -33,6 +33,7 @@ pub fn context() -> Context {
         stream_id: Id::<()>::number(2).uuid(),
         command: CommandId::number(3),
         actor: Actor::User { user: UserId::number(4), role: "dispatcher".into() },
+        scope: Arc::default(),
         location: Some(LocationId::number(5)),
         now: "2026-07-01T12:00:00Z".parse().expect("a time"),
         settings: Arc::new(Settings::default()),
@@ -66,6 +67,13 @@ impl<A: Aggregate> Scene<A> {
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
         self.context.actor = actor;
+        self
+    }
+
+    /// Who gives the command is bound to these branches.
+    #[must_use]
+    pub fn within(mut self, locations: impl IntoIterator<Item = LocationId>) -> Self {
+        self.context.scope = Arc::new(Scope::within(locations));
         self
     }
 

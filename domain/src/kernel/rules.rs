@@ -6,7 +6,7 @@ use std::{any::Any, fmt, marker::PhantomData, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Aggregate, Also, Context, FoldKind, LocationId, Message, Rejection, Unreadable,
+    Aggregate, Also, Context, FoldKind, LocationId, Message, Rejection, Scope, Unreadable,
     aggregate::{lift, version},
     schema::{Contract, Schemas},
 };
@@ -85,6 +85,14 @@ pub trait Rules: Send + Sync {
     fn revive(&self, shown: Value) -> Result<State, Unreadable>;
     /// The branch that the aggregate belongs to.
     fn location(&self, state: &State) -> Option<LocationId>;
+    /// Whether somebody who reaches so far may see it and act on it.
+    fn is_within(&self, state: &State, scope: &Scope) -> bool;
+}
+
+impl fmt::Debug for dyn Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.stream())
+    }
 }
 
 /// The rules of `A`, for a `MODULE` declaration.
@@ -171,5 +179,9 @@ impl<A: Aggregate> Rules for Typed<A> {
 
     fn location(&self, state: &State) -> Option<LocationId> {
         Self::state(state).location()
+    }
+
+    fn is_within(&self, state: &State, scope: &Scope) -> bool {
+        Self::state(state).is_within(scope)
     }
 }

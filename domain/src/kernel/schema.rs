@@ -1,9 +1,14 @@
 //! Contracts, made from the types by schemars: names, docs and JSON Schemas of everything that crosses a border.
 
+use std::collections::BTreeSet;
+
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::{Aggregate, Document, aggregate};
+
+/// Marks a member of a schema that only some roles see: `#[schemars(extend("x-restricted" = true))]`.
+const RESTRICTED: &str = "x-restricted";
 
 /// Makes schemas. Everything is inlined, so that a schema can be read and compiled by itself.
 pub struct Schemas(SchemaGenerator);
@@ -23,6 +28,8 @@ pub struct Contract {
     pub refusals: Vec<MessageContract>,
     /// The schema of its state.
     pub state: Value,
+    /// The members, wherever they stand, of its state and its events that only some roles see.
+    pub restricted: BTreeSet<String>,
 }
 
 /// One command, event or refusal.
@@ -36,6 +43,10 @@ pub struct MessageContract {
     pub version: u32,
     /// For commands: whether it has no public route.
     pub internal: bool,
+    /// For commands: whether it begins the aggregate.
+    pub begins: bool,
+    /// For commands: whether the work of other branches may carry it.
+    pub lends: bool,
     /// The schema of its fields: always that of an object.
     pub schema: Value,
 }
@@ -51,6 +62,10 @@ pub struct DocumentContract {
     pub sorts: &'static [&'static str],
     /// What only some roles see.
     pub restricted: &'static [&'static str],
+    /// The filter that lists who takes part in it.
+    pub participants: Option<&'static str>,
+    /// Whether only who is bound to no branch may see it.
+    pub company_wide: bool,
     /// Its schema.
     pub schema: Value,
 }
@@ -81,13 +96,22 @@ impl Schemas {
     pub fn contract<A: Aggregate>(&mut self) -> Contract {
         let state = recorded(self.raw::<A>());
         let commands = variants(&sent(self.raw::<A::Command>()));
-        let events = variants(&recorded(self.raw::<A::Event>()));
+        let events = recorded(self.raw::<A::Event>());
+        let mut restricted = BTreeSet::new();
+        find_restricted(&state, &mut restricted);
+        find_restricted(&events, &mut restricted);
+        let events = variants(&events);
         Contract {
             stream: A::STREAM.into(),
             about: text(&state, "description"),
             commands: commands
                 .into_iter()
-                .map(|command| MessageContract { internal: A::INTERNAL.contains(&command.name.as_str()), ..command })
+                .map(|command| {
+                    let is_among = |names: &[&str]| names.contains(&command.name.as_str());
+                    let (internal, begins, lends) =
+                        (is_among(A::INTERNAL), is_among(A::BEGINNING), is_among(A::LENDING));
+                    MessageContract { internal, begins, lends, ..command }
+                })
                 .collect(),
             events: events
                 .into_iter()
@@ -95,6 +119,7 @@ impl Schemas {
                 .collect(),
             refusals: variants(&recorded(self.raw::<A::Refusal>())),
             state,
+            restricted,
         }
     }
 
@@ -105,6 +130,8 @@ impl Schemas {
             filters: D::FILTERS,
             sorts: D::SORTS,
             restricted: D::RESTRICTED,
+            participants: D::PARTICIPANTS,
+            company_wide: D::COMPANY_WIDE,
             schema: recorded(self.raw::<D>()),
         }
     }
@@ -114,12 +141,31 @@ impl Schemas {
     }
 }
 
+/// The members that are marked as restricted, anywhere in a schema.
+fn find_restricted(schema: &Value, found: &mut BTreeSet<String>) {
+    let members = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    found.extend(members.filter(|(_, member)| member.get(RESTRICTED).is_some()).map(|(name, _)| name.clone()));
+    match schema {
+        Value::Object(node) => node.values().for_each(|value| find_restricted(value, found)),
+        Value::Array(items) => items.iter().for_each(|item| find_restricted(item, found)),
+        _ => {}
+    }
+}
+
 /// Splits the schema of an enum with external tagging into one contract a variant, by name.
 fn variants(schema: &Value) -> Vec<MessageContract> {
     let empty = || serde_json::json!({ "type": "object", "properties": {}, "additionalProperties": false });
     let mut found = Vec::new();
     let mut push = |name: &str, about: String, schema: Value| {
-        found.push(MessageContract { name: name.into(), about, version: 1, internal: false, schema });
+        found.push(MessageContract {
+            name: name.into(),
+            about,
+            version: 1,
+            internal: false,
+            begins: false,
+            lends: false,
+            schema,
+        });
     };
     let alternatives = match schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
         Some(several) => several.clone(),

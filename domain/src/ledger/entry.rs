@@ -15,6 +15,11 @@ pub type Position = u64;
 /// An entry's place in its stream: 1, 2, 3 … with no gap. 0 is before the first.
 pub type Sequence = u64;
 
+/// The largest message that carries an entry to a broker, with its headers: what a broker takes that is told nothing else.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// The largest payload of an entry. The rest of its line, and the headers of its message, have a few hundred bytes each.
+pub const PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 8 * 1_024;
+
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Hash(pub [u8; 32]);
@@ -26,6 +31,22 @@ pub struct Head {
     pub position: Position,
     /// The hash of the entry there, all zeros where the ledger is empty.
     pub hash: Hash,
+}
+
+/// A stream's last entry; `StreamHead::default()` is that of a stream without entries. The hash tells it from an entry that
+/// stands in the same place in another history: one that a restored database or a standby has in its stead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct StreamHead {
+    /// Its sequence, 0 where the stream has none.
+    pub sequence: Sequence,
+    /// Its hash, all zeros where the stream has none.
+    pub hash: Hash,
+}
+
+/// Whether an entry changes what every decision in its company rests on: standing, settings and plan. All of the company's
+/// own stream does, but for the shapes of events, which a new version of the program adopts.
+pub fn is_company_fact(company: CompanyId, (stream, id): (&str, Uuid), event: &str) -> bool {
+    stream == "company" && id == company.uuid() && event != "schema_adopted"
 }
 
 /// An entry without its place, time and link, which only the head's lock can give it.
@@ -231,6 +252,13 @@ impl JsonSchema for Hash {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$",
             "examples": ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] })
+    }
+}
+
+/// `SEQUENCE:HASH`.
+impl fmt::Display for StreamHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.hash)
     }
 }
 

@@ -2,17 +2,22 @@
 //! other rooms meet a ledger. Nothing here knows how or where entries are kept.
 
 mod entry;
+mod form;
 mod notification;
 mod port;
 pub mod subject;
 mod verify;
 mod weather;
 
-pub use entry::{Draft, Entry, Hash, Head, Malformed, Position, Sequence};
+pub use entry::{
+    Draft, Entry, Hash, Head, MESSAGE_BYTES_MAX, Malformed, PAYLOAD_BYTES_MAX, Position, Sequence, StreamHead,
+    is_company_fact,
+};
+pub use form::check_form;
 pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
-    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, Outbox, Parcel,
-    Replied,
+    Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, LedgerTime, Outbox,
+    Parcel, Replied,
 };
 pub use verify::{Break, Verifier, Wrong, verify};
 pub use weather::Weather;

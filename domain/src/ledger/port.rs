@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Entry, Hash, Head, Notification, Position, Sequence};
+use super::{Draft, Entry, Hash, Head, Notification, Position, Sequence, StreamHead};
 use crate::kernel::{Also, CommandId, CompanyId, Id, Rejection, Timestamp, marker};
 
 /// The system failed, not the caller: a 5xx. Holds what a log needs and nothing that an answer may show.
@@ -94,6 +94,9 @@ pub trait Ledger: Feed {
         1
     }
 
+    /// The last of the company's facts, as [`Append::facts`] names it; `None` where there is no such company.
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault>;
+
     /// What was answered under an idempotency key, if it still is remembered.
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault>;
 
@@ -104,6 +107,23 @@ pub trait Ledger: Feed {
 
     /// Forgets the answers to people given before `before`. Answers to triggers and deadlines are kept for ever.
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault>;
+
+    /// What its database knows of the time.
+    async fn time(&self) -> Result<LedgerTime, Fault>;
+
+    /// Says that it is so late now, where nothing else may be recorded for long; only for one without a clock.
+    async fn keep_time(&self, _now: Timestamp) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// What a ledger's database knows of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerTime {
+    /// The time by its own clock, at some moment while it was asked.
+    Now(Timestamp),
+    /// It has no clock; this is the latest time that it was told, where there is any.
+    Last(Option<Timestamp>),
 }
 
 /// The wish to record what one command decided.
@@ -115,8 +135,11 @@ pub struct Append {
     pub founds: bool,
     /// The time of the decision. The entries' `at` is the later of it and of the entry before.
     pub now: Timestamp,
-    /// Every stream that was consulted, with the sequence that it was seen at. All must still stand there. The first is
-    /// the addressed one, whose sequence the answer names.
+    /// The company's facts that this was decided on: the hash of the last entry that is [one](super::is_company_fact),
+    /// zeros where there is none. They must still be the last.
+    pub facts: Hash,
+    /// Every stream that was consulted, with the entry that it was seen at. All must still stand there. The first is the
+    /// addressed one, whose sequence the answer names.
     pub checks: Vec<Check>,
     /// What to record, in order. Sequences follow the checks'.
     pub drafts: Vec<Draft>,
@@ -133,8 +156,8 @@ pub struct Check {
     pub stream: String,
     /// Which one.
     pub id: Uuid,
-    /// Its last sequence, 0 where it had none.
-    pub sequence: Sequence,
+    /// Its last entry.
+    pub seen: StreamHead,
 }
 
 /// An idempotency key, whose it is, and what it was used for.
@@ -144,9 +167,12 @@ pub struct Idempotency {
     pub actor: String,
     /// Whether the answer is kept for ever (triggers, deadlines, tools) or for 30 days (people).
     pub for_ever: bool,
+    /// Whether a refusal is an answer to keep too (triggers, deadlines), or leaves the key free (people, tools): what was
+    /// refused may be right once something else has happened.
+    pub refusals: bool,
     /// The key.
     pub key: String,
-    /// A keyed hash of route and clear body: the same key with another is refused.
+    /// A keyed hash of route and of what the clear body means: the same key with another is refused.
     pub fingerprint: [u8; 32],
 }
 
@@ -163,6 +189,9 @@ pub struct Answer {
     pub recorded: usize,
     /// Why it was refused, where it was.
     pub rejection: Option<Rejection>,
+    /// Whether it was given before, under the same key, and nothing was done now.
+    #[serde(skip)]
+    pub replayed: bool,
 }
 
 /// An answer that was given before.
@@ -181,6 +210,8 @@ pub struct Appended {
     pub head: Head,
     /// The stamp of its entries.
     pub at: Timestamp,
+    /// The hashes of its entries, in the order of the drafts.
+    pub hashes: Vec<Hash>,
     /// The answer with its position.
     pub answer: Answer,
 }
@@ -195,11 +226,14 @@ pub enum AppendError {
         stream: String,
         /// Which one.
         id: Uuid,
-        /// The sequence it was seen at.
-        expected: Sequence,
-        /// The sequence it stands at.
-        found: Sequence,
+        /// Where it was seen.
+        expected: StreamHead,
+        /// Where it stands.
+        found: StreamHead,
     },
+    /// The company's standing, settings or plan are no longer those that this was decided on.
+    #[error("the company's facts have changed")]
+    FactsChanged,
     /// The idempotency key was used before; this is what was answered then.
     #[error("the idempotency key was used before")]
     Repeated(Box<Answered>),

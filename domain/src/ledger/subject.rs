@@ -12,6 +12,9 @@ pub const ALL_ENTRIES: &str = "cnc.events.>";
 pub const ALL_CHANGES: &str = "cnc.views.>";
 /// The header with the entry's hash, in hexadecimal digits.
 pub const HASH_HEADER: &str = "Cnc-Hash";
+/// The header of a message which says that the ledger was put back to an earlier entry, since its database was: whoever
+/// keeps a copy forgets what came after this position, and then takes the message's own entry as any other.
+pub const FORK_AFTER_HEADER: &str = "Cnc-Fork-After";
 
 /// Where an entry is published: `cnc.events.<company>.<stream>.<event>`.
 pub fn of_entry(entry: &Entry) -> String {

@@ -1,9 +1,11 @@
 //! Whether lines are an unbroken ledger. One pure function: the command line, the alarm, backups, imports and tests all
 //! call it. The fixed order of an entry's members spares it a general parser.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
-use super::{Hash, Head, Position};
+use super::{Hash, Head, Position, Sequence};
 
 /// The first thing that is wrong with a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -46,6 +48,22 @@ pub enum Wrong {
         /// The hash that this line names.
         found: Hash,
     },
+    /// Its sequence does not follow in its stream.
+    #[error("has sequence {found} of its {stream}, not {expected}")]
+    OtherSequence {
+        /// The kind of aggregate.
+        stream: String,
+        /// What follows the stream's entry before.
+        expected: Sequence,
+        /// The line's.
+        found: Sequence,
+    },
+    /// Its text is not what an entry's may be.
+    #[error("{0}")]
+    Form(&'static str),
+    /// Lines end with CR LF, as no ledger's do: something rewrote the file on its way.
+    #[error("ends with CR LF: the file was rewritten on its way; copy it again as bytes (binary mode)")]
+    CarriageReturn,
     /// Its time is before that of the line before.
     #[error("is recorded at {found}, before the line before it ({previous})")]
     BackInTime {
@@ -67,7 +85,7 @@ pub enum Wrong {
     },
 }
 
-/// Verifies lines as they come. Holds a few bytes, however long the ledger is.
+/// Verifies lines as they come. Holds the last sequence of each stream, and nothing else that grows with the ledger.
 #[derive(Clone, Debug, Default)]
 pub struct Verifier {
     head: Head,
@@ -75,6 +93,39 @@ pub struct Verifier {
     company: Option<[u8; 36]>,
     at: [u8; 27],
     expected: Option<Head>,
+    sequences: Sequences,
+}
+
+/// The last sequence of each stream.
+#[derive(Clone, Debug, Default)]
+struct Sequences {
+    /// Where the first line that is seen is not a ledger's first, a stream may have begun before.
+    begun: bool,
+    /// The names of streams, of which there are some dozens.
+    names: Vec<Box<[u8]>>,
+    last: HashMap<(usize, u128), Sequence>,
+}
+
+impl Sequences {
+    fn follow(&mut self, header: &Header<'_>) -> Result<(), Wrong> {
+        let name = self.names.iter().position(|name| **name == *header.stream).unwrap_or_else(|| {
+            self.names.push(header.stream.into());
+            self.names.len() - 1
+        });
+        let last = self.last.entry((name, number(header.id))).or_insert(0);
+        if *last + 1 != header.sequence && (*last > 0 || !self.begun) {
+            let stream = String::from_utf8_lossy(header.stream).into_owned();
+            return Err(Wrong::OtherSequence { stream, expected: *last + 1, found: header.sequence });
+        }
+        *last = header.sequence;
+        Ok(())
+    }
+}
+
+/// A UUID's 128 bits.
+fn number(uuid: &[u8; 36]) -> u128 {
+    let nibble = |digit: &u8| u128::from(if *digit < b'a' { digit & 15 } else { digit - b'a' + 10 });
+    uuid.iter().filter(|byte| **byte != b'-').fold(0, |number, digit| number << 4 | nibble(digit))
 }
 
 /// Verifies a whole ledger, given as lines without newlines, and that it reaches `expected` where a head was kept.
@@ -90,6 +141,12 @@ impl Verifier {
     /// Starts at the beginning of a ledger that should reach `expected`.
     pub fn new(expected: Option<Head>) -> Self {
         Self { expected, ..Self::default() }
+    }
+
+    /// Starts after an entry whose place and hash are known: for a part of a ledger.
+    pub fn after(head: Head, expected: Option<Head>) -> Self {
+        let sequences = Sequences { begun: head.position > 0, ..Sequences::default() };
+        Self { head, expected, sequences, ..Self::default() }
     }
 
     /// The head so far.
@@ -134,6 +191,9 @@ impl Verifier {
     }
 
     fn follow(&mut self, line: &[u8]) -> Result<(), Wrong> {
+        if line.ends_with(b"\r") {
+            return Err(Wrong::CarriageReturn);
+        }
         let header = Scan::header(line)?;
         self.is_of_company(header.company)?;
         if header.position != self.head.position + 1 {
@@ -146,6 +206,7 @@ impl Verifier {
         if *header.at < self.at {
             return Err(Wrong::BackInTime { found: text(header.at), previous: text(&self.at) });
         }
+        self.sequences.follow(&header)?;
         self.at = *header.at;
         self.head = Head { position: header.position, hash: Hash::of(line) };
         match self.expected {
@@ -166,6 +227,9 @@ struct Header<'a> {
     company: &'a [u8; 36],
     position: Position,
     previous: &'a [u8; 64],
+    stream: &'a [u8],
+    id: &'a [u8; 36],
+    sequence: Sequence,
     at: &'a [u8; 27],
 }
 
@@ -181,9 +245,10 @@ impl<'a> Scan<'a> {
             scan.after(b"\",\"position\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("position"))?;
         let previous =
             scan.after(b",\"previous\":\"").and_then(|()| scan.unread()).ok_or(Wrong::Malformed("previous"))?;
-        scan.after(b"\",\"stream\":\"").and_then(|()| scan.name()).ok_or(Wrong::Malformed("stream"))?;
-        scan.after(b"\",\"id\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("id"))?;
-        scan.after(b"\",\"sequence\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("sequence"))?;
+        let stream = scan.after(b"\",\"stream\":\"").and_then(|()| scan.name()).ok_or(Wrong::Malformed("stream"))?;
+        let id = scan.after(b"\",\"id\":\"").and_then(|()| scan.uuid()).ok_or(Wrong::Malformed("id"))?;
+        let sequence =
+            scan.after(b"\",\"sequence\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("sequence"))?;
         scan.after(b",\"event\":\"").and_then(|()| scan.name()).ok_or(Wrong::Malformed("event"))?;
         scan.after(b"\",\"version\":").and_then(|()| scan.number()).ok_or(Wrong::Malformed("version"))?;
         let at = scan.after(b",\"at\":\"").and_then(|()| scan.time()).ok_or(Wrong::Malformed("at"))?;
@@ -195,7 +260,7 @@ impl<'a> Scan<'a> {
             .ok_or(Wrong::Malformed("correlation"))?;
         scan.after(b"\",\"causation\":").and_then(|()| scan.uuid_or_null()).ok_or(Wrong::Malformed("causation"))?;
         scan.after(b",\"payload\":").and_then(|()| scan.payload()).ok_or(Wrong::Malformed("payload"))?;
-        Ok(Header { company, position, previous, at })
+        Ok(Header { company, position, previous, stream, id, sequence, at })
     }
 
     /// The payload is the last member: its brace and the line's close the line. What stands between is covered by the
@@ -268,10 +333,10 @@ impl<'a> Scan<'a> {
         self.take(LENGTH)?.try_into().ok()
     }
 
-    fn name(&mut self) -> Option<()> {
+    fn name(&mut self) -> Option<&'a [u8]> {
         let fits = |byte: &&u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || **byte == b'_';
         let length = self.0.iter().take_while(fits).count();
-        self.take(length).filter(|name| !name.is_empty()).map(|_| ())
+        self.take(length).filter(|name| !name.is_empty())
     }
 
     fn time(&mut self) -> Option<&'a [u8; 27]> {

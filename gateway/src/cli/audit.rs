@@ -8,18 +8,19 @@ use std::{
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Break, Head, Position, Verifier},
+    ledger::{Break, Feed, Head, Position, Verifier},
 };
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    in_rooms,
+    backup,
     output::{Failure, Out, note, pipe},
+    read_only,
 };
 use crate::{
     import::table,
-    run::{Config, Rooms},
+    run::{BackEnd, Config},
 };
 
 /// How many lines are read at once.
@@ -47,15 +48,16 @@ pub struct Export {
     head_file: Option<PathBuf>,
 }
 
-/// Verify a ledger: where it is kept, or as an exported file
+/// Verify a ledger: where it is kept, as an exported file, or all of a backup
 ///
 /// Ends with status 0 and prints the head where every line follows from the one before; otherwise ends with status 1 and
-/// names the first bad position and what is wrong there. With --company the columns that the database searches by are
+/// names the first bad position and what is wrong there. Of a backup, the size and SHA-256 of each file are compared with its
+/// manifest, too, and each ledger must end at the head that it names. With --company the columns that the database searches by are
 /// compared with what the entries say, too.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Verify {
-    /// An exported file (gzip too), or - for standard input
+    /// An exported file (gzip too), - for standard input, or the folder of a backup
     #[arg(value_name = "FILE", group = "what")]
     file: Option<PathBuf>,
     /// The ledger of this company, as it is kept
@@ -68,10 +70,11 @@ pub struct Verify {
 
 pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failure> {
     match command {
-        Audit::Export(command) => in_rooms(&config, async |rooms| export(command, rooms).await).await,
+        Audit::Export(command) => export(command, &*read_only(&config).await?.feed()).await,
         Audit::Verify(Verify { company: Some(company), head, .. }) => {
-            in_rooms(&config, async |rooms| verify_company(rooms, *company, *head, out).await).await
+            verify_company(&read_only(&config).await?, *company, *head, out).await
         }
+        Audit::Verify(Verify { file: Some(folder), .. }) if folder.is_dir() => backup::verify(folder, out),
         Audit::Verify(Verify { file, head, .. }) => {
             let path = file.clone().unwrap_or_else(|| "-".into());
             let input: Box<dyn BufRead> = if path.as_os_str() == "-" {
@@ -87,14 +90,14 @@ pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failur
     }
 }
 
-async fn export(command: &Export, rooms: &Rooms) -> Result<(), Failure> {
-    let head = rooms.ledger.head(command.company).await?.ok_or_else(|| Failure::no_company(command.company))?;
+async fn export(command: &Export, ledger: &dyn Feed) -> Result<(), Failure> {
+    let head = ledger.head(command.company).await?.ok_or_else(|| Failure::no_company(command.company))?;
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut after = 0;
     // What is recorded meanwhile is left for the next export: the file ends at the head that is printed.
     while after < head.position {
         let wanted = usize::try_from(head.position - after).unwrap_or(BATCH).min(BATCH);
-        let lines = rooms.ledger.read(command.company, after, wanted).await?;
+        let lines = ledger.read(command.company, after, wanted).await?;
         if lines.is_empty() {
             return Err(Failure::fault(format!("the ledger ends at {after}, before its head at {}", head.position)));
         }
@@ -126,8 +129,8 @@ fn verify_lines(mut input: impl BufRead, expected: Option<Head>) -> io::Result<R
     Ok(verifier.finish())
 }
 
-async fn verify_company(rooms: &Rooms, company: CompanyId, kept: Option<Head>, out: Out) -> Result<(), Failure> {
-    match rooms.back_end.audit(company, kept).await? {
+async fn verify_company(back_end: &BackEnd, company: CompanyId, kept: Option<Head>, out: Out) -> Result<(), Failure> {
+    match back_end.audit(company, kept).await? {
         None => Err(Failure::no_company(company)),
         Some(Ok(head)) => verified(head, out),
         Some(Err(flaw)) => Err(not_verified(flaw.position(), &flaw)),

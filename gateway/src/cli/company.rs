@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::{
     in_rooms, move_company,
     output::{Failure, Out},
+    read_only,
 };
-use crate::run::{Config, Rooms};
+use crate::run::{BackEnd, Config};
 
 /// Found a company, or list them
 #[derive(Debug, clap::Subcommand)]
@@ -38,7 +39,7 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
             in_rooms(&config, async |rooms| found(&rooms.host, company, &fields, Actor::tool("cnc")).await).await?;
             out.say(company, &json!({ "company": company, "name": name }))
         }
-        Company::List => in_rooms(&config, async |rooms| list(rooms, out).await).await,
+        Company::List => list(&read_only(&config).await?, out).await,
         Company::Move(command) => move_company::run(command, config, out).await,
     }
 }
@@ -64,13 +65,13 @@ pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor
     }
 }
 
-async fn list(rooms: &Rooms, out: Out) -> Result<(), Failure> {
-    let heads = rooms.ledger.heads().await?;
+async fn list(back_end: &BackEnd, out: Out) -> Result<(), Failure> {
+    let (heads, host) = (back_end.feed().heads().await?, back_end.reader()?);
     if heads.is_empty() && !out.json() {
         return out.say("no companies yet: `cnc company found NAME`", &Value::Null);
     }
     for (company, head) in heads {
-        let shown = rooms.host.state(company, "company", company.uuid(), None).await.map_err(Failure::fault)?;
+        let shown = host.state(company, "company", company.uuid(), None).await.map_err(Failure::fault)?;
         let name = shown.map(|shown| shown.state["founding"]["name"].clone()).unwrap_or_default();
         out.say(
             format_args!("{company}  {:>10}  {}", head.position, name.as_str().unwrap_or_default()),

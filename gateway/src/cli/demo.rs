@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use super::{
+    address::resolved,
     output::{Failure, Out},
-    serve::until_stopped,
+    serve::stopped,
 };
 use crate::{
     clock, demo,
@@ -24,11 +25,12 @@ const TOKEN_SECONDS: u32 = 12 * 3600;
 #[derive(Debug, clap::Args)]
 pub struct Demo {
     /// Where to listen; port 0 takes a free one, which is printed
-    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = resolved)]
     listen: SocketAddr,
 }
 
 pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure> {
+    let stopped = stopped()?;
     let (now, data) = (clock::now(), config.data.display().to_string());
     // Triggers are silent about what was there before their first start, so that the server is there first.
     let system = System::start(Config { listen: command.listen, ..config }).await?;
@@ -48,7 +50,7 @@ pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure
          Ctrl-C stops it."
     );
     out.say(text, &json!({ "listening": at, "company": company, "token": token, "commands": played.commands }))?;
-    until_stopped().await?;
+    stopped.await;
     system.stop().await;
     Ok(())
 }

@@ -5,10 +5,10 @@ use cnc_projections::{Engine, FoldStatus, Pruned, Verified};
 use serde_json::{Value, json};
 
 use super::{
-    in_rooms,
     output::{Failure, Out},
+    read_only,
 };
-use crate::run::{Config, Rooms};
+use crate::run::Config;
 
 /// Look after views and triggers: all that is folded from the ledger
 #[derive(Debug, clap::Subcommand)]
@@ -53,24 +53,28 @@ pub enum Folds {
 }
 
 pub async fn run(command: &Folds, config: Config, out: Out) -> Result<(), Failure> {
-    in_rooms(&config, async |rooms| act(command, rooms, out).await).await
+    let back_end = read_only(&config).await?;
+    let engine = match command {
+        Folds::Status => back_end.folds_read_only(&config).await?,
+        _ => back_end.folds(&config).await?,
+    };
+    act(command, &engine, out).await
 }
 
-async fn act(command: &Folds, rooms: &Rooms, out: Out) -> Result<(), Failure> {
-    let engine = rooms.engine();
+async fn act(command: &Folds, engine: &Engine, out: Out) -> Result<(), Failure> {
     match command {
         Folds::Status => status(&engine.status().await?, out),
-        Folds::Rebuild { fold, company } => rebuild(&engine, fold, *company, out).await,
+        Folds::Rebuild { fold, company } => rebuild(engine, fold, *company, out).await,
         Folds::Verify { company } => verify(&engine.verify(*company).await?, out),
         Folds::Retry { fold, company } => {
             if let Some(fold) = fold {
-                known(&engine, fold)?;
+                known(engine, fold)?;
             }
             let folds = engine.retry(*company, fold.as_deref()).await?;
             out.say(format_args!("{folds} folds try again"), &json!({ "retried": folds }))
         }
         Folds::Skip { fold, company, by } => {
-            known(&engine, fold)?;
+            known(engine, fold)?;
             match engine.skip(*company, fold, by).await? {
                 Some(skipped) => out.say(
                     format_args!("skipped position {}: {}", skipped.position, skipped.reason),

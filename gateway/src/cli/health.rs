@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::output::{Failure, Out};
+use super::{
+    address::resolved,
+    output::{Failure, Out},
+};
 
 /// How long the whole question may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,7 +25,7 @@ const ANSWER_MAX: usize = 64 << 10;
 #[derive(Debug, clap::Args)]
 pub struct Health {
     /// Where the server listens; 0.0.0.0 means this machine
-    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = resolved)]
     listen: SocketAddr,
 }
 

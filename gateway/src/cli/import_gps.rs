@@ -12,7 +12,7 @@ use cnc_domain::kernel::{CompanyId, LocationId};
 use serde_json::{Value, json};
 
 use super::{
-    in_rooms,
+    in_existing,
     output::{Failure, Out},
     progress,
 };
@@ -73,7 +73,7 @@ pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure>
     let mut bad = [table.bad, grouped.bad.clone()].concat();
 
     let settled = Arc::new(AtomicU64::new(bad.len() as u64 + repeated));
-    let imported = in_rooms(&config, async |rooms| {
+    let imported = in_existing(&config, async |rooms| {
         let import = prepare(command, rooms, settled.clone()).await?;
         let telling = tokio::spawn(progress::tell("rows", rows, settled, out.json()));
         let imported = import.run(grouped).await;

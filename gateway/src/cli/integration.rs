@@ -12,8 +12,8 @@ use nkeys::KeyPair;
 use serde_json::json;
 
 use super::{
-    in_rooms,
     output::{Failure, Out, note},
+    read_only,
 };
 use crate::{integration::Integration as Partner, nats, run::Config};
 
@@ -106,7 +106,7 @@ pub async fn run(command: &Integration, config: Config, out: Out) -> Result<(), 
 }
 
 async fn exists(config: &Config, company: CompanyId) -> Result<(), Failure> {
-    let head = in_rooms(config, async |rooms| Ok(rooms.ledger.head(company).await?)).await?;
+    let head = read_only(config).await?.feed().head(company).await?;
     head.map(|_| ()).ok_or_else(|| Failure::no_company(company))
 }
 

@@ -4,7 +4,7 @@ use cnc_domain::kernel::CompanyId;
 use serde_json::json;
 
 use super::{
-    in_rooms,
+    in_opened,
     output::{Failure, Out},
 };
 use crate::run::{BackEnd, Config, Rooms};
@@ -16,8 +16,9 @@ const GRANTS: &str = include_str!("../grants.sql");
 ///
 /// Run it as the owner of the database, once before the first start and once with each new version, before its processes
 /// start. Then no process needs to own anything: let gateways log in as a member of cnc_write and cnc_read, folds of
-/// cnc_fold, workers of cnc_write and cnc_fold, relays of cnc_relay. It may be run at any time and as often as you like,
-/// and also makes the keys where there are none. Where all processes log in as the owner, it is not needed.
+/// cnc_fold, workers of cnc_write and cnc_fold, relays of cnc_relay. It may be run at any time and as often as you like:
+/// each time it makes what is missing of roles and their rights, also where the database was restored into a new cluster,
+/// and the keys where there are none. Where all processes log in as the owner, it is not needed.
 #[derive(Debug, clap::Args)]
 pub struct Migrate {}
 
@@ -27,7 +28,7 @@ pub async fn run(config: Config, out: Out) -> Result<(), Failure> {
             "a data folder brings itself up to date; for Postgres add --ledger postgres://…".into(),
         ));
     }
-    in_rooms(&config, migrate).await?;
+    in_opened(Rooms::open_as_owner(&config).await?, migrate).await?;
     out.say("up to date: each role may do its part", &json!({ "migrated": true }))
 }
 
@@ -36,5 +37,6 @@ async fn migrate(rooms: &Rooms) -> Result<(), Failure> {
     let BackEnd::Postgres(ledger) = &rooms.back_end else { return Ok(()) };
     // Nobody's folds are quickly verified, and the tables of all are made first.
     rooms.engine().verify(Some(CompanyId::nil())).await?;
+    ledger.repair_roles().await?;
     Ok(ledger.run_as_owner(GRANTS).await?)
 }

@@ -5,9 +5,12 @@
 
 #![allow(clippy::doc_markdown, reason = "docstrings here are the commands' help, which is plain text")]
 
+mod address;
 mod audit;
+mod backup;
 mod company;
 mod demo;
+mod environment;
 mod folds;
 mod health;
 mod import_gps;
@@ -20,15 +23,17 @@ mod schemas;
 mod serve;
 mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use cnc_commands::ClockLimits;
+use cnc_domain::kernel::Timestamp;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 pub use output::Failure;
 use output::Out;
 
-use crate::run::{Config, Rooms};
+use crate::run::{BackEnd, Config, Rooms};
 
 const AFTER_HELP: &str = "\
 Every command but health works beside a running server and on a stopped one, with the same --data and
@@ -60,7 +65,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 struct Common {
-    /// The data folder: keys, and (without --ledger) the ledger and its views. It is made where there is none
+    /// The data folder: keys, and (without --ledger) the ledger and its views. serve, demo, company found and restore make
+    /// it where there is none
     #[arg(long, env = "CNC_DATA", default_value = "./cnc-data", value_name = "DIR", global = true)]
     data: PathBuf,
     /// Keep the ledger and its views in Postgres 15 or newer: postgres://USER:PASSWORD@HOST/DATABASE
@@ -72,6 +78,14 @@ struct Common {
     /// Where the key that signs tokens lies, instead of token.key in the data folder
     #[arg(long, env = "CNC_TOKEN_KEY_FILE", value_name = "FILE", global = true)]
     token_key_file: Option<PathBuf>,
+    /// How many seconds this machine's clock may be from the database's before nothing is recorded by it
+    #[arg(long, env = "CNC_CLOCK_SKEW_MAX", default_value = "5", value_name = "SECONDS", global = true,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    clock_skew_max: u32,
+    /// The day (in UTC) by this machine's clock, as the word that it is right although nothing was recorded for long, or
+    /// something later was: only without --ledger, where there is no second clock
+    #[arg(long, env = "CNC_ACCEPT_CLOCK", value_name = "YYYY-MM-DD", value_parser = day, global = true)]
+    accept_clock: Option<Timestamp>,
     /// What to log to standard error: error, warn, info, debug, or a filter such as warn,cnc_commands=debug
     #[arg(long, env = "CNC_LOG", value_name = "FILTER", value_parser = log_filter, global = true)]
     log: Option<String>,
@@ -96,6 +110,8 @@ enum Command {
     #[command(subcommand)]
     Integration(integration::Integration),
     Migrate(migrate::Migrate),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -113,6 +129,11 @@ impl Common {
             ledger: self.ledger.clone(),
             master_key_file: self.master_key_file.clone(),
             token_key_file: self.token_key_file.clone(),
+            clock: ClockLimits {
+                skew_max: Duration::from_secs(self.clock_skew_max.into()),
+                accepted: self.accept_clock,
+                ..ClockLimits::default()
+            },
             ..Config::default()
         }
     }
@@ -120,7 +141,7 @@ impl Common {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = environment::parse::<Cli>();
     start_log(&cli);
     let out = Out::new(cli.common.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -144,18 +165,38 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(command, config, out).await,
         Command::Folds(command) => folds::run(command, config, out).await,
         Command::Integration(command) => integration::run(command, config, out).await,
+        Command::Backup(command) => backup::save(command, config, out).await,
+        Command::Restore(command) => backup::restore(command, config, out).await,
         Command::Migrate(_) => migrate::run(config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }
 }
 
-/// Does something in the rooms of an installation, and closes them whatever came of it.
+/// Does something in the rooms of an installation, which are made where there are none, and closes them whatever came of it.
 async fn in_rooms<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
-    let rooms = Rooms::open(config).await?;
+    in_opened(Rooms::open(config).await?, act).await
+}
+
+/// The same where there is a ledger; nothing is made where there is none.
+async fn in_existing<T>(config: &Config, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
+    in_opened(Rooms::open_existing(config).await?.ok_or_else(|| Failure::no_ledger(config))?, act).await
+}
+
+async fn in_opened<T>(rooms: Rooms, act: impl AsyncFnOnce(&Rooms) -> Result<T, Failure>) -> Result<T, Failure> {
     let done = act(&rooms).await;
     rooms.close().await;
     done
+}
+
+/// The ledger, for a command that only reads it: no folder, key or database is made, and no other one is looked at.
+async fn read_only(config: &Config) -> Result<BackEnd, Failure> {
+    BackEnd::read_only(config).await?.ok_or_else(|| Failure::no_ledger(config))
+}
+
+/// The first moment of a day.
+fn day(text: &str) -> Result<Timestamp, &'static str> {
+    format!("{text}T00:00:00Z").parse().map_err(|_| "a day, such as 2026-11-27")
 }
 
 /// What [`start_log`] can go by. A bare word that is no level is refused, too: it would name a module that is not there,
@@ -177,6 +218,8 @@ fn start_log(cli: &Cli) {
     let usual = if serves { "info,sqlx::postgres::notice=warn" } else { "warn" };
     let filter = cli.common.log.as_deref().unwrap_or(usual);
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    // Colours are for eyes: in a file or a collector they are noise between the words.
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     let started = if cli.common.json { log.json().try_init() } else { log.try_init() };
     drop(started); // a test process may have started one before: then that one stays
 }

@@ -8,10 +8,11 @@ use cnc_projections::{carry_triggers, holds_folds};
 use serde_json::json;
 
 use super::{
+    in_existing, in_rooms,
     output::{Failure, Out},
     progress,
 };
-use crate::run::{Config, Rooms};
+use crate::run::Config;
 
 /// Move a company from the Postgres database of --ledger to another one, while it works
 ///
@@ -48,9 +49,8 @@ pub async fn run(command: &Move, config: Config, out: Out) -> Result<(), Failure
     let begun = Instant::now();
     // Both get their tables.
     let target = Config { ledger: Some(command.to.clone()), ..config.clone() };
-    for config in [&config, &target] {
-        Rooms::open(config).await?.close().await;
-    }
+    in_existing(&config, async |_| Ok(())).await?;
+    in_rooms(&target, async |_| Ok(())).await?;
     let name = match &command.name {
         Some(name) => name.clone(),
         None => Transfer::place(&command.to)?,

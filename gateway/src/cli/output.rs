@@ -49,6 +49,20 @@ impl Failure {
         ))
     }
 
+    /// There is no ledger.
+    pub fn no_ledger(config: &crate::run::Config) -> Self {
+        let place = if config.ledger.is_some() {
+            "in the database of --ledger".to_owned()
+        } else if config.data.exists() {
+            format!("in {}", config.data.display())
+        } else {
+            format!("in {}, which does not exist", config.data.display())
+        };
+        Self::Missing(format!(
+            "there is no ledger {place}: check --data and --ledger. `cnc serve`, `cnc demo` and `cnc company found` begin one"
+        ))
+    }
+
     fn status(&self) -> u8 {
         match self {
             Self::Found { .. } => 1,

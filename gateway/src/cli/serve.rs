@@ -2,14 +2,19 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use axum::http::HeaderName;
 use cnc_commands::relay::RelayOptions;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::output::{Failure, Out};
+use super::{
+    address::resolved,
+    output::{Failure, Out},
+};
 use crate::{
+    limits::Limits,
     nats::NatsAccess,
-    roles::{Role, Roles},
+    roles::Role,
     run::{Config, System},
 };
 
@@ -19,14 +24,25 @@ use crate::{
 /// that are under way are finished first. Look at http://ADDRESS/docs.
 ///
 /// Over Postgres the same binary splits: any number of processes, each with some --roles, on one --ledger and one --nats,
-/// and with the same master.key and token.key. Every process answers /health/live, /health/ready (what it does, and what
-/// is connected) and /metrics (with a token) on --listen; only those with the role gateway answer anything else. Without
+/// and with the same master.key and token.key. Every process answers /health/live and /health/ready (what it does, and how its
+/// parts are) on --listen, and /metrics on --metrics-listen; only those with the role gateway answer anything else. Without
 /// --nats they notice each other by the database, which costs more of it.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
     /// Where to listen; port 0 takes a free one, which is printed
-    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "CNC_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = resolved)]
     pub listen: SocketAddr,
+    /// Where to answer with metrics (GET /metrics) for Prometheus; nowhere where nothing is said
+    ///
+    /// They are the operator's: no token is asked for, so that clients must not reach this address.
+    #[arg(long, env = "CNC_METRICS_LISTEN", value_name = "ADDRESS:PORT", value_parser = resolved)]
+    pub metrics_listen: Option<SocketAddr>,
+    /// The header in which a trusted proxy names the client that it forwards for: x-forwarded-for, or its own
+    ///
+    /// What one address may take is then counted by what the proxy wrote last into it. Name it only where clients reach the
+    /// server through the proxy alone: whoever else could write the header would be whoever they like.
+    #[arg(long, env = "CNC_CLIENT_ADDRESS_HEADER", value_name = "HEADER")]
+    pub client_address_header: Option<HeaderName>,
     /// What this process does; all where nothing is said, the relay only with --nats
     #[arg(long, env = "CNC_ROLES", value_delimiter = ',', value_name = "ROLE,…")]
     pub roles: Option<Vec<Role>>,
@@ -78,24 +94,35 @@ impl Serve {
 pub async fn run(command: &Serve, config: Config, out: Out) -> Result<(), Failure> {
     let nats = command.nats.as_ref().map(|urls| NatsAccess::new(urls, command.nats_creds.clone()));
     let relay = command.relay();
-    let config = Config { listen: command.listen, roles: command.roles.clone(), nats, relay, ..config };
-    Roles::of(&config).map_err(|misfit| Failure::Usage(misfit.into()))?;
-    let system = System::start(config).await?;
-    let address = system.address;
-    out.say(format_args!("listening on http://{address}"), &json!({ "listening": format!("http://{address}") }))?;
-    until_stopped().await?;
+    let limits = Limits { client_address: command.client_address_header.clone(), ..config.limits };
+    let (listen, metrics_listen) = (command.listen, command.metrics_listen);
+    let config = Config { listen, metrics_listen, limits, roles: command.roles.clone(), nats, relay, ..config };
+    config.roles().map_err(|misfit| Failure::Usage(misfit.into()))?;
+    let mut stopped = std::pin::pin!(stopped()?);
+    let system = tokio::select! {
+        started = System::start(config) => started?,
+        () = &mut stopped => return Ok(()),
+    };
+    let at = format!("http://{}", system.address);
+    let metrics = system.metrics_address.map(|address| format!("http://{address}/metrics"));
+    let and = metrics.as_ref().map(|metrics| format!(", metrics on {metrics}")).unwrap_or_default();
+    out.say(format_args!("listening on {at}{and}"), &json!({ "listening": at, "metrics": metrics }))?;
+    stopped.await;
     tracing::info!("stopping");
     system.stop().await;
     Ok(())
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn until_stopped() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::fault)?;
-    tokio::select! {
-        done = tokio::signal::ctrl_c() => done.map_err(Failure::fault),
-        _ = terminate.recv() => Ok(()),
-    }
+/// What waits for Ctrl-C or SIGTERM, from now on: one that comes while the server still starts is not lost.
+pub fn stopped() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::fault);
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    in_rooms,
+    in_existing,
     output::{Failure, Out},
 };
 use crate::{clock, run::Config, tokens::Claims};
@@ -40,7 +40,7 @@ pub async fn run(command: &Token, config: Config, out: Out) -> Result<(), Failur
     let user = command.user.unwrap_or_else(|| Id::new(Uuid::now_v7()));
     let claims = Claims::new(user, command.company, &command.role, clock::now(), command.hours * 3600);
     let claims = if command.location.is_empty() { claims } else { claims.within(command.location.iter().copied()) };
-    let token = in_rooms(&config, async |rooms| match rooms.ledger.head(command.company).await? {
+    let token = in_existing(&config, async |rooms| match rooms.ledger.head(command.company).await? {
         Some(_) => Ok(rooms.tokens.issue(&claims)?),
         None => Err(Failure::no_company(command.company)),
     });

@@ -1,18 +1,20 @@
 //! What every route works with.
 
+use std::sync::Arc;
+
 use cnc_commands::{Host, HostError};
 use cnc_domain::kernel::{CompanyId, LocationId, Timestamp, UserId};
-use cnc_projections::{Engine, Places, Store};
+use cnc_projections::{Engine, Store};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::shown::Shown;
+use super::{shares::Shares, shown::Shown, waiting::Waiting};
 use crate::{
     authorize::{Account, Grant, Who, authorize},
     limits::Limits,
     metrics::Metrics,
+    parts::Parts,
     problem::Problem,
-    roles::Parts,
     tokens::{Claims, Tokens},
 };
 
@@ -34,8 +36,12 @@ pub struct App {
     pub parts: Parts,
     /// What was shown a moment ago.
     pub(crate) shown: Shown,
+    /// Places for requests under a token.
+    pub(crate) requests: Shares,
     /// Places for sockets.
-    pub(crate) sockets: Places,
+    pub(crate) sockets: Shares,
+    /// What waits to be read.
+    pub(crate) waiting: Arc<Waiting>,
     closing: watch::Sender<bool>,
 }
 
@@ -47,10 +53,14 @@ impl App {
 
     /// An application with these limits.
     pub fn with_limits(host: Host, store: Store, engine: Engine, tokens: Tokens, limits: Limits) -> Self {
-        let sockets = Places::new(limits.sockets, limits.sockets_each);
+        let Limits { requests_per_company, requests_per_address, requests_per_user, .. } = limits;
+        let Limits { sockets_each, sockets_per_address, sockets_per_user, .. } = limits;
+        let requests = Shares::new(limits.requests, requests_per_company, requests_per_address, requests_per_user);
+        let sockets = Shares::new(limits.sockets, sockets_each, sockets_per_address, sockets_per_user);
+        let waiting = Arc::new(Waiting::new(limits.waiting_bytes, limits.waiting_bytes_per_user));
         let metrics = Metrics::default();
         let (parts, shown, closing) = (Parts::default(), Shown::default(), watch::Sender::new(false));
-        Self { host, store, engine, tokens, limits, metrics, parts, shown, sockets, closing }
+        Self { host, store, engine, tokens, limits, metrics, parts, shown, requests, sockets, waiting, closing }
     }
 
     /// The same in a process of these parts.

@@ -1,9 +1,10 @@
 //! A command's body: bounded in bytes and depth before anything reads it. What its fields mean is the door's to say.
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, HttpBody as _},
     http::{HeaderMap, header},
 };
+use futures::StreamExt as _;
 use serde_json::value::RawValue;
 
 use crate::{limits::Limits, problem::Problem};
@@ -13,10 +14,32 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bo
     if headers.get(header::CONTENT_TYPE).is_some_and(|kind| !is_json(kind.as_bytes())) {
         return Err(Problem::not_json_type());
     }
-    let bytes = to_bytes(body, limits.body_bytes).await.map_err(|_| Problem::too_large(limits.body_bytes))?;
-    let text =
-        String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("not_json", "the body is not UTF-8 text"))?;
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        return Err(Problem::encoded_body());
+    }
+    let read = tokio::time::timeout(limits.body, collect(body, limits.body_bytes)).await;
+    let bytes = read.map_err(|_| Problem::slow_body(limits.body))??;
+    let text = String::from_utf8(bytes).map_err(|_| Problem::bad_request("not_json", "the body is not UTF-8 text"))?;
     parse(text, limits.body_depth)
+}
+
+/// All bytes of a body that has no more than `max`.
+async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Problem> {
+    let said = body.size_hint().lower();
+    if said > max as u64 {
+        return Err(Problem::too_large(max));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(said).unwrap_or(0));
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let broken = "the body breaks off, or is not framed as its headers say";
+        let chunk = chunk.map_err(|_| Problem::bad_request("bad_body", broken))?;
+        if bytes.len() + chunk.len() > max {
+            return Err(Problem::too_large(max));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 fn parse(text: String, depth: usize) -> Result<Box<RawValue>, Problem> {

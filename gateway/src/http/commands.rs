@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use cnc_commands::Request;
@@ -18,25 +18,30 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    App, body,
+    app::App,
+    body,
     extract::{Caller, Parted, etag, id},
     query::Asked,
+    shares::Asker,
 };
 use crate::{catalog::catalog, problem::Problem};
 
 /// Names the key under which a command is done once, however often it is sent.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Says that an answer was given before, under the same key.
+const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// Names the branch that a command is given in.
 const LOCATION: &str = "cnc-location";
 /// The longest idempotency key.
 const KEY_MAX: usize = 200;
 
 /// Gives a command and answers with what became of it.
-pub async fn give(
+pub(crate) async fn give(
     State(app): State<Arc<App>>,
     Caller(claims): Caller,
     Parted((stream, target, command)): Parted<(String, String, String)>,
     asked: Asked,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -45,6 +50,7 @@ pub async fn give(
     let given_in = location(&headers)?;
     let grant = app.grant(&claims, &known.action(&command), given_in).await?;
     asked.done()?;
+    let _room = app.waiting.body(asker.person, &body, app.limits.body_bytes)?;
     let request = Request {
         company: grant.company(),
         id: id(&target)?,
@@ -56,7 +62,7 @@ pub async fn give(
         idempotency_key: Some(key(&headers)?),
         if_match: if_match(&headers)?,
         internal_allowed: false,
-        scope: grant.scope().cloned(),
+        scope: grant.scope(),
         command: Message { name: command, fields: body::read(&headers, body, &app.limits).await? },
         stream,
     };
@@ -67,9 +73,13 @@ fn answered(answer: Answer) -> Result<Response, Problem> {
     if let Some(rejection) = &answer.rejection {
         return Err(Problem::rejected(rejection));
     }
-    let Answer { command, position, sequence, recorded, .. } = answer;
+    let Answer { command, position, sequence, recorded, replayed, .. } = answer;
     let body = json!({ "command": command, "position": position, "sequence": sequence, "recorded": recorded });
-    Ok(([(header::ETAG, etag(sequence))], Json(body)).into_response())
+    let mut response = ([(header::ETAG, etag(sequence))], Json(body)).into_response();
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 fn key(headers: &HeaderMap) -> Result<String, Problem> {
@@ -100,8 +110,6 @@ fn location(headers: &HeaderMap) -> Result<Option<LocationId>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {

@@ -1,7 +1,7 @@
 //! What a handler is given: the caller whose token was checked, and the parts of a path, with our own answers where they
 //! do not fit.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Path, RawPathParams, Request, State},
@@ -9,10 +9,14 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use cnc_domain::kernel::CompanyId;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::App;
+use super::{
+    app::App,
+    shares::{Address, Asker},
+};
 use crate::{
     problem::{NO_TOKEN, Problem},
     tokens::Claims,
@@ -25,15 +29,33 @@ pub const SUBPROTOCOL: &str = "cnc.bearer";
 #[derive(Clone, Debug)]
 pub struct Caller(pub Arc<Claims>);
 
-/// Checks the token of every request to a route that needs one.
+/// Checks the token of every request under `/v1`, before anything else is said of it; then lets it in when there is a place for
+/// one more of its company, address and user.
 pub async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let path = request.uri().path();
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return Ok(next.run(request).await);
+    }
     let token = bearer(request.headers()).or_else(|| offered(request.headers()));
     let token = token.ok_or_else(|| Problem::unauthenticated(NO_TOKEN))?;
     let claims = app.tokens.check(token, app.now());
     let claims = claims.ok_or_else(|| Problem::unauthenticated("the token is invalid or has expired"))?;
+    // Only a test's request comes by no connection.
+    let address = request.extensions().get().copied().unwrap_or_else(|| Address::from(IpAddr::from([0; 16])));
+    let asker = Asker::of(&claims, address);
+    let company = OfCompany(claims.company);
+    request.extensions_mut().insert(asker);
     request.extensions_mut().insert(Caller(claims));
-    Ok(next.run(request).await)
+    let place = app.requests.take(asker).await;
+    let mut response = app.waiting.answer(asker.person, next.run(request).await);
+    drop(place);
+    response.extensions_mut().insert(company);
+    Ok(response)
 }
+
+/// Of which company an answer is, for the log.
+#[derive(Clone, Copy)]
+pub struct OfCompany(pub CompanyId);
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;

@@ -16,7 +16,7 @@ use cnc_domain::{
 use futures::{Stream, stream};
 use serde_json::json;
 
-use super::{App, extract::Caller, query::Asked};
+use super::{app::App, extract::Caller, query::Asked};
 use crate::problem::Problem;
 
 /// The head that an export reaches, as `cnc audit verify --head` takes it.

@@ -9,8 +9,8 @@ use cnc_domain::{
 };
 use cnc_projections::{AsOfError, Page, Query, Row};
 
-use super::{App, matching};
-use crate::{authorize::Grant, catalog::Served, problem::Problem};
+use super::app::App;
+use crate::{authorize::Grant, catalog::Served, matching, problem::Problem};
 
 /// A moment in a company's ledger.
 pub(crate) struct Past {
@@ -40,13 +40,23 @@ impl Past {
     /// A row as it was.
     pub async fn row(&self, app: &App, grant: &Grant, view: &Served, key: &str) -> Result<Option<Row>, Problem> {
         let row = app.engine.document_as_of(grant.company(), view.name(), key, self.position).await?;
-        Ok(row.filter(|row| grant.covers(row.location)))
+        match row.filter(|row| grant.sees(view, row)) {
+            Some(row) if is_still_seen(app, grant, view, key).await? => Ok(Some(row)),
+            _ => Ok(None),
+        }
     }
 
     /// A page as it was.
     pub async fn page(&self, app: &App, grant: &Grant, view: &Served, query: &Query) -> Result<Page, Problem> {
         let mut rows = app.engine.view_as_of(grant.company(), view.name(), self.position).await?;
-        rows.retain(|row| grant.covers(row.location) && matching::matches(&row.doc, &query.filters));
+        rows.retain(|row| grant.sees(view, row) && matching::matches(&row.doc, &query.filters));
+        let mut seen = Vec::with_capacity(rows.len());
+        for row in rows {
+            if is_still_seen(app, grant, view, &row.key).await? {
+                seen.push(row);
+            }
+        }
+        let mut rows = seen;
         rows.sort_by(|one, other| {
             let (order, turn) = match &query.sort {
                 Some((member, turn)) if member == "key" => (std::cmp::Ordering::Equal, *turn),
@@ -58,6 +68,15 @@ impl Past {
         });
         Ok(Page { position: self.position, ..cut(rows, query)? })
     }
+}
+
+/// Who takes part in something no more sees nothing of its past either. A branch keeps what was its own.
+async fn is_still_seen(app: &App, grant: &Grant, view: &Served, key: &str) -> Result<bool, Problem> {
+    if !grant.sees_own_only() {
+        return Ok(true);
+    }
+    let now = app.store.get(grant.company(), view.name(), key, None).await?.row;
+    Ok(now.is_some_and(|row| grant.sees(view, &row)))
 }
 
 /// The rows after the cursor: the past does not change, so the last row's key says where a page ended.

@@ -7,10 +7,10 @@ use axum::{
 use cnc_commands::AsOf;
 use cnc_domain::ledger::Position;
 
-use crate::{limits::Limits, problem::Problem};
-
-/// The largest number that a question may hold: 2^53, up to which JSON's readers agree.
-pub const NUMBER_MAX: u64 = 1 << 53;
+use crate::{
+    limits::{Limits, NUMBER_MAX},
+    problem::Problem,
+};
 
 /// The parameters of a request that nobody has taken yet.
 #[derive(Debug)]

@@ -6,7 +6,10 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
-use cnc_domain::{kernel::CompanyId, ledger::Fault};
+use cnc_domain::{
+    kernel::CompanyId,
+    ledger::{Fault, MESSAGE_BYTES_MAX},
+};
 use cnc_projections::Unwell;
 use futures::{
     FutureExt as _,
@@ -25,6 +28,7 @@ type Ask = fn(&App) -> BoxFuture<'_, Condition>;
 
 /// Every part, by its name in the answer.
 const PARTS: &[(&str, Ask)] = &[
+    ("clock", |app| ready_now(clock(app)).boxed()),
     ("folds", |app| folds(app).boxed()),
     ("ledger", |app| ledger(app).boxed()),
     ("nats", |app| ready_now(nats(app)).boxed()),
@@ -74,6 +78,10 @@ async fn folds(app: &App) -> Condition {
     }
 }
 
+fn clock(app: &App) -> Condition {
+    app.host.clock().skew().map_or(Condition::Ok, |skew| Condition::Failed(skew.to_string().into()))
+}
+
 async fn ledger(app: &App) -> Condition {
     app.host.ledger().head(CompanyId::nil()).await.into()
 }
@@ -81,13 +89,21 @@ async fn ledger(app: &App) -> Condition {
 fn nats(app: &App) -> Condition {
     match app.parts.nats_is_connected() {
         None => Condition::Absent,
-        Some(true) => Condition::Ok,
+        Some(true) => match app.parts.nats_takes_only() {
+            None => Condition::Ok,
+            Some(bytes) => Condition::Degraded(
+                format!("its max_payload of {bytes} bytes is less than the {MESSAGE_BYTES_MAX} that an entry may take")
+                    .into(),
+            ),
+        },
         Some(false) => Condition::Degraded("not connected".into()),
     }
 }
 
 async fn views(app: &App) -> Condition {
     match catalog().views().next() {
+        // As those who ask read it: what the role may not do is found here, and not by the first who asks.
+        Some(view) if app.parts.serves() => app.store.get(CompanyId::nil(), view.name(), "", None).await.into(),
         Some(view) => app.store.position(CompanyId::nil(), view.name()).await.into(),
         None => Condition::Absent,
     }

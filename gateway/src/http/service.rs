@@ -8,17 +8,14 @@ use std::{
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, header},
-    response::{Html, IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use cnc_domain::ledger::Hash;
 use serde_json::{Value, json};
 
-use super::{
-    App,
-    extract::{Caller, Parted},
-};
+use super::{app::App, extract::Parted, gzip::Fixed};
 use crate::{
     metrics::{FoldFigures, OPENMETRICS},
     problem::Problem,
@@ -33,27 +30,40 @@ pub async fn live() -> Json<Value> {
 }
 
 /// The description of the API.
-pub async fn openapi() -> Response {
-    static TEXT: LazyLock<String> = LazyLock::new(|| crate::openapi::openapi().to_string());
-    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+pub async fn openapi(headers: HeaderMap) -> Response {
+    OPENAPI.answer(&headers)
 }
 
 /// A page that renders the description. It brings everything along and may load nothing but the description.
-pub async fn docs() -> Response {
-    static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let hash = |tag: &str| {
-            let text = between(DOCS, &format!("<{tag}>"), &format!("</{tag}>"));
-            format!("'sha256-{}'", BASE64.encode(Hash::of(text).0))
-        };
-        let (script, style) = (hash("script"), hash("style"));
-        format!(
-            "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; base-uri 'none'; \
-             form-action 'none'; frame-ancestors 'none'"
-        )
-    });
+pub async fn docs(headers: HeaderMap) -> Response {
     let policy = HeaderValue::from_str(&POLICY).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(DOCS)).into_response()
+    let mut response = PAGE.answer(&headers);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
 }
+
+/// Makes what never changes, so that nobody waits for it later.
+pub fn prepare() {
+    LazyLock::force(&OPENAPI);
+    LazyLock::force(&PAGE);
+}
+
+static OPENAPI: LazyLock<Fixed> =
+    LazyLock::new(|| Fixed::new("application/json", crate::openapi::openapi().to_string()));
+
+static PAGE: LazyLock<Fixed> = LazyLock::new(|| Fixed::new("text/html; charset=utf-8", DOCS.to_owned()));
+
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |tag: &str| {
+        let text = between(DOCS, &format!("<{tag}>"), &format!("</{tag}>"));
+        format!("'sha256-{}'", BASE64.encode(Hash::of(text).0))
+    };
+    let (script, style) = (hash("script"), hash("style"));
+    format!(
+        "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'"
+    )
+});
 
 /// What a problem's code means: the page that its `type` names.
 pub async fn problem(Parted(code): Parted<String>) -> Result<Json<Value>, Problem> {
@@ -65,10 +75,8 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
     rest.split_once(close).map_or("", |(inside, _)| inside)
 }
 
-/// All metrics. They are of the whole installation, hold no company and nothing personal, and need the right to read
-/// them.
-pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Result<Response, Problem> {
-    app.grant(&claims, "metrics.read", None).await?;
+/// All metrics: of the whole installation, without a company or anything personal.
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let mut folds: BTreeMap<String, FoldFigures> = BTreeMap::new();
     for status in app.engine.status().await? {
         folds.entry(status.fold.clone()).or_default().add(&status);
@@ -79,6 +87,10 @@ pub async fn metrics(State(app): State<Arc<App>>, Caller(claims): Caller) -> Res
     app.metrics.folds_hold(app.engine.held_bytes());
     let (batches, commands) = app.host.appended();
     app.metrics.appends(batches, commands);
+    for (pool, open, idle) in app.store.pools().into_iter().chain(app.parts.pools()) {
+        app.metrics.pool(pool, open, idle);
+    }
+    app.metrics.waiting(app.waiting.taken());
     app.metrics.parts(&app.parts);
     let text = app.metrics.text().map_err(|cause| Problem::broken("writing metrics", cause))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response())

@@ -13,7 +13,7 @@ use serde_json::{json, value::RawValue};
 use uuid::Uuid;
 
 use super::{
-    App,
+    app::App,
     extract::{Caller, Parted, etag, id},
     query::Asked,
 };
@@ -21,6 +21,7 @@ use crate::{
     authorize::Grant,
     catalog::{Stream, catalog},
     problem::Problem,
+    restricted::{withheld, withhold},
     tokens::Claims,
 };
 
@@ -43,14 +44,18 @@ pub async fn state(
             then.ok_or_else(Problem::not_found)?
         }
     };
+    if let Some(members) = grant.withheld(stream) {
+        withhold(&mut shown.state, members);
+    }
     app.open(&grant, &mut shown.state).await?;
-    let Shown { state, sequence, position, location } = shown;
+    let Shown { state, sequence, position, location, .. } = shown;
     let body = json!({ "stream": stream.contract.stream, "id": target, "sequence": sequence, "position": position,
         "location": location, "state": state });
     Ok(([(header::ETAG, etag(sequence))], Json(body)).into_response())
 }
 
-/// The entries of an aggregate as they stand in the ledger, sealed fields and all, a page at a time.
+/// The entries of an aggregate as they stand in the ledger, sealed fields and all, a page at a time; without restricted
+/// members for who may not see them.
 pub async fn history(
     State(app): State<Arc<App>>,
     Caller(claims): Caller,
@@ -64,6 +69,10 @@ pub async fn history(
     let name = &stream.contract.stream;
     let lines = app.host.ledger().read_stream(grant.company(), name, id(&target)?, after, limit).await?;
     let last = after + lines.len() as u64;
+    let lines: Vec<String> = match grant.withheld(stream) {
+        Some(members) => lines.into_iter().map(|line| withheld(line, members)).collect::<Result<_, _>>()?,
+        None => lines,
+    };
     let entries: Result<Vec<Box<RawValue>>, _> = lines.into_iter().map(RawValue::from_string).collect();
     let entries = entries.map_err(|cause| Problem::broken("reading a stream", cause))?;
     let next = (!entries.is_empty() && last < shown.sequence).then_some(last);
@@ -87,7 +96,6 @@ async fn find(app: &App, claims: &Claims, stream: &Stream, target: &str) -> Resu
         Err(HostError::NotFound) => None,
         Err(other) => return Err(other.into()),
     };
-    let shown = shown.ok_or_else(Problem::not_found)?;
-    let grant = app.grant(claims, &stream.reading(), shown.location).await?;
+    let shown = shown.filter(|shown| grant.reaches(shown)).ok_or_else(Problem::not_found)?;
     Ok((grant, shown))
 }

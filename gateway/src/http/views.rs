@@ -14,7 +14,7 @@ use cnc_projections::{Health, Page, Query, QueryError};
 use serde_json::{Value, json};
 
 use super::{
-    App,
+    app::App,
     extract::{Caller, Parted},
     past::Past,
     query::Asked,
@@ -79,13 +79,14 @@ pub async fn row(
     let lately = as_of.is_none() && !from_store;
     let (position, row, at, health) = match as_of {
         None => {
-            let (company, scope) = (grant.company(), grant.scope());
+            let bounds = grant.bound(view, Query::default());
+            let (company, scope) = (grant.company(), bounds.scope.as_ref());
             let found = if lately {
                 app.engine.row(company, view.name(), &key, scope, at_least.unwrap_or(0)).await?
             } else {
                 app.store.get(company, view.name(), &key, scope).await?
             };
-            (found.position, found.row, app.now(), found.health)
+            (found.position, found.row.filter(|row| grant.sees(view, row)), app.now(), found.health)
         }
         Some(as_of) => {
             let past = Past::of(&app, &grant, as_of).await?;
@@ -153,7 +154,7 @@ fn query(app: &App, grant: &Grant, view: &Served, asked: &mut Asked) -> Result<Q
         ));
     }
     let (cursor, limit) = (asked.take("cursor")?, asked.limit(&app.limits)?);
-    Ok(Query { filters, sort, cursor, limit, scope: grant.scope().cloned() })
+    Ok(grant.bound(view, Query { filters, sort, cursor, limit, scope: None }))
 }
 
 /// Waits until the view has what the caller wants to see. Nobody can have been told a position that the ledger does not

@@ -209,6 +209,7 @@ impl Import {
             Ok(Answer { recorded, .. }) => Ok(Outcome::Done(recorded)),
             Err(HostError::NoCompany) => Err(Stopped::NoCompany),
             Err(HostError::Busy) => Err(Fault::passing("importing", "the system is busy").into()),
+            Err(HostError::ClockSkew(skew)) => Err(Fault::passing("importing", skew).into()),
             Err(HostError::Fault(fault)) => Err(fault.into()),
             Err(HostError::Form(errors)) => {
                 // Where a file's own words do not fit, such as a province, the sentence says which.

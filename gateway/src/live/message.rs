@@ -48,6 +48,8 @@ pub(super) struct End {
 
 impl End {
     pub const GOING: Self = Self { code: 1001, reason: "the server stops" };
+    pub const TOO_BIG: Self = Self { code: 1009, reason: "message too big" };
+    pub const CROWDED: Self = Self { code: 1013, reason: "too much waits to be read; try again later" };
     pub const MALFORMED: Self = Self { code: 4400, reason: "not a message" };
     pub const EXPIRED: Self = Self { code: 4401, reason: "token invalid or expired" };
     pub const FORBIDDEN: Self = Self { code: 4403, reason: "not allowed any more" };

@@ -1,6 +1,6 @@
 //! One socket: what its client asks, what ends it, and the loop between the two.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use axum::extract::ws::{Message, WebSocket};
 use cnc_projections::Change;
@@ -8,20 +8,26 @@ use futures::{StreamExt, stream::SplitStream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
+    MESSAGE_MAX,
     message::{self, Ask, End, Subscribe},
     outlet::Outlet,
     subscription::{Gap, Subscription},
     teller::{Stop, Teller},
 };
-use crate::{catalog::catalog, http::App, problem::Problem, tokens::Claims};
+use crate::{
+    catalog::catalog,
+    http::{app::App, shares::Asker},
+    problem::Problem,
+    tokens::Claims,
+};
 
 /// The longest name of a subscription.
 const NAME_MAX: usize = 64;
 
 /// Serves a socket until either side ends it.
-pub(super) async fn serve(app: Arc<App>, claims: Arc<Claims>, socket: WebSocket) {
+pub(super) async fn serve(app: Arc<App>, claims: Arc<Claims>, asker: Asker, socket: WebSocket) {
     let (sink, mut incoming) = socket.split();
-    let outlet = Outlet::open(sink, app.limits.socket_queue);
+    let outlet = Outlet::open(sink, asker, app.waiting.clone(), &app.limits);
     app.metrics.sockets.inc();
     let teller = Teller { app: app.clone(), claims, outlet };
     let mut session = Session { teller, subscriptions: Vec::new(), heard: true };
@@ -35,6 +41,11 @@ pub(super) async fn serve(app: Arc<App>, claims: Arc<Claims>, socket: WebSocket)
         drop(tokio::time::timeout(Duration::from_secs(1), drain).await);
     });
     app.metrics.sockets.dec();
+}
+
+/// Whether a message was too big to be read.
+fn is_too_big(error: &axum::Error) -> bool {
+    matches!(error.source().and_then(|cause| cause.downcast_ref()), Some(tungstenite::Error::Capacity(_)))
 }
 
 struct Session {
@@ -61,6 +72,7 @@ impl Session {
                 () = &mut expiry => Err(End::EXPIRED),
                 frame = incoming.next() => match frame {
                     Some(Ok(frame)) => self.frame(frame).await,
+                    Some(Err(error)) if is_too_big(&error) => Err(End::TOO_BIG),
                     Some(Err(_)) | None => return None,
                 },
                 batch = changes.recv() => match batch {
@@ -79,6 +91,7 @@ impl Session {
     async fn frame(&mut self, frame: Message) -> Result<(), End> {
         self.heard = true;
         match frame {
+            Message::Text(text) if text.len() > MESSAGE_MAX => Err(End::TOO_BIG),
             Message::Text(text) => match serde_json::from_str(&text) {
                 Ok(Ask::Subscribe(ask)) => self.subscribe(ask).await,
                 Ok(Ask::Unsubscribe(ask)) => {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use cnc_domain::ledger::Position;
+use cnc_domain::{kernel::LocationId, ledger::Position};
 use cnc_projections::{Change, Row};
 
-use crate::{authorize::Grant, catalog::Served, http::matching};
+use crate::{authorize::Grant, catalog::Served, matching};
 
 /// One subscription.
 pub(super) struct Subscription {
@@ -97,7 +97,7 @@ impl Subscription {
     pub fn tell<'a>(&mut self, changes: impl IntoIterator<Item = &'a Change>) -> Told {
         let mut last: BTreeMap<&str, (&Change, bool)> = BTreeMap::new();
         for change in changes {
-            let was_mine = change.was_location.is_some_and(|was| self.grant.covers(Some(was)));
+            let was_mine = change.was_location.is_some_and(|was| self.covers(Some(was)));
             let entry = last.entry(&change.key).or_insert((change, false));
             *entry = (change, entry.1 || was_mine);
         }
@@ -108,9 +108,9 @@ impl Subscription {
                 row => {
                     // A row that was somebody else's all the time is not even named.
                     let is_mine = if row.is_some() {
-                        self.grant.covers(change.location)
+                        self.covers(change.location)
                     } else {
-                        change.was_location.is_none() && self.grant.covers(change.location)
+                        change.was_location.is_none() && self.covers(change.location)
                     };
                     if self.drops(key, was_mine || is_mine) {
                         told.removed.push(key.to_owned());
@@ -122,8 +122,14 @@ impl Subscription {
         told
     }
 
+    /// Whether a client that may have seen rows of this branch may have seen the row. What somebody takes part in is not
+    /// told by its branch: they start from a snapshot, after which it is known what they have.
+    fn covers(&self, location: Option<LocationId>) -> bool {
+        !self.grant.sees_own_only() && self.grant.scope().covers(location)
+    }
+
     fn shows(&self, row: &Row) -> bool {
-        self.grant.covers(row.location) && matching::matches(&row.doc, &self.filters)
+        self.grant.sees(self.view, row) && matching::matches(&row.doc, &self.filters)
     }
 
     /// Whether the client must be told that a row is gone: where it has it, or, where that is not known, where it may
@@ -145,7 +151,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use cnc_domain::kernel::{CompanyId, LocationId};
+    use cnc_domain::kernel::{CompanyId, Scope};
     use serde_json::json;
 
     use super::*;
@@ -157,7 +163,7 @@ mod tests {
     fn subscription(filters: &[(&str, &str)]) -> Subscription {
         let view = catalog().view("dispatch_board").expect("is a view");
         let filters = filters.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let grant = Grant::sample(CompanyId::number(7), "dispatcher", [LocationId::number(MINE)]);
+        let grant = Grant::sample(CompanyId::number(7), "dispatcher", Scope::within([LocationId::number(MINE)]));
         let mut subscription = Subscription::new("a".into(), view, filters, grant, 100);
         subscription.position = 10;
         subscription

@@ -11,7 +11,7 @@ use super::{
     subscription::{Subscription, Told},
 };
 use crate::{
-    http::{App, shape::Shape, views::unwell},
+    http::{app::App, shape::Shape, views::unwell},
     problem::Problem,
     tokens::Claims,
 };
@@ -40,8 +40,8 @@ impl Teller {
     /// Tells the view as it is, in parts. What changes meanwhile is told after it.
     pub async fn snapshot(&self, subscription: &mut Subscription) -> Result<(), Stop> {
         let (company, view) = (subscription.grant.company(), subscription.view.name());
-        let (filters, scope) = (subscription.filters.clone(), subscription.grant.scope().cloned());
-        let mut query = Query { filters, limit: PART, scope, ..Query::default() };
+        let query = Query { filters: subscription.filters.clone(), limit: PART, ..Query::default() };
+        let mut query = subscription.grant.bound(subscription.view, query);
         let (mut first, mut count) = (None, 0);
         loop {
             let page = self.app.store.query(company, view, &query).await.map_err(Problem::from)?;
@@ -55,7 +55,7 @@ impl Teller {
             let shape = Shape::of(&self.app, &subscription.grant, subscription.view, self.app.now()).await?;
             let rows = shape.rows(&self.app, page.rows).await?;
             let more = page.next.is_some();
-            self.outlet.text(message::snapshot(&subscription.id, view, position, (rows, more), unwell))?;
+            self.outlet.part(message::snapshot(&subscription.id, view, position, (rows, more), unwell)).await?;
             if !more {
                 (subscription.position, subscription.told) = (position, position);
                 return Ok(());
@@ -67,7 +67,7 @@ impl Teller {
     /// Goes on where the client stood.
     pub async fn resume(&self, subscription: &mut Subscription, after: Position) -> Result<(), Stop> {
         let head = self.app.host.ledger().head(subscription.grant.company()).await.map_err(Problem::from)?;
-        if head.is_none_or(|head| after > head.position) {
+        if head.is_none_or(|head| after > head.position) || subscription.grant.sees_own_only() {
             return Err(Stop::Requery);
         }
         subscription.resume(after);
@@ -79,7 +79,8 @@ impl Teller {
         let (company, view) = (subscription.grant.company(), subscription.view.name());
         // Read before the changes: they may reach further, never less far.
         let reached = self.app.store.position(company, view).await.map_err(Problem::from)?;
-        let (after, scope) = (subscription.position, subscription.grant.scope());
+        let bounds = subscription.grant.bound(subscription.view, Query::default());
+        let (after, scope) = (subscription.position, bounds.scope.as_ref());
         let changes = self.app.store.changes_since(company, view, after, scope).await.map_err(Problem::from)?;
         let changes = changes.filter(|changes| !changes.iter().any(Change::is_unknown)).ok_or(Stop::Requery)?;
         let last = changes.iter().map(|change| change.position).max().unwrap_or(0);

@@ -41,15 +41,16 @@ fn named(status: &str) -> &'static str {
     RESPONSES.iter().find(|(found, ..)| *found == status).map_or("Problem", |(_, name, _)| name)
 }
 
-const RESPONSES: [(&str, &str, &str); 11] = [
+const RESPONSES: [(&str, &str, &str); 12] = [
     ("400", "Malformed", "The request is malformed."),
     ("401", "Unauthenticated", "There is no token, or it is invalid or expired."),
     ("403", "Forbidden", "This role may not, or the company is not in business."),
     ("404", "NotFound", "It is not there, or not yours."),
+    ("408", "TooSlow", "The body came too slowly."),
     ("409", "Rejected", "Rejected by a business rule: `code` and `facts` say why."),
     ("412", "Changed", "The stream does not stand where If-Match says."),
     ("413", "TooLarge", "The body is too large."),
-    ("415", "NotJson", "The body must be JSON."),
+    ("415", "NotJson", "The body must be JSON, and not encoded."),
     ("421", "CompanyMoved", "The company has moved to another installation: command it there."),
     ("422", "Unfitting", "Fields do not fit (`errors`), or the idempotency key was used for something else."),
     ("503", "Unavailable", "Not now: try again after `Retry-After` seconds."),
@@ -60,11 +61,12 @@ pub fn no_content_needed(schema: &Value) -> bool {
     schema.get("required").and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
-/// A recorded schema as answers show it: a personal field is its clear value, `"[sealed]"` or `"[erased]"`.
+/// A recorded schema as answers show it: a personal field is its clear value, `"[sealed]"`, `"[erased]"` or
+/// `"[unavailable]"`.
 pub fn shown(schema: &Value) -> Value {
     match schema {
         Value::Object(node) if node.contains_key("x-personal") => {
-            json!({ "x-personal": node["x-personal"], "description": "Clear for those who may see it, else \"[sealed]\" or \"[erased]\"." })
+            json!({ "x-personal": node["x-personal"], "description": "Clear for those who may see it, else \"[sealed]\", \"[erased]\" or \"[unavailable]\"." })
         }
         Value::Object(node) => Value::Object(node.iter().map(|(name, value)| (name.clone(), shown(value))).collect()),
         Value::Array(items) => Value::Array(items.iter().map(shown).collect()),
@@ -98,6 +100,7 @@ pub fn components() -> Value {
         "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
         "headers": {
             "ETag": { "schema": { "type": "string" }, "description": "The stream's sequence, for If-Match." },
+            "Idempotent-Replayed": { "schema": { "const": "true" }, "description": "There where this was answered before, under the same Idempotency-Key, and nothing was done now." },
             "Cnc-Position": { "schema": { "type": "integer" }, "description": "The ledger position of this answer." },
             "Cnc-View-Health": { "schema": { "type": "string", "examples": ["stopped;position=12, skipped;entries=1"] },
                 "description": "There where the view is not well: an entry stopped it, or entries were skipped." },
@@ -117,6 +120,7 @@ pub fn components() -> Value {
                 "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
                 "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least` or is built anew." },
                 "until": { "type": "integer", "description": "From where on a view that is built anew is shown." },
+                "skew_seconds": { "type": "integer", "description": "How far the server's clock is ahead; behind where negative." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
                     "description": "The parts that the process works with: each `ok`, or the reason why not." },
                 "errors": { "type": "array", "items": { "type": "object", "required": ["path", "wrong"],

@@ -56,6 +56,18 @@ impl Heard {
         None
     }
 
+    /// The ledger was put back: what came after this position is no more. What waits of it need not be folded, and is answered.
+    pub fn fork(&mut self, company: CompanyId, after: Position) -> Vec<Answer> {
+        if let Some(known) = self.companies.get_mut(&company) {
+            let before = known.lines.bytes();
+            known.lines.forget_after(after);
+            self.bytes -= before - known.lines.bytes();
+            known.told = known.told.filter(|(told, _)| told.position <= after);
+            known.folded = known.folded.min(after);
+        }
+        self.waiting.after(company, after)
+    }
+
     /// The ledger is about to be asked for its heads.
     pub fn ask(&mut self) -> u64 {
         self.asked += 1;
@@ -146,5 +158,33 @@ impl Heard {
             known.lines.drop_to(position);
             self.bytes -= before - known.lines.bytes();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::AckKind;
+    use cnc_domain::ledger::Hash;
+
+    use super::*;
+    use crate::feed::lines::tests::{checked, ledger};
+
+    const COMPANY: CompanyId = CompanyId::number(1);
+
+    #[test]
+    fn what_waits_of_a_ledger_that_was_put_back_is_answered_and_told_no_more() {
+        let (history, mut heard) = (ledger(5, 1), Heard::default());
+        let asked = heard.ask();
+        let head = Head { position: 3, hash: Hash::of(&history[2]) };
+        heard.answered(asked, vec![(COMPANY, head)]);
+        assert!(heard.folded(COMPANY, 3).is_empty());
+        for line in &history[3..] {
+            let delivered = Delivered { reply: "reply".into(), times: 1 };
+            assert!(heard.take(COMPANY, checked(line), delivered).is_none());
+        }
+        assert_eq!((heard.waiting(), heard.heads()[0].1.position), (2, 5));
+        let answers = heard.fork(COMPANY, 3);
+        assert!(answers.len() == 2 && answers.iter().all(|(_, kind)| matches!(kind, AckKind::Ack)));
+        assert_eq!((heard.waiting(), heard.heads(), heard.bytes), (0, vec![(COMPANY, head)], 0));
     }
 }

@@ -215,6 +215,13 @@ impl JetStreamFeed {
             return;
         };
         let (company, head) = (entry.company, line.head);
+        let fork = message.headers.as_ref().and_then(|headers| headers.get(subject::FORK_AFTER_HEADER));
+        if let Some(after) = fork.and_then(|after| after.as_str().parse().ok()) {
+            tracing::warn!(%company, position = after, "the ledger was put back: what was told of it after is forgotten");
+            let gone = self.heard().fork(company, after);
+            self.queue(gone);
+            self.notifications.send_modify(NotificationLog::note_any);
+        }
         let answer = self.heard().take(company, line, Delivered { reply, times });
         match answer {
             Some(answer) => self.queue([answer]),

@@ -93,6 +93,13 @@ impl Lines {
         served
     }
 
+    /// Drops what came after a position, where the ledger was put back.
+    pub fn forget_after(&mut self, position: Position) {
+        let gone = self.kept.split_off(&(position + 1));
+        self.bytes -= gone.values().map(Line::bytes).sum::<usize>();
+        self.tail = self.tail.filter(|tail| tail.position <= position);
+    }
+
     /// Drops what is folded.
     pub fn drop_to(&mut self, position: Position) {
         while let Some(first) = self.kept.first_entry().filter(|first| *first.key() <= position) {
@@ -102,7 +109,7 @@ impl Lines {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use cnc_domain::{
         kernel::{Actor, CommandId, CompanyId, Id, Timestamp},
         ledger::Draft,
@@ -112,7 +119,7 @@ mod tests {
     use super::*;
 
     /// A ledger of this length; `mark` makes it another one.
-    fn ledger(length: u64, mark: u128) -> Vec<String> {
+    pub(in crate::feed) fn ledger(length: u64, mark: u128) -> Vec<String> {
         let mut head = Head::default();
         let line = |position| {
             let draft = Draft {
@@ -136,7 +143,7 @@ mod tests {
         (1..=length).map(line).collect()
     }
 
-    fn checked(text: &str) -> Line {
+    pub(in crate::feed) fn checked(text: &str) -> Line {
         Line::checked(text.as_bytes(), &Hash::of(text).to_string()).expect("is what it says").1
     }
 
@@ -182,6 +189,20 @@ mod tests {
         lines.keep(checked(&other[4]), 1 << 20);
         assert_eq!(lines.after(2, 10), history[2..3]);
         assert_eq!(lines.bytes(), history[2].len());
+    }
+
+    #[test]
+    fn a_ledger_that_was_put_back_is_served_as_it_goes_on_from_there() {
+        let (history, other) = (ledger(5, 1), ledger(5, 2));
+        let mut lines = Lines::default();
+        lines.read(tail(&history, 3));
+        lines.keep(checked(&history[3]), 1 << 20);
+        lines.forget_after(0);
+        assert_eq!((lines.kept.len(), lines.bytes()), (0, 0));
+        // Without that, what was read first would go further for ever.
+        lines.read(tail(&other, 1));
+        other[1..].iter().for_each(|line| lines.keep(checked(line), 1 << 20));
+        assert_eq!(lines.after(1, 10), other[1..]);
     }
 
     #[test]

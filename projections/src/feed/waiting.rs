@@ -48,10 +48,21 @@ impl Waiting {
         let Some(waiting) = self.companies.get_mut(&company) else { return Vec::new() };
         let later = waiting.split_off(&(position + 1));
         let folded = std::mem::replace(waiting, later);
-        if waiting.is_empty() {
+        self.acknowledge(company, folded)
+    }
+
+    /// Acknowledges what comes after a position, and will never be folded.
+    pub fn after(&mut self, company: CompanyId, position: Position) -> Vec<Answer> {
+        let Some(waiting) = self.companies.get_mut(&company) else { return Vec::new() };
+        let gone = waiting.split_off(&(position + 1));
+        self.acknowledge(company, gone)
+    }
+
+    fn acknowledge(&mut self, company: CompanyId, delivered: BTreeMap<Position, Vec<Delivered>>) -> Vec<Answer> {
+        if self.companies.get(&company).is_some_and(BTreeMap::is_empty) {
             self.companies.remove(&company);
         }
-        folded.into_values().flatten().map(|delivered| (delivered.reply, AckKind::Ack)).collect()
+        delivered.into_values().flatten().map(|delivered| (delivered.reply, AckKind::Ack)).collect()
     }
 
     /// Gives back what has waited since before `since`, for longer each time, so that another process may try, and a

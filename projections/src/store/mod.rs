@@ -1,5 +1,6 @@
 //! Where documents and the positions of folds are kept.
 
+mod carrying;
 mod plan;
 mod postgres;
 #[cfg(feature = "simulation")]
@@ -19,7 +20,8 @@ use cnc_domain::{
 };
 
 use crate::{Change, Found, LIMIT_MAX, Page, Query, QueryError, VIEWS};
-pub use postgres::{carry_triggers, holds_folds};
+pub use carrying::{TriggerState, TriggerStore, carry_triggers};
+pub use postgres::carrying::holds_folds;
 
 pub(crate) use plan::{Form, Plan, Table};
 pub(crate) use storage::{
@@ -47,6 +49,27 @@ impl Store {
     /// Opens the store of a Postgres database.
     pub async fn postgres(url: &str) -> Result<Self, Fault> {
         Self::over(Arc::new(postgres::Postgres::connect(url).await?)).await
+    }
+
+    /// The store of a data folder, only to look how folds stand: nothing is made, and nothing can be written.
+    pub fn sqlite_read_only(data_dir: &Path) -> Self {
+        Self::bare(Arc::new(sqlite::Sqlite::read_only(data_dir)))
+    }
+
+    /// The store of a Postgres database, only to look how folds stand.
+    pub async fn postgres_read_only(url: &str) -> Result<Self, Fault> {
+        Ok(Self::bare(Arc::new(postgres::Postgres::read_only(url).await?)))
+    }
+
+    /// Leaves nothing beside its files that the next start would have to bring in.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.storage.close().await
+    }
+
+    /// The same, by another clock than this machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self { clock, ..self }
     }
 
     /// The row of a view under `key`, where there is one and `scope` may see it.
@@ -89,6 +112,11 @@ impl Store {
         self.storage.changes_since(&plan, company, position, scope).await
     }
 
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses. None in a folder.
+    pub fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        self.storage.pools()
+    }
+
     /// What triggers have sent.
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         self.storage.clone()
@@ -118,8 +146,13 @@ impl Store {
     }
 
     async fn over(storage: Arc<dyn Storage>) -> Result<Self, Fault> {
-        let store = Self { storage, plans: Arc::default(), clock: Arc::new(now) };
+        let store = Self::bare(storage);
         store.admit(&VIEWS.iter().map(|view| view.kind).collect::<Vec<_>>()).await?;
         Ok(store)
+    }
+
+    /// Without the tables of views.
+    fn bare(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, plans: Arc::default(), clock: Arc::new(now) }
     }
 }

@@ -315,6 +315,11 @@ pub(crate) type Begun = BTreeMap<Uuid, i64>;
 
 #[async_trait]
 pub(crate) trait Storage: Outbox + Send + Sync {
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses.
+    fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        Vec::new()
+    }
+
     /// Makes the tables and indexes of these folds where they are missing.
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault>;
 
@@ -462,6 +467,11 @@ pub(crate) trait Storage: Outbox + Send + Sync {
 
     /// Sends commands in the name of folds, each once.
     async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault>;
+
+    /// Leaves nothing beside its files that the next start would have to bring in.
+    async fn close(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Forgets removals from before `before`.
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault>;

@@ -8,6 +8,8 @@
 //! A map asks for `?journey=ID&sort=first_at`: the journey first, then its pieces by time, page by page. Pieces of several
 //! devices overlap in time; each is one line by time, and a client draws a line for each or merges them.
 
+use std::collections::BTreeSet;
+
 use cnc_domain::{
     calendar_capacity::Truck,
     command_control::{
@@ -16,6 +18,7 @@ use cnc_domain::{
         track::Track,
         truck_journey::{Course, Event, Stage},
     },
+    crew_customer::CrewMember,
     kernel::{
         Docs, Document, Fold, Folded, Id, LocationId, On, Personal, Reading, Shelf, Timestamp, Window, fold, marker,
     },
@@ -64,6 +67,8 @@ pub struct JourneyLine {
     location: LocationId,
     /// The truck that drives it.
     truck: Id<Truck>,
+    /// Who rides along.
+    crew: BTreeSet<Id<CrewMember>>,
     /// When truck and crew were needed.
     window: Window,
     /// What it is doing.
@@ -113,8 +118,10 @@ struct Chunk {
 
 impl Document for JourneyPart {
     const NAME: &'static str = "journey_track";
-    const FILTERS: &'static [&'static str] = &["journey", "part", "stage", "location", "truck"];
+    const FILTERS: &'static [&'static str] = &["journey", "part", "stage", "location", "truck", "crew"];
     const SORTS: &'static [&'static str] = &["first_at", "window.start"];
+    // The pieces of a track list nobody: whoever sees only what they take part in could open none of them.
+    const PARTICIPANTS: Option<&'static str> = Some("crew");
 
     fn location(&self) -> Option<LocationId> {
         Some(match self {
@@ -126,7 +133,7 @@ impl Document for JourneyPart {
 
 impl Fold for JourneyTrack {
     const NAME: &'static str = "journey_track";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type Reads = (TruckJourney,);
 
     fn shelves(&mut self) -> Vec<&mut dyn Shelf> {
@@ -141,13 +148,27 @@ impl On<TruckJourney> for JourneyTrack {
                 let mut course = Course::default();
                 course.follow(event);
                 let (truck, location, window, stage) = (*truck, *location, *window, course.stage());
-                let (count, first_at, last_at, pieces) = (0, None, None, 0);
-                let line =
-                    JourneyLine { journey, location, truck, window, stage, course, count, first_at, last_at, pieces };
+                let line = JourneyLine {
+                    journey,
+                    location,
+                    truck,
+                    crew: BTreeSet::new(),
+                    window,
+                    stage,
+                    course,
+                    count: 0,
+                    first_at: None,
+                    last_at: None,
+                    pieces: 0,
+                };
                 self.parts.put(journey, JourneyPart::Journey(line))
             }
             Event::GpsRecorded { .. } => self.recorded(journey, event),
             Event::TruckReassigned { to, .. } => self.edit(journey, |line| line.truck = *to),
+            Event::CrewAssigned { members } => {
+                self.edit(journey, |line| line.crew.extend(members.iter().map(|assigned| assigned.member)))
+            }
+            Event::CrewReleased { member } => self.edit(journey, |line| line.crew.retain(|known| known != member)),
             // It is not written again for a tag.
             _ if Course::follows(event) => self.edit(journey, |line| {
                 line.course.follow(event);

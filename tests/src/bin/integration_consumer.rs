@@ -10,6 +10,8 @@
 //!   gateway, or where that does not answer, it gives the message back for a while.
 //! - Each line must be the company's, and name the SHA-256 of the line before it. So nothing was left out, added or changed
 //!   on the way.
+//! - A message with the header `Cnc-Fork-After: POSITION` says that the ledger was put back: it forgets what it had after that
+//!   position, and passes over what the stream held of it before. What it was told of forks stands in FILE.forks.
 //! - It acknowledges a line only when it is on its disk. Killed at any moment, it gets the rest again.
 
 use std::{
@@ -33,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(7);
 const AWAY: Duration = Duration::from_secs(1);
 /// Gives a message back, to be delivered again in a second.
 const LATER: &str = r#"-NAK {"delay":1000000000}"#;
+/// The header of a message that says that the ledger was put back.
+const FORK_AFTER: &str = "Cnc-Fork-After";
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -72,6 +76,14 @@ async fn main() -> Result<(), Failure> {
 
 async fn answer(client: &Client, gateway: Option<&Gateway>, copy: &mut Copy, message: Message) -> Result<(), Failure> {
     let line = std::str::from_utf8(&message.payload)?;
+    let reply = message.reply.ok_or("a message of a consumer can be answered")?;
+    let sequence = stream_sequence(&reply)?;
+    if let Some(after) = message.headers.as_ref().and_then(|headers| headers.get(FORK_AFTER)) {
+        copy.fork(Fork { after: after.as_str().parse()?, sequence })?;
+    }
+    if copy.is_forgotten(line, sequence)? {
+        return Ok(client.publish(reply, "+ACK".into()).await?);
+    }
     let mut taken = copy.take(line)?;
     if let (Taken::Early(position), Some(gateway)) = (taken, gateway) {
         match gateway.read_before(position, copy).await {
@@ -82,8 +94,15 @@ async fn answer(client: &Client, gateway: Option<&Gateway>, copy: &mut Copy, mes
     }
     copy.file.sync_data()?;
     let answer = if taken == Taken::Kept { "+ACK" } else { LATER };
-    let reply = message.reply.ok_or("a message of a consumer can be answered")?;
     Ok(client.publish(reply, answer.into()).await?)
+}
+
+/// A message's place in the stream, which the subject for its answer names:
+/// `$JS.ACK.<stream>.<consumer>.<times>.<place>.<of the consumer>.<time>.<waiting>`, in newer brokers with more before it.
+fn stream_sequence(reply: &str) -> Result<u64, Failure> {
+    let parts: Vec<&str> = reply.split('.').collect();
+    let place = if parts.len() < 11 { parts.get(5) } else { parts.get(7) };
+    Ok(place.ok_or("the answer's subject names no place")?.parse()?)
 }
 
 /// Where a company's ledger can be read from any position on.
@@ -128,11 +147,23 @@ enum Taken {
     Early(Position),
 }
 
+/// The ledger was put back.
+#[derive(Clone, Copy)]
+struct Fork {
+    /// What came after this position is no more.
+    after: Position,
+    /// Where the message stands in the stream that said so: what stands before it is of what is no more.
+    sequence: u64,
+}
+
 /// A company's lines so far, and where they end.
 struct Copy {
     company: String,
     file: File,
     head: Head,
+    /// The forks that it was told of, and the file in which they stand.
+    forks: Vec<Fork>,
+    forks_file: String,
 }
 
 impl Copy {
@@ -144,11 +175,61 @@ impl Copy {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         file.set_len(whole as u64)?;
         file.seek(SeekFrom::End(0))?;
-        let mut head = Head::default();
-        for line in text[..whole].lines() {
-            head = Head { position: head.position + 1, hash: Hash::of(line) };
+        let forks_file = format!("{path}.forks");
+        let mut forks = Vec::new();
+        for line in std::fs::read_to_string(&forks_file).unwrap_or_default().lines() {
+            let (after, sequence) = line.split_once(' ').ok_or("a fork is a position and a place")?;
+            forks.push(Fork { after: after.parse()?, sequence: sequence.parse()? });
         }
-        Ok(Self { company: company.to_owned(), file, head })
+        let mut copy = Self { company: company.to_owned(), file, head: Head::default(), forks, forks_file };
+        copy.keep_up_to(Position::MAX)?;
+        Ok(copy)
+    }
+
+    /// Keeps the lines up to a position, and drops the others.
+    fn keep_up_to(&mut self, position: Position) -> Result<(), Failure> {
+        let mut text = String::new();
+        self.file.rewind()?;
+        self.file.read_to_string(&mut text)?;
+        let (mut head, mut bytes) = (Head::default(), 0);
+        for line in text.lines().take(usize::try_from(position).unwrap_or(usize::MAX)) {
+            head = Head { position: head.position + 1, hash: Hash::of(line) };
+            bytes += line.len() + 1;
+        }
+        self.file.set_len(bytes as u64)?;
+        self.file.seek(SeekFrom::End(0))?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// Forgets what it had after a fork; once, however often it is told. Killed in between, it is told again, and forgets the
+    /// same.
+    fn fork(&mut self, fork: Fork) -> Result<(), Failure> {
+        if self.forks.iter().any(|known| known.sequence >= fork.sequence) {
+            return Ok(());
+        }
+        if fork.after < self.head.position {
+            eprintln!("the ledger was put back: what came after {} is forgotten", fork.after);
+            self.keep_up_to(fork.after)?;
+            self.file.sync_data()?;
+        }
+        // One that goes back as far says all that those before it said.
+        self.forks.retain(|known| known.after < fork.after);
+        self.forks.push(fork);
+        let new = format!("{}.new", self.forks_file);
+        let mut file = File::create(&new)?;
+        for Fork { after, sequence } in &self.forks {
+            writeln!(file, "{after} {sequence}")?;
+        }
+        file.sync_all()?;
+        Ok(std::fs::rename(new, &self.forks_file)?)
+    }
+
+    /// Whether a line is one of those that it was told to forget: they may be delivered again.
+    fn is_forgotten(&self, line: &str, sequence: u64) -> Result<bool, Failure> {
+        let entry: serde_json::Value = serde_json::from_str(line)?;
+        let position = entry["position"].as_u64();
+        Ok(self.forks.iter().any(|fork| sequence < fork.sequence && position > Some(fork.after)))
     }
 
     /// Takes a line, which is on the disk when the file has been synced.

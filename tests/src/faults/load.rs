@@ -61,19 +61,10 @@ impl Written {
     }
 }
 
-/// What was written, by the notes.
-#[derive(Debug, Default)]
-pub struct Notes {
-    /// Each acknowledged.
-    pub acknowledged: Vec<String>,
-    /// Each refused by a gateway by whose clock the device's was too far off.
-    pub refused: Vec<String>,
-}
-
 /// The writers.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    writers: JoinSet<Notes>,
+    writers: JoinSet<Vec<String>>,
 }
 
 struct Writer {
@@ -84,7 +75,6 @@ struct Writer {
     written: Arc<Written>,
     journey: Uuid,
     plans: Plans,
-    clocks_step: bool,
 }
 
 /// Journeys that a writer plans in windows that have passed, one before the other, so that each is warned of at once.
@@ -115,29 +105,26 @@ impl Load {
                 token: world.token.clone(),
                 stop: stop.clone(),
                 written: world.written.clone(),
-                clocks_step: world.clocks_step,
             };
             writers.spawn(writer.write());
         }
         Self { stop, writers }
     }
 
-    /// Lets every command that was given be answered; returns the notes of all.
-    pub async fn finish(mut self) -> Notes {
+    /// Lets every command that was given be answered; returns the notes of all reports.
+    pub async fn finish(mut self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut notes = Notes::default();
+        let mut notes = Vec::new();
         while let Some(written) = self.writers.join_next().await {
-            let written = written.expect("a writer does not fail");
-            notes.acknowledged.extend(written.acknowledged);
-            notes.refused.extend(written.refused);
+            notes.extend(written.expect("a writer does not fail"));
         }
         notes
     }
 }
 
 impl Writer {
-    async fn write(self) -> Notes {
-        let mut notes = Notes::default();
+    async fn write(self) -> Vec<String> {
+        let mut notes = Vec::new();
         for nth in 0.. {
             if self.stop.load(Ordering::Relaxed) {
                 break;
@@ -149,43 +136,34 @@ impl Writer {
                 self.give(&path, &self.plans.nth(nth / 10), nth).await;
             }
             let mut report = json!({ "status": "in_traffic", "note": note });
-            if self.clocks_step && nth % 3 == 0 {
+            if nth % 3 == 0 {
                 report["occurred_at"] = json!(fixtures::now());
             }
-            if self.give(&format!("{}/report_status", self.journey), &report, nth).await {
-                self.written.0.send_modify(|count| *count += 1);
-                notes.acknowledged.push(note);
-            } else {
-                notes.refused.push(note);
-            }
+            self.give(&format!("{}/report_status", self.journey), &report, nth).await;
+            self.written.0.send_modify(|count| *count += 1);
+            notes.push(note);
         }
         notes
     }
 
-    /// Gives a command to one gateway after the other until one says that it is recorded, or that a clock forbids it.
-    async fn give(&self, path: &str, body: &Value, first: usize) -> bool {
+    /// Gives a command to one gateway after the other until one says that it is recorded.
+    async fn give(&self, path: &str, body: &Value, first: usize) {
         let key = Uuid::now_v7().to_string();
         for tried in first.. {
             let url = format!("{}/{path}", self.urls[tried % self.urls.len()]);
             let request = self.client.post(url).bearer_auth(&self.token).header("idempotency-key", &key).json(body);
             match request.send().await {
-                Ok(response) if response.status().is_success() => return true,
-                Ok(response) if self.is_final(response.status()) => {
-                    let (status, problem) = (response.status(), response.text().await.unwrap_or_default());
-                    let out_of_time = self.clocks_step && problem.contains(r#""code":"out_of_time""#);
-                    assert!(out_of_time, "{status} {problem}");
-                    return false;
+                Ok(response) if response.status().is_success() => return,
+                Ok(response) if is_final(response.status()) => {
+                    panic!("{} {}", response.status(), response.text().await.unwrap_or_default());
                 }
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
-        false
     }
+}
 
-    /// Whether the same command need not be given again. A token that has expired by one clock is good by the next.
-    fn is_final(&self, status: StatusCode) -> bool {
-        let passing =
-            status == StatusCode::TOO_MANY_REQUESTS || (self.clocks_step && status == StatusCode::UNAUTHORIZED);
-        status.is_client_error() && !passing
-    }
+/// Whether the same command need not be given again.
+fn is_final(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
 }

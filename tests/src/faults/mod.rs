@@ -72,15 +72,15 @@ impl Row {
     /// The heading of a table of rows.
     pub fn heading() -> String {
         format!(
-            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>9}",
+            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>8} {:>8} {:>9}",
             "fault",
             "seed",
             "strikes",
             "writers",
             "acked",
-            "refused",
             "lost",
             "doubled",
+            "future",
             "views",
             "missing",
             "triggers",
@@ -92,19 +92,26 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict {
-            acknowledged, refused, lost, doubled, views_differing, missing_in_stream, triggers_doubled, ..
+            acknowledged,
+            lost,
+            doubled,
+            of_the_future,
+            views_differing,
+            missing_in_stream,
+            triggers_doubled,
+            ..
         } = &self.verdict;
         write!(
             f,
-            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>8} {:>7.1} s",
+            "{:<16} {:>6} {:>8} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>8} {:>8} {:>7.1} s",
             self.fault.name(),
             self.seed,
             self.strikes,
             self.writers,
             acknowledged,
-            refused,
             lost,
             doubled,
+            of_the_future,
             views_differing,
             missing_in_stream,
             triggers_doubled,

@@ -3,7 +3,7 @@
 use cnc_commands::ledger::PostgresLedger;
 use cnc_domain::{
     kernel::{Actor, CommandId, CompanyId, Id},
-    ledger::{Answer, Append, Check, Draft, Ledger as _, Position},
+    ledger::{Answer, Append, Check, Draft, Hash, Ledger as _, Position, StreamHead},
 };
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
@@ -44,10 +44,11 @@ impl<'a> Poisoned<'a> {
         let id = company.parse().expect("is an id");
         // What this version does not know, and what it knows otherwise.
         let odd = *random.one_of(&[("teleported", r#"{"to":"the moon"}"#), ("planned", r#"{"truck":7}"#)]);
+        let facts = ledger.facts(id).await.expect("Postgres answers").expect("is founded");
         let mut position = 0;
         for (event, payload) in [odd, ("cancelled", r#"{"reason":"none","occurred_at":"2026-01-01T00:00:00.000000Z"}"#)]
         {
-            let append = append(id, event, payload);
+            let append = append(id, facts, event, payload);
             let appended = ledger.append(vec![append]).await.expect("Postgres answers").remove(0);
             let head = appended.expect("is appended").head.position;
             position = if position == 0 { head } else { position };
@@ -86,7 +87,7 @@ impl<'a> Poisoned<'a> {
 }
 
 /// The first entry of a journey, as a program that had it wrong would have appended it.
-fn append(company: CompanyId, event: &str, payload: &str) -> Append {
+fn append(company: CompanyId, facts: Hash, event: &str, payload: &str) -> Append {
     let (id, command) = (Uuid::now_v7(), CommandId::new(Uuid::now_v7()));
     let draft = Draft {
         stream: "truck_journey".into(),
@@ -105,9 +106,10 @@ fn append(company: CompanyId, event: &str, payload: &str) -> Append {
         company,
         founds: false,
         now: now(),
-        checks: vec![Check { stream: draft.stream.clone(), id, sequence: 0 }],
+        facts,
+        checks: vec![Check { stream: draft.stream.clone(), id, seen: StreamHead::default() }],
         drafts: vec![draft],
         idempotency: None,
-        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None, replayed: false },
     }
 }

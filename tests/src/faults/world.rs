@@ -54,8 +54,6 @@ pub struct World {
     writers: usize,
     /// A small file system that Postgres is on, where it shall be filled.
     pub disk: Option<Disk>,
-    /// Whether a server's clock may say that a good token has expired, or that a device's time is too far off.
-    pub clocks_step: bool,
 }
 
 /// How large it is.
@@ -95,12 +93,9 @@ impl World {
         };
         let wired = database.replace(&postgres.address().to_string(), &to_postgres.address().to_string());
         let split = Split::new(program, &wired, &address);
-        let clocks_step = fault == Fault::ClockSteps;
-        let split = if clocks_step { split.with_own_clocks() } else { split };
+        let split = if fault == Fault::ClockSteps { split.with_own_clocks() } else { split };
         let company = split.ok(&["company", "found", "Unlucky Movers"]);
-        // By a clock that is an hour ahead, the short one has expired.
-        let hours = if clocks_step { "1" } else { "12" };
-        let token = split.ok(&["token", "--company", &company, "--role", "admin", "--hours", hours]);
+        let token = split.ok(&["token", "--company", &company, "--role", "admin"]);
         let start = |role: &str, count: usize| -> Vec<Part> {
             (0..count).map(|nth| split.start(&format!("{role}-{nth}"), role)).collect()
         };
@@ -126,7 +121,6 @@ impl World {
             written,
             writers: size.writers,
             disk,
-            clocks_step,
         };
         world.set_up().await;
         world

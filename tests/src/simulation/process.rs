@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cnc_commands::{Catalog, Host, HostOptions, Standing, ledger::memory::MemoryLedger, relay::RelayOptions, workers};
+use cnc_commands::{
+    Catalog, Clock, ClockLimits, Host, HostOptions, Standing, ledger::memory::MemoryLedger, relay::RelayOptions,
+    workers,
+};
 use cnc_domain::{
     kernel::{Module, fold},
     ledger::{Fault, Weather as _},
@@ -48,12 +51,13 @@ impl Process {
     fn start(world: &Arc<World>, life: Arc<Life>) -> Result<Self, Fault> {
         let ledger = Arc::new(world.server.ledger(life.clone()));
         let clock = {
-            let life = life.clone();
-            move || life.now()
+            let (life, world) = (life.clone(), world.clone());
+            Clock { wall: Arc::new(move || life.now()), steady: Arc::new(move || world.begun.elapsed()) }
         };
         let options = HostOptions {
             catalog: Catalog { modules: MODULES, kinds: &[], standing: |_| Standing::default() },
-            clock: Arc::new(clock),
+            clock,
+            clock_limits: ClockLimits::default(),
             states: 64,
             batch: 8,
             adopt_schemas: false,
@@ -70,6 +74,11 @@ impl Process {
         };
         tasks.spawn(folding);
         tasks.spawn(workers::carry_out(outbox, host.clone(), stopped.clone()));
+        let comparing = {
+            let (host, stopped) = (host.clone(), stopped.clone());
+            async move { host.clock().watch(stopped).await }
+        };
+        tasks.spawn(comparing);
         let options = RelayOptions { replicas: 1, keep: Duration::ZERO, lease: Duration::from_secs(5) };
         let relay = world.exchange.relay(ledger.clone(), life.clone(), options);
         tasks.spawn(async move { relay.run(stopped).await });

@@ -23,6 +23,9 @@ use super::{
 /// How long all may take to come to rest once nothing fails any more.
 const REST: u64 = 900;
 
+/// How far a clock that something is recorded by may be ahead.
+const CLOCKS_APART: kernel::Seconds = kernel::Seconds(5);
+
 /// How long after the last news folds may hold documents.
 const IDLE: u64 = 30;
 
@@ -126,7 +129,8 @@ impl Auditor {
         Ok(waiting.first().map(|parcel| format!("{parcel:?}")).or_else(|| due.map(|due| format!("due {due}"))))
     }
 
-    /// The chain verifies up to the head; positions and sequences have no gap; time does not run backwards.
+    /// The chain verifies up to the head; positions and sequences have no gap; time does not run backwards, and no entry is
+    /// of a time that has not come.
     async fn chain(&self, company: CompanyId) -> Promise<(Vec<Entry>, Hash)> {
         let mut lines = Vec::new();
         loop {
@@ -141,9 +145,16 @@ impl Auditor {
         let entries: Result<Vec<_>, _> = lines.iter().map(|line| Entry::read(line)).collect();
         let entries = entries.map_err(told)?;
         let mut sequences = HashMap::new();
+        let latest = self.world.now().plus(CLOCKS_APART);
         for entry in &entries {
             let last = sequences.entry((entry.stream.clone(), entry.id)).or_insert(0);
             *last += 1;
+            if entry.at > latest {
+                return Err(format!(
+                    "position {} was recorded at {}, which has not come yet",
+                    entry.position, entry.at
+                ));
+            }
             if entry.sequence != *last {
                 return Err(format!("position {}: sequence {} after {}", entry.position, entry.sequence, *last - 1));
             }
@@ -229,7 +240,8 @@ fn sum(entries: &[Entry], till: Uuid, until: u64) -> i64 {
     })
 }
 
-/// What the trigger sends of these entries was done exactly once each, and so was, for each till, its last deadline.
+/// What the trigger sends of these entries was done exactly once each, and so was, for each till, its last deadline, and none
+/// before its time.
 fn triggers(entries: &[Entry], last: Hash) -> Promise {
     let mut acted = HashMap::new();
     let given = |entry: &&Entry| matches!(entry.actor, Actor::Trigger { .. } | Actor::Deadline { .. });
@@ -242,7 +254,13 @@ fn triggers(entries: &[Entry], last: Hash) -> Promise {
     let mut last = BTreeMap::new();
     for deadline in sent.deadlines {
         match deadline {
-            Deadline::Set(due) => last.insert(due.key, due.parcel),
+            Deadline::Set(due) => {
+                let fired = acted.get(&due.parcel.command).and_then(|position| entry_at(entries, *position));
+                if let Some(entry) = fired.filter(|entry| entry.at.plus(CLOCKS_APART) < due.at) {
+                    return Err(format!("the deadline of {} was given at {}", due.at, entry.at));
+                }
+                last.insert(due.key, due.parcel)
+            }
             Deadline::Cleared(key) => last.remove(&key),
         };
     }
@@ -250,6 +268,10 @@ fn triggers(entries: &[Entry], last: Hash) -> Promise {
         Some(parcel) => Err(format!("was sent and never done: {parcel:?}")),
         None => Ok(()),
     }
+}
+
+fn entry_at(entries: &[Entry], position: u64) -> Option<&Entry> {
+    entries.get(usize::try_from(position).ok()?.checked_sub(1)?)
 }
 
 /// What folding the entries at once, in memory, sends.

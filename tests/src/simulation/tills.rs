@@ -76,6 +76,7 @@ pub enum Refusal {
 impl Aggregate for Till {
     const STREAM: &'static str = "till";
     const INTERNAL: &'static [&'static str] = &["count", "lock"];
+    const BEGINNING: &'static [&'static str] = &["count", "empty", "lock", "put_in", "share"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -135,6 +136,7 @@ pub enum Never {}
 impl Aggregate for Firm {
     const STREAM: &'static str = "company";
     const INTERNAL: &'static [&'static str] = &["found"];
+    const BEGINNING: &'static [&'static str] = &["found"];
     type Command = Founding;
     type Event = Founded;
     type Refusal = Never;

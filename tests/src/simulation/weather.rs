@@ -122,7 +122,9 @@ impl Life {
                 () => 0,
             };
             if storms && chance.happens(climate.jumps) {
-                let jump = i64::try_from(chance.below(240_000_000)).unwrap_or_default() - 120_000_000;
+                // Right again, a little off, minutes off, and a year off, ahead or back.
+                let most = *chance.one_of(&[0, 4_000_000, 120_000_000, 31_536_000_000_000]);
+                let jump = i64::try_from(chance.below(2 * most + 1)).unwrap_or_default() - most.cast_signed();
                 self.skew.store(jump, Ordering::Relaxed);
             }
             let fails = if when == "before" { climate.refused } else { climate.lost };

@@ -1,20 +1,29 @@
 //! The `cnc` binary as an operator meets it: real processes on real folders, killed where it hurts.
 
 mod audit;
+mod backup;
+mod clocks;
 mod demo;
 mod folds;
 mod health;
 mod import;
 mod keys;
 mod kill;
+mod listening;
+mod logging;
+mod logs;
+mod lost_keys;
 mod moving;
+mod reading;
 mod restoring;
 mod secrets;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Instant,
 };
 
@@ -60,6 +69,11 @@ impl Operator {
             std::fs::copy(file.path(), copy.data().join(file.file_name())).expect("copies");
         }
         copy
+    }
+
+    /// The folder, for a process that lives longer.
+    pub fn into_data(self) -> TempDir {
+        self.data
     }
 
     pub fn data(&self) -> &Path {
@@ -119,19 +133,55 @@ impl Operator {
 
     /// The same with these options.
     pub fn serve_as(&self, options: &[&str]) -> Server {
-        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--json"], options].concat();
-        let mut child = self.command(&arguments).spawn().expect("cnc starts");
+        self.start("127.0.0.1:0", options, &[]).server
+    }
+
+    /// The same with this environment.
+    pub fn serve_with(&self, options: &[&str], environment: &[(&str, String)]) -> Server {
+        self.start("127.0.0.1:0", options, environment).server
+    }
+
+    /// The same, with what it logs until it ends.
+    pub fn logged(&self, options: &[&str]) -> (Server, JoinHandle<String>) {
+        let Started { server, log, .. } = self.start("127.0.0.1:0", options, &[]);
+        (server, log)
+    }
+
+    /// Starts a server that listens there with these options and this environment.
+    pub fn start(&self, listen: &str, options: &[&str], environment: &[(&str, String)]) -> Started {
+        let arguments = [&["serve", "--listen", listen, "--json"], options].concat();
+        let environment = environment.iter().map(|(name, value)| (*name, value));
+        let mut child = self.command(&arguments).envs(environment).spawn().expect("cnc starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut line).expect("reads");
         assert!(line.contains("listening"), "{line}");
-        let mut log = child.stderr.take().expect("is piped");
+        let said_so_far = child.stderr.take().expect("is piped");
+        let log = Arc::<Mutex<String>>::default();
         // Somebody must read the log, or the server waits for room in the pipe.
-        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        let logging = std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for line in BufReader::new(said_so_far).lines().map_while(Result::ok) {
+                    log.lock().expect("whole").extend([line.as_str(), "\n"]);
+                }
+                log.lock().expect("whole").clone()
+            }
+        });
         let said: Value = serde_json::from_str(&line).expect("JSON");
         let address =
             said["listening"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address").into();
-        Server { child, address }
+        Started { server: Server { child, address, log }, said, log: logging }
     }
+}
+
+/// A server that has started.
+pub struct Started {
+    /// It.
+    pub server: Server,
+    /// What it said when it listened.
+    pub said: Value,
+    /// What it logs, until it ends.
+    pub log: JoinHandle<String>,
 }
 
 /// A server, killed where nobody stops it.
@@ -139,13 +189,38 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Server {
+    /// Stops it as an operator does.
+    pub fn stop(mut self) {
+        let stopped = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(stopped.expect("kill runs").success());
+        assert!(self.child.wait().expect("ends").success());
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it as the kernel would when memory runs out.
     pub fn kill(mut self) {
         self.child.kill().expect("can be killed");
         self.child.wait().expect("ends");
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("whole").clone()
+    }
+
+    /// Waits until it has logged a line with all of these in it.
+    #[track_caller]
+    pub fn says(&self, parts: &[&str]) {
+        let said = || self.log().lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        until(&format!("{parts:?} in the log"), said);
     }
 }
 
@@ -153,6 +228,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        cnc_tests::clock::forget(&self.child.id().to_string());
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use cnc_domain::ledger::Entry;
+use cnc_domain::{
+    kernel::{Also, Id, Message},
+    ledger::{Entry, Parcel},
+};
 use cnc_tests::{
     fixtures,
     mover::Mover,
@@ -18,7 +21,7 @@ use cnc_tests::{
     system::{PATIENCE, Running, Shape},
 };
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -66,11 +69,11 @@ impl Place {
         let output = tokio::task::spawn_blocking(move || command.output().expect("cnc runs")).await.expect("runs");
         good(&output).lines().map(str::to_owned).collect()
     }
+}
 
-    /// A journey whose window has passed, the nth before now: a trigger warns of it at once.
-    fn plan(&self, nth: usize) -> Value {
-        fixtures::late_journey(self.mover.trucks[1], self.mover.branches[1].uuid(), fixtures::now(), nth)
-    }
+/// A journey whose window has passed, the nth before now: a trigger warns of it at once.
+pub fn plan(mover: &Mover, nth: usize) -> Value {
+    fixtures::late_journey(mover.trucks[1], mover.branches[1].uuid(), fixtures::now(), nth)
 }
 
 #[track_caller]
@@ -81,24 +84,25 @@ fn good(output: &Output) -> String {
 
 /// Gives commands one after the other, each under its key, where the company is, until told to stop.
 #[derive(Clone)]
-struct Writer {
-    client: Client,
-    token: String,
-    urls: [String; 2],
-    there: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
+pub struct Writer {
+    pub client: Client,
+    pub token: String,
+    pub urls: [String; 2],
+    /// How many were given at the second place.
+    pub there: Arc<AtomicU64>,
+    pub stop: Arc<AtomicBool>,
 }
 
 /// A command that was acknowledged: where, under which key, and as which answer.
-struct Acknowledged {
-    path: String,
-    body: Value,
-    key: String,
-    answer: Value,
+pub struct Acknowledged {
+    pub path: String,
+    pub body: Value,
+    pub key: String,
+    pub answer: Value,
 }
 
 impl Writer {
-    async fn write(self, journey: Uuid, plans: Vec<Value>) -> Vec<Acknowledged> {
+    pub async fn write(self, journey: Uuid, plans: Vec<Value>) -> Vec<Acknowledged> {
         let (mut done, mut plans, mut at) = (Vec::new(), plans.into_iter(), 0);
         while !self.stop.load(Ordering::Relaxed) {
             // Now and then there is something for a trigger to do.
@@ -117,7 +121,7 @@ impl Writer {
         done
     }
 
-    async fn give(&self, path: &str, body: &Value, key: &str, at: &mut usize) -> Value {
+    pub async fn give(&self, path: &str, body: &Value, key: &str, at: &mut usize) -> Value {
         loop {
             let request = self.client.post(format!("{}{path}", self.urls[*at])).bearer_auth(&self.token);
             let response = request.header("idempotency-key", key).json(body).send().await.expect("answers");
@@ -134,8 +138,30 @@ impl Writer {
     }
 }
 
+impl Place {
+    /// Records that a key was destroyed.
+    async fn destroy_a_key(&self) {
+        let tombstone = "INSERT INTO cnc_keys.destroyed_keys (company, id, subject, destroyed_at, destroyed_by)
+                         SELECT company, '\\x0102'::bytea || substr(company, 3), company, 7, 'user:7' FROM cnc_keys.companies";
+        PgConnection::connect(&self.from).await.expect("connects").execute(tombstone).await.expect("is recorded");
+    }
+
+    /// Both ledgers verify, and so do the views and the record of destroyed keys where the company went.
+    async fn verifies(&self) {
+        for ledger in [&self.from, &self.to] {
+            let verify = ["audit", "verify", "--company", &self.mover.company.to_string()];
+            good(&self.cnc(ledger, &verify).output().expect("cnc runs"));
+        }
+        good(&self.cnc(&self.to, &["folds", "verify"]).output().expect("cnc runs"));
+        let by = "SELECT destroyed_by FROM cnc_keys.destroyed_keys";
+        let mut target = PgConnection::connect(&self.to).await.expect("connects");
+        let by: Vec<String> = sqlx::query_scalar(by).fetch_all(&mut target).await.expect("reads");
+        assert_eq!(by, ["user:7"], "who was erased stays erased");
+    }
+}
+
 /// How often a trigger has warned of each thing about each late journey, and the late journeys that it has not warned of.
-fn warned(lines: &[String]) -> (BTreeMap<String, usize>, BTreeSet<String>) {
+pub fn warned(lines: &[String]) -> (BTreeMap<String, usize>, BTreeSet<String>) {
     let (mut warnings, mut late) = (BTreeMap::new(), BTreeSet::new());
     for entry in lines.iter().map(|line| Entry::read(line).expect("an entry")) {
         let payload: Value = serde_json::from_str(entry.payload.get()).expect("is JSON");
@@ -163,7 +189,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     };
     let mut writers = JoinSet::new();
     for nth in 0..2 {
-        let plans = (0..60).map(|turn| place.plan(2 * turn + nth)).collect();
+        let plans = (0..60).map(|turn| plan(&place.mover, 2 * turn + nth)).collect();
         writers.spawn(writer.clone().write(place.mover.journeys[usize::from(nth == 1)], plans));
     }
     let begun = std::time::Instant::now();
@@ -171,6 +197,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
         assert!(begun.elapsed() < PATIENCE, "nothing is written");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    place.destroy_a_key().await;
     let moved = place.moved().await;
     while writer.there.load(Ordering::Relaxed) < 100 {
         assert!(begun.elapsed() < PATIENCE, "nothing is written where it went");
@@ -200,11 +227,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     let entries = new.iter().map(|line| Entry::read(line).expect("an entry"));
     let reported = entries.filter(|entry| entry.event == "status_reported").count();
     assert_eq!(reported, reports);
-    for ledger in [&place.from, &place.to] {
-        let verify = ["audit", "verify", "--company", &place.mover.company.to_string()];
-        good(&place.cnc(ledger, &verify).output().expect("cnc runs"));
-    }
-    good(&place.cnc(&place.to, &["folds", "verify"]).output().expect("cnc runs"));
+    place.verifies().await;
     assert_eq!(place.moved().await["was_moved"], true);
     let other = cluster().database().await;
     let elsewhere = ["company", "move", "--company", &place.mover.company.to_string(), "--to", &other];
@@ -215,8 +238,40 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     assert_eq!(list, "");
 }
 
+/// A trigger's command and a deadline that stay in the outbox of the old copy, which nothing can be recorded in.
+async fn what_is_left_behind_is_given_nobody(place: &Place) {
+    let company = place.mover.company;
+    let parcel = Parcel {
+        company,
+        command: Id::number(7),
+        fold: "understaffed".into(),
+        deadline: true,
+        correlation: Id::number(8),
+        causation: Uuid::now_v7(),
+        also: Also {
+            stream: "truck_journey".into(),
+            id: place.mover.journeys[0],
+            command: Message { name: "tag".into(), fields: RawValue::from_string("{}".into()).expect("JSON") },
+            instead: None,
+        },
+    };
+    let text = serde_json::to_string(&parcel).expect("JSON");
+    let mut old = PgConnection::connect(&place.from).await.expect("connects");
+    for sql in [
+        "INSERT INTO cnc.outbox (company, command, parcel, due_at) VALUES ($1, $2, $3::json, 0)",
+        "INSERT INTO cnc.deadlines (company, fold, key, due_at, parcel) VALUES ($1, $2::text, 'k', 0, $3::json)",
+    ] {
+        let insert = sqlx::query(sql).bind(company.uuid()).bind(parcel.command.uuid()).bind(&text);
+        insert.execute(&mut old).await.expect("inserts");
+    }
+    let outbox = place.mover.running.system.rooms.store.outbox();
+    assert!(outbox.waiting(fixtures::now(), 10).await.expect("reads").is_empty());
+    assert_eq!(outbox.ring(fixtures::now()).await.expect("reads"), (0, None));
+}
+
 /// Drops the old copy, as an operator does with `psql`; not where the company is live.
 async fn drop_old(place: &Place) {
+    what_is_left_behind_is_given_nobody(place).await;
     let company = format!("'{}'", place.mover.company);
     let sql = include_str!("../../../deploy/postgres/drop_moved_company.sql").replace(":'company'", &company);
     let mut live = PgConnection::connect(&place.to).await.expect("connects");
@@ -246,11 +301,11 @@ async fn a_move_that_is_killed_anywhere_is_finished_by_the_same_command() {
     let place = Place::new().await;
     let token = place.mover.token("admin");
     let planned = Uuid::now_v7();
-    place.mover.post(&token, &format!("/v1/truck_journey/{planned}/plan"), &place.plan(0)).await.good();
+    place.mover.post(&token, &format!("/v1/truck_journey/{planned}/plan"), &plan(&place.mover, 0)).await.good();
     let path = format!("/v1/truck_journey/{}/report_status", place.mover.journeys[0]);
     let report = |note: &str| json!({ "status": "in_traffic", "note": note });
-    // The tables are made by a first try that ends at once.
-    place.cnc(&place.to, &["company", "list"]).output().expect("cnc runs");
+    // The tables are there.
+    good(&place.cnc(&place.to, &["migrate"]).output().expect("cnc runs"));
     // Where the tables are written that a move comes to, one after the other: entries, answers, what triggers have to
     // do, the head. The mark comes after the second.
     for (table, marked) in

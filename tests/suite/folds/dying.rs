@@ -17,7 +17,7 @@ use super::{
 use crate::ledger::on_both;
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     a_task_that_dies_is_started_again_and_counted,
     many_processes_that_start_at_once_call_no_fold_poison,
 );

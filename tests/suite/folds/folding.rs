@@ -10,7 +10,7 @@ use crate::ledger::on_both;
 use cnc_projections::{EngineFolds, Poison};
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     entries_are_folded_once_whatever_the_feed_repeats,
     an_engine_that_is_stopped_anywhere_goes_on_where_it_was,
     two_engines_that_compete_fold_each_entry_once,

@@ -6,6 +6,7 @@ mod failing;
 mod folding;
 mod forking;
 mod idling;
+mod indexes;
 mod outbox;
 mod pruning;
 mod querying;
@@ -26,7 +27,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use world::{Event, Till};
 
 use cnc_projections::{Engine, EngineFolds, Query, Row, Store};
-use cnc_tests::postgres::cluster;
+use cnc_tests::postgres::{Cluster, cluster};
 
 pub const ACME: CompanyId = CompanyId::number(1);
 pub const ZETA: CompanyId = CompanyId::number(2);
@@ -54,7 +55,11 @@ impl Place {
     }
 
     pub async fn postgres() -> Self {
-        Self::Postgres(cluster().database().await)
+        Self::on(cluster()).await
+    }
+
+    pub async fn on(cluster: &Cluster) -> Self {
+        Self::Postgres(cluster.database().await)
     }
 
     /// Another, empty one of the same kind.

@@ -16,7 +16,7 @@ use super::{
 use crate::ledger::on_both;
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     a_parcel_that_cannot_be_read_is_put_off_with_its_cause_and_the_others_go_on,
     a_deadline_that_cannot_be_read_is_put_off_and_the_others_ring,
 );

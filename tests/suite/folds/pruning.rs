@@ -10,7 +10,7 @@ use super::{
 use crate::ledger::on_both;
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     what_was_replaced_is_dropped_with_its_tables_when_nobody_has_written_it_for_an_hour,
     a_build_that_nobody_ends_is_dropped_and_the_one_that_is_served_stays,
     who_runs_while_its_tables_are_dropped_makes_them_anew,

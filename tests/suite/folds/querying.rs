@@ -12,7 +12,7 @@ use crate::ledger::on_both;
 use cnc_projections::{Query, QueryError};
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     rows_are_found_by_declared_filters_only,
     pages_by_cursor_give_every_row_once_in_order,
     a_cursor_of_another_query_is_refused,

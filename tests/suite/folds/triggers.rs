@@ -13,7 +13,7 @@ use crate::ledger::on_both;
 use cnc_projections::EngineFolds;
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     a_new_trigger_is_silent_about_the_past_and_a_new_company_has_none,
     a_changed_trigger_is_silent_up_to_where_its_predecessor_was,
     a_deadline_rings_once_unless_it_was_cleared,

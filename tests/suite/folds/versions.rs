@@ -15,7 +15,7 @@ use super::{
 use crate::ledger::on_both;
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     of_two_triggers_side_by_side_the_higher_version_acts_and_on_new_entries_alone,
     a_trigger_that_is_replaced_while_it_catches_up_leaves_its_silence_to_the_next,
     of_two_views_side_by_side_the_higher_version_is_built_once_and_stays,

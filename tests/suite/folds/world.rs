@@ -53,6 +53,7 @@ pub enum Refusal {}
 
 impl Aggregate for Till {
     const STREAM: &'static str = "till";
+    const BEGINNING: &'static [&'static str] = &["count"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;

@@ -16,7 +16,7 @@ use super::{
 use crate::ledger::on_both;
 
 on_both!(
-    crate::folds::Place;
+    every crate::folds::Place;
     a_view_that_another_process_has_moved_is_left_out_while_others_are_written,
     documents_that_go_move_and_come_in_one_write_are_told_of_by_branch,
 );

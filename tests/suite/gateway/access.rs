@@ -101,9 +101,7 @@ async fn every_command_is_for_the_roles_that_the_matrix_names() {
                 view.name()
             );
         }
-        for (path, action) in
-            [("/v1/ledger", "ledger.read"), ("/v1/ledger/head", "ledger.read"), ("/metrics", "metrics.read")]
-        {
+        for (path, action) in [("/v1/ledger", "ledger.read"), ("/v1/ledger/head", "ledger.read")] {
             let answer = mover.get(&token, path).await;
             assert_eq!(answer.status.as_u16(), if may(role, action) { 200 } else { 403 }, "{role} {path}");
         }

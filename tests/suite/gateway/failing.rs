@@ -4,14 +4,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use cnc_commands::{Host, HostOptions};
 use cnc_gateway::{
-    http::{App, router, serve},
+    http::{App, listen, serve},
     limits::Limits,
 };
 use cnc_projections::{Engine, EngineFolds, Store};
 use cnc_tests::mover::{Mover, answered};
 use reqwest::{Client, Method, RequestBuilder};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::describing;
 use crate::faulty::{Faulty, Whim};
@@ -25,14 +25,13 @@ struct Beside {
 }
 
 impl Beside {
-    async fn serve(mover: &Mover, host: Host, store: Store, engine: Engine, limits: Limits) -> Self {
+    fn serve(mover: &Mover, host: Host, store: Store, engine: Engine, limits: Limits) -> Self {
         let tokens = mover.running.system.rooms.tokens.clone();
-        let app = Arc::new(App::with_limits(host, store, engine, tokens, limits.clone()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let app = Arc::new(App::with_limits(host, store, engine, tokens, limits));
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("listens");
         let address = listener.local_addr().expect("has an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving =
-            tokio::spawn(async move { serve(listener, router(app), &limits, async { drop(stopped.await) }).await });
+        let serving = tokio::spawn(async move { serve(listener, app, async { drop(stopped.await) }).await });
         Self { address, client: Client::new(), stop, serving }
     }
 
@@ -41,7 +40,7 @@ impl Beside {
         let rooms = &mover.running.system.rooms;
         let store = Store::sqlite(folder.path()).await.expect("opens");
         let engine = Engine::new(rooms.ledger.clone(), store.clone(), EngineFolds::default());
-        Self::serve(mover, rooms.host.clone(), store, engine, limits).await
+        Self::serve(mover, rooms.host.clone(), store, engine, limits)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -87,7 +86,7 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
     let ledger = Faulty::over(rooms.ledger.clone());
     let host = Host::start(ledger.clone(), rooms.host.keyring().clone(), HostOptions::default()).expect("starts");
     let engine = mover.running.system.engine.clone();
-    let gateway = Beside::serve(&mover, host, rooms.store.clone(), engine, Limits::default()).await;
+    let gateway = Beside::serve(&mover, host, rooms.store.clone(), engine, Limits::default());
     let ask = async || answered(gateway.request(Method::GET, "/health/ready")).await;
     ask().await.good();
     ledger.does(Whim::Panics);

@@ -36,17 +36,34 @@ pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Client {
     /// Connects as a browser does, its token in the second subprotocol.
     pub async fn connect(mover: &Mover, token: &str) -> Self {
-        let (socket, response) = connect_async(Self::request(mover, token)).await.expect("opens");
+        Self::open(Self::request(mover, token)).await
+    }
+
+    /// Connects by this request.
+    pub async fn open(request: Request) -> Self {
+        let (socket, response) = connect_async(request).await.expect("opens");
         assert_eq!(response.headers()["sec-websocket-protocol"], "cnc.bearer");
         Self(socket)
     }
 
     /// There is no place for another one.
     async fn is_refused(mover: &Mover, token: &str) {
-        match connect_async(Self::request(mover, token)).await {
+        Self::is_refused_to(Self::request(mover, token)).await;
+    }
+
+    /// There is no place for who sends this request.
+    pub async fn is_refused_to(request: Request) {
+        match connect_async(request).await {
             Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
             other => panic!("one socket more: {:?}", other.map(|_| ())),
         }
+    }
+
+    /// A request that a proxy forwards for somebody.
+    pub fn request_from(mover: &Mover, token: &str, forwarded: &str) -> Request {
+        let mut request = Self::request(mover, token);
+        request.headers_mut().insert("x-forwarded-for", HeaderValue::from_str(forwarded).expect("is a value"));
+        request
     }
 
     fn request(mover: &Mover, token: &str) -> Request {
@@ -209,6 +226,9 @@ async fn nonsense_and_an_expired_token_close_the_socket_with_a_reason() {
     let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
     client.send(&json!({ "shout": {} })).await;
     assert_eq!(client.next().await["closed"], 4400);
+    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    client.send(&json!({ "ping": "x".repeat(20_000) })).await;
+    assert_eq!(client.next().await["closed"], 1009);
     let claims = Claims::new(Id::new(Uuid::now_v7()), mover.company, "dispatcher", now(), 2);
     let token = mover.running.system.rooms.tokens.issue(&claims).expect("signs");
     let mut client = Client::connect(&mover, &token).await;
@@ -239,8 +259,7 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
         while slow.0.send(Message::text(ping.to_string())).await.is_ok() {}
     };
     tokio::time::timeout(PATIENCE, dropped).await.expect("is dropped in time");
-    let metrics = mover.get(&mover.token("admin"), "/metrics").await.good();
-    let text = metrics.as_str().expect("is text");
+    let text = mover.running.metrics().await;
     assert!(text.contains("cnc_live_closed_total{reason=\"too slow\"} 1"), "{text}");
     let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
     client.subscribe("dispatch_board", None).await;
@@ -248,7 +267,7 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
 }
 
 /// A mover whose server bounds its callers so.
-async fn limited(limits: Limits) -> Mover {
+pub async fn limited(limits: Limits) -> Mover {
     Mover::on(Running::limited(limits).await.expect("starts")).await
 }
 
@@ -261,9 +280,7 @@ async fn a_client_that_gives_no_sign_of_life_is_dropped_and_one_that_does_stays(
     let mut client = Client::connect(&mover, &token).await;
     let dropped = async {
         loop {
-            let metrics = mover.get(&mover.token("admin"), "/metrics").await.good();
-            if metrics.as_str().is_some_and(|text| text.contains("cnc_live_closed_total{reason=\"no sign of life\"} 1"))
-            {
+            if mover.running.metrics().await.contains("cnc_live_closed_total{reason=\"no sign of life\"} 1") {
                 return;
             }
             client.send(&json!({ "ping": 1 })).await;

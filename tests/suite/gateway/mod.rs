@@ -1,11 +1,14 @@
 //! The gateway from outside, over HTTP and WebSocket, on a whole system.
 
 mod access;
+mod branches;
 mod describing;
 mod failing;
+mod holding;
 mod hostile;
 pub mod live;
 mod reading;
+mod refusing;
 mod writing;
 
 use cnc_tests::{mover::Mover, system::Running};

@@ -177,11 +177,7 @@ async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else(ground: 
 
 async fn what_one_role_was_shown_of_a_row_is_not_shown_to_another(ground: Ground) {
     let mover = mover(ground).await;
-    let (admin, journey, member) = (mover.token("admin"), mover.journeys[0], uuid::Uuid::now_v7());
-    let hire = json!({ "name": "Ada Planted", "phone": "+1 416 555 0101", "roles": ["mover"],
-        "home_location": mover.branches[0], "hourly_rate": 2_400, "employment_class": "provincial", "duty": "general",
-        "province": "CA-ON", "licence": null });
-    mover.post(&admin, &format!("/v1/crew_member/{member}/hire"), &hire).await.good();
+    let (admin, journey, member) = (mover.token("admin"), mover.journeys[0], mover.hire(0).await);
     let crew = json!({ "members": [{ "member": member, "driver": false }] });
     let written = mover.post(&admin, &format!("/v1/truck_journey/{journey}/assign_crew"), &crew).await.good();
     let row = format!("/v1/views/dispatch_board/{journey}?at_least={}", written["position"]);

@@ -5,17 +5,19 @@ use cnc_domain::{
     ledger::{Append, Idempotency},
 };
 use cnc_tests::{
+    fixtures,
     mover::{Mover, answered},
     system::{Running, Shape},
 };
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::mover;
 use crate::ledger::{Ground, company, founding, on_both, within};
 
 on_both!(
     the_same_key_gives_the_same_answer_and_another_body_is_refused,
+    a_phone_that_was_refused_for_the_order_tries_again_under_the_same_key,
     if_match_takes_the_etag_and_refuses_an_old_one,
     a_rules_refusal_is_409_with_its_code_and_facts,
     answers_of_years_ago_are_forgotten_after_a_start,
@@ -29,12 +31,54 @@ async fn the_same_key_gives_the_same_answer_and_another_body_is_refused(ground: 
         let request = mover.request(Method::POST, &path).bearer_auth(&admin).header("idempotency-key", "one");
         answered(request.json(&json!({ "name": name })))
     };
-    let first = give("North").await.good();
+    let first = give("North").await;
+    assert!(!first.headers.contains_key("idempotent-replayed"));
+    let first = first.good();
     let head = mover.head().await;
     assert_eq!(first["recorded"], 1);
-    assert_eq!(give("North").await.good(), first);
+    let again = give("North").await;
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert_eq!(again.good(), first);
+    // A device that read its command and wrote it anew.
+    let rewritten = mover.request(Method::POST, &path).bearer_auth(&admin).header("idempotency-key", "one");
+    let rewritten = rewritten.header("content-type", "application/json").body(" {\"n\\u0061me\" :\n\"No\\u0072th\"} ");
+    assert_eq!(answered(rewritten).await.good(), first);
     give("South").await.problem(422, "idempotency_key_reused");
     assert_eq!(mover.head().await, head);
+}
+
+/// A phone that was offline sends what it kept, in whatever order it gets through, each under the key that it was given.
+async fn a_phone_that_was_refused_for_the_order_tries_again_under_the_same_key(ground: Ground) {
+    let mover = mover(ground).await;
+    let (admin, dispatcher) = (mover.token("admin"), mover.token("dispatcher"));
+    let [journey, driver, stop] = [(); 3].map(|()| uuid::Uuid::now_v7());
+    let mut plan = fixtures::journey(mover.trucks[0], mover.branches[0].uuid(), 10..12);
+    plan["stops"][0]["stop"] = json!(stop);
+    let hire = json!({ "name": "Ada", "phone": "+1 902 555 0100", "roles": ["driver"],
+        "home_location": mover.branches[0], "hourly_rate": 3_000, "employment_class": "provincial", "duty": "general",
+        "province": "CA-NS", "licence": { "class": "heavy", "expires": "9999-12-31T00:00:00Z" } });
+    let crew = json!({ "members": [{ "member": driver, "driver": true }] });
+    mover.post(&admin, &format!("/v1/crew_member/{driver}/hire"), &hire).await.good();
+    for (step, body) in [("plan", plan), ("assign_crew", crew), ("dispatch", json!({})), ("acknowledge", json!({}))] {
+        mover.post(&dispatcher, &format!("/v1/truck_journey/{journey}/{step}"), &body).await.good();
+    }
+    let place = json!({ "lat_e7": 446_000_000, "lon_e7": -635_000_000 });
+    let send = |step: &'static str, key: &'static str, body: Value| {
+        let request = mover.request(Method::POST, &format!("/v1/truck_journey/{journey}/{step}"));
+        answered(request.bearer_auth(&dispatcher).header("idempotency-key", key).json(&body))
+    };
+    let arrive = || send("arrive", "phone-2", json!({ "stop": stop, "position": place }));
+    let depart = || send("depart", "phone-1", json!({ "to": stop, "position": place }));
+    let early = arrive().await;
+    assert_eq!((early.status.as_u16(), early.headers.contains_key("idempotent-replayed")), (409, false));
+    let departed = depart().await.good();
+    let arrived = arrive().await;
+    assert!(!arrived.headers.contains_key("idempotent-replayed"));
+    let arrived = arrived.good();
+    for (again, first) in [(depart().await, departed), (arrive().await, arrived)] {
+        assert_eq!(again.headers["idempotent-replayed"], "true");
+        assert_eq!(again.good(), first);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +154,13 @@ async fn answers_of_years_ago_are_forgotten_after_a_start(ground: Ground) {
     let refused = |key: &str, for_ever| Append {
         now: Timestamp::from_seconds(1_600_000_000),
         drafts: Vec::new(),
-        idempotency: Some(Idempotency { actor: "user:1".into(), for_ever, key: key.into(), fingerprint: [7; 32] }),
+        idempotency: Some(Idempotency {
+            actor: "user:1".into(),
+            for_ever,
+            refusals: true,
+            key: key.into(),
+            fingerprint: [7; 32],
+        }),
         ..founding(company(1))
     };
     let batch = vec![refused("a person's", false), refused("a tool's", true)];

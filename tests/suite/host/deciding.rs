@@ -1,11 +1,12 @@
 //! What is decided, carried and refused.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cnc_commands::{HostError, Request};
 use cnc_domain::{
     cloud_control::company,
-    kernel::{Actor, CompanyId, Id, LocationId, Message},
+    kernel::{Actor, CompanyId, Id, LocationId, Message, Rejection, Scope},
+    ledger::{MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX},
 };
 use serde_json::json;
 
@@ -17,6 +18,7 @@ on_both!(
     a_refusal_or_an_empty_decision_is_never_stale,
     what_a_command_carries_is_recorded_with_it_or_not_at_all,
     commands_that_lead_to_ever_more_are_stopped,
+    an_entry_that_no_broker_would_take_is_refused_and_leaves_nothing_behind,
     what_is_not_there_is_told_so,
     a_sender_sees_only_their_branches,
     a_sequence_that_has_moved_on_is_told,
@@ -83,6 +85,21 @@ async fn commands_that_lead_to_ever_more_are_stopped(ground: Ground) {
     assert_eq!(entries(&host).await.len(), 1);
 }
 
+async fn an_entry_that_no_broker_would_take_is_refused_and_leaves_nothing_behind(ground: Ground) {
+    let host = founded(&ground).await;
+    // Its payload names the code, and some bytes beside it.
+    let coded = |bytes: usize| ask(1, Command::Refuse(Rejection::new("x".repeat(bytes).as_str(), "no")));
+    for request in [coded(PAYLOAD_BYTES_MAX), coded(2 * PAYLOAD_BYTES_MAX)] {
+        let refused = host.execute_sealed(request).await;
+        assert!(matches!(refused, Err(HostError::TooLarge { bytes }) if bytes > PAYLOAD_BYTES_MAX), "{refused:?}");
+    }
+    assert_eq!(entries(&host).await.len(), 1);
+    host.execute_sealed(coded(PAYLOAD_BYTES_MAX - 100)).await.expect("is answered");
+    let line = host.ledger().read(COMPANY, 1, 1).await.expect("is read").remove(0);
+    // With room for the headers of its message.
+    assert!(line.len() > PAYLOAD_BYTES_MAX - 100 && line.len() + 4_096 < MESSAGE_BYTES_MAX);
+}
+
 async fn what_is_not_there_is_told_so(ground: Ground) {
     let host = founded(&ground).await;
     let elsewhere = Request { company: CompanyId::number(9), ..add(1, 1, None) };
@@ -104,13 +121,25 @@ async fn what_is_not_there_is_told_so(ground: Ground) {
 async fn a_sender_sees_only_their_branches(ground: Ground) {
     let host = founded(&ground).await;
     let within =
-        |number: u128, request| Request { scope: Some(BTreeSet::from([LocationId::number(number)])), ..request };
+        |number: u128, request| Request { scope: Arc::new(Scope::within([LocationId::number(number)])), ..request };
     let open = |location| ask(1, Command::Open { location: LocationId::number(location) });
     assert!(matches!(host.execute(within(2, open(1))).await, Err(HostError::NotFound)));
     assert_eq!(entries(&host).await.len(), 1);
     host.execute(within(1, open(1))).await.expect("is answered");
     assert!(matches!(host.execute(within(2, add(1, 1, None))).await, Err(HostError::NotFound)));
-    assert!(matches!(host.execute(within(2, add(1, 1, Some(0)))).await, Err(HostError::NotFound)));
+    // What a rule says no to anyway is refused as if nothing were there, so that no answer tells of it.
+    for number in [1, 9] {
+        let refused = host.execute(within(2, add(number, 5, Some(4)))).await.expect("is answered").rejection;
+        assert_eq!(refused.expect("is refused").facts, json!({ "total": 5 }), "{number}");
+    }
+    let circle = |number| {
+        within(2, ask(number, Command::Spread { to: vec![Id::number(1)], by: 1, most: None, forgiving: false }))
+    };
+    assert!(matches!(host.execute(circle(3)).await, Err(HostError::NotFound)), "what is carried is asked for, too");
+    for (number, sequence) in [(1, 1), (9, 1), (9, 7)] {
+        let matching = Request { if_match: Some(sequence), ..within(2, add(number, 1, None)) };
+        assert!(matches!(host.execute(matching).await, Err(HostError::NotFound)), "{number} at {sequence}");
+    }
     host.execute(within(1, add(1, 1, None))).await.expect("is answered");
     assert_eq!(entries(&host).await[2].location, Some(LocationId::number(1)));
 }

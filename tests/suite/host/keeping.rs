@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use cnc_commands::{AsOf, HostError, Request};
 use cnc_domain::{
-    kernel::{Actor, UserId},
+    kernel::{Actor, Message, UserId},
     ledger::Answer,
 };
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 
 use super::{
-    COMPANY, add, ask, code, entries, found, founded, host_on, host_with, id_of, keyed, raw, tally::Command, total,
+    COMPANY, add, ask, code, entries, found, founded, host_on, host_with, id_of, keyed, raw, request, tally::Command,
+    total,
 };
 use crate::ledger::{Ground, on_both};
 
@@ -19,6 +20,8 @@ on_both!(
     many_writers_at_once_lose_nothing,
     writers_of_one_aggregate_each_get_their_turn_on_two_hosts,
     a_key_gives_the_first_answer_again_also_after_a_restart,
+    a_key_is_used_for_what_its_fields_mean,
+    what_was_refused_can_be_tried_again_under_its_key,
     the_past_is_shown_as_it_was,
     an_event_s_shape_is_adopted_once_at_its_first_append,
     hosts_that_hammer_one_aggregate_all_get_through,
@@ -59,21 +62,54 @@ async fn writers_of_one_aggregate_each_get_their_turn_on_two_hosts(ground: Groun
 async fn a_key_gives_the_first_answer_again_also_after_a_restart(ground: Ground) {
     let host = founded(&ground).await;
     let first = host.execute(keyed(add(1, 8, Some(10)), "a")).await.expect("is answered");
-    let refused = host.execute(keyed(add(1, 8, Some(10)), "b")).await.expect("is answered");
-    assert_eq!(code(&refused), "too_much");
-    host.execute(ask(1, Command::Clear)).await.expect("is answered");
+    assert!(!first.replayed);
     host.stop().await;
     let host = host_on(&ground).await;
-    for (key, before) in [("a", &first), ("b", &refused)] {
-        let again = host.execute(keyed(add(1, 8, Some(10)), key)).await.expect("is answered");
-        assert_eq!(again.command, before.command);
-        assert_eq!((again.position, code(&again)), (before.position, code(before)));
-    }
+    // Now the rule would say no.
+    let again = host.execute(keyed(add(1, 8, Some(10)), "a")).await.expect("is answered");
+    assert_eq!((again.command, again.position, code(&again)), (first.command, first.position, ""));
+    assert!(again.replayed);
+    host.execute(ask(1, Command::Clear)).await.expect("is answered");
     assert!(matches!(host.execute(keyed(add(1, 7, Some(10)), "a")).await, Err(HostError::KeyReused)));
     let other = Actor::User { user: UserId::number(5), role: "dispatcher".into() };
     let request = Request { actor: other, ..keyed(add(1, 7, None), "a") };
     assert_eq!(host.execute(request).await.expect("another's key is another").recorded, 1);
     assert_eq!(total(&host, 1).await, 7);
+}
+
+async fn a_key_is_used_for_what_its_fields_mean(ground: Ground) {
+    let host = founded(&ground).await;
+    let sent = |fields: &str| {
+        let fields = RawValue::from_string(fields.into()).expect("JSON");
+        keyed(request("tally", id_of(1), Message { name: "add".into(), fields }), "a")
+    };
+    let first = host.execute(sent(r#"{"by":8,"most":10}"#)).await.expect("is answered");
+    for same in [r#"{"most":10,"by":8}"#, "{ \"by\": 8,\n \"most\": 10 }", r#"{"\u0062y":8.0,"most":1e1}"#] {
+        let again = host.execute(sent(same)).await.expect("is answered");
+        assert!(again.replayed && again.command == first.command, "{same}");
+    }
+    assert!(matches!(host.execute(sent(r#"{"by":8,"most":11}"#)).await, Err(HostError::KeyReused)));
+    assert_eq!(total(&host, 1).await, 8);
+}
+
+async fn what_was_refused_can_be_tried_again_under_its_key(ground: Ground) {
+    let host = founded(&ground).await;
+    host.execute(add(1, 8, None)).await.expect("is answered");
+    let refused = host.execute(keyed(add(1, 8, Some(10)), "k")).await.expect("is answered");
+    assert_eq!((code(&refused), refused.replayed), ("too_much", false));
+    host.execute(ask(1, Command::Clear)).await.expect("is answered");
+    let done = host.execute(keyed(add(1, 8, Some(10)), "k")).await.expect("is answered");
+    assert_eq!((code(&done), done.recorded, done.replayed), ("", 1, false));
+    let again = host.execute(keyed(add(1, 8, Some(10)), "k")).await.expect("is answered");
+    assert_eq!((again.command, again.replayed), (done.command, true));
+    // What a trigger gives is carried out by whoever comes, perhaps twice: there a refusal is final.
+    let given =
+        |key: &str| Request { actor: Actor::Trigger { trigger: "tally".into() }, ..keyed(add(1, 8, Some(10)), key) };
+    assert_eq!(code(&host.execute(given("t")).await.expect("is answered")), "too_much");
+    host.execute(ask(1, Command::Clear)).await.expect("is answered");
+    let again = host.execute(given("t")).await.expect("is answered");
+    assert_eq!((code(&again), again.replayed), ("too_much", true));
+    assert_eq!(total(&host, 1).await, 0);
 }
 
 async fn the_past_is_shown_as_it_was(ground: Ground) {

@@ -1,8 +1,11 @@
 //! The host over a real ledger file: what is recorded, refused, remembered and sealed.
 
 mod deciding;
+mod facts;
 mod failing;
 mod keeping;
+mod losing;
+mod place;
 mod tally;
 
 use std::sync::Arc;
@@ -97,8 +100,19 @@ async fn total(host: &Host, number: u128) -> i64 {
     shown.map_or(0, |shown| shown.state["total"].as_i64().expect("a number"))
 }
 
+async fn lines(host: &Host) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let page = host.ledger().read(COMPANY, lines.len() as u64, 10_000).await.expect("is read");
+        if page.is_empty() {
+            return lines;
+        }
+        lines.extend(page);
+    }
+}
+
 async fn entries(host: &Host) -> Vec<Entry> {
-    let lines = host.ledger().read(COMPANY, 0, 10_000).await.expect("is read");
+    let lines = lines(host).await;
     let head = host.ledger().head(COMPANY).await.expect("is read");
     verify(&lines, head).expect("the ledger is whole");
     lines.iter().map(|line| Entry::read(line).expect("an entry")).collect()

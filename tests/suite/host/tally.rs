@@ -31,6 +31,8 @@ pub enum Command {
         name: Personal<Name>,
     },
     Circle,
+    /// Notes down what the company has set.
+    Note,
     Hidden,
 }
 
@@ -42,6 +44,7 @@ pub enum Event {
     Cleared,
     Opened { location: LocationId },
     Called { name: Personal<Name> },
+    Noted { silence_max_minutes: u32 },
 }
 
 #[derive(Serialize, JsonSchema, thiserror::Error, Debug)]
@@ -62,6 +65,7 @@ pub struct Tally {
 impl Aggregate for Tally {
     const STREAM: &'static str = "tally";
     const INTERNAL: &'static [&'static str] = &["hidden"];
+    const BEGINNING: &'static [&'static str] = &["add", "call", "circle", "clear", "open", "refuse", "spread"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -86,6 +90,9 @@ impl Aggregate for Tally {
             Command::Circle => {
                 Ok(Decision::from(Event::Added { by: 1 }).also([Also::to::<Self>(context.me(), Command::Circle)]))
             }
+            Command::Note => {
+                Ok(Event::Noted { silence_max_minutes: context.settings.board.silence_max_minutes }.into())
+            }
             Command::Hidden => Ok(Decision::nothing()),
         }
     }
@@ -97,6 +104,7 @@ impl Aggregate for Tally {
             Event::Cleared => self.total = 0,
             Event::Opened { location } => self.location = Some(location),
             Event::Called { name } => self.name = Some(name),
+            Event::Noted { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ use cnc_domain::{
 use super::*;
 
 on_both!(
+    every;
     entries_link_from_the_first_to_the_head,
     bytes_are_kept_verbatim,
     time_never_runs_backwards,
@@ -80,15 +81,15 @@ async fn time_never_runs_backwards(ground: Ground) {
 async fn several_streams_are_appended_together(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
     let mut wish = deed(company, truck(1), 0, &["hitched"]);
-    wish.checks.push(Check { stream: "truck".into(), id: truck(2), sequence: 0 });
+    wish.checks.push(consulted(truck(2), 0));
     wish.drafts.push(draft(truck(2), 1, "hitched", "{}"));
     wish.drafts.push(draft(truck(1), 2, "moved", "{}"));
     let answer = append(&*ledger, wish.clone()).await.expect("appended").answer;
     assert_eq!((answer.position, answer.sequence, answer.recorded), (4, 2, 3));
     assert_eq!(ledger.read_stream(company, "truck", truck(1), 0, 9).await.expect("read").len(), 2);
     // Now one of the two stands elsewhere: nothing of it is recorded.
-    wish.checks[0].sequence = 2;
-    assert!(matches!(append(&*ledger, wish).await, Err(AppendError::Conflict { found: 1, .. })));
+    wish.checks[0].seen.sequence = 2;
+    assert!(matches!(append(&*ledger, wish).await, Err(AppendError::Conflict { found, .. }) if found.sequence == 1));
     assert_eq!(lines(&*ledger, company).await.len(), 4);
 }
 
@@ -96,9 +97,11 @@ async fn a_batch_of_many_companies_is_appended_together(ground: Ground) {
     let ledger = ground.ledger().await;
     let companies: Vec<_> = (1..=30).rev().map(company).collect();
     let mut batch: Vec<_> = companies.iter().map(|company| founding(*company)).collect();
-    batch.extend(companies.iter().map(|company| deed(*company, truck(1), 0, &["bought"])));
-    batch.extend(companies.iter().map(|company| deed(*company, truck(1), 1, &["painted", "sold"])));
-    let outcomes = ledger.append(batch).await.expect("no fault");
+    let founded = append_all(&*ledger, batch).await.expect("no fault");
+    assert!(founded.iter().all(Result::is_ok));
+    batch = companies.iter().map(|company| deed(*company, truck(1), 0, &["bought"])).collect();
+    batch.extend(companies.iter().map(|company| deed(*company, truck(2), 0, &["painted", "sold"])));
+    let outcomes = append_all(&*ledger, batch).await.expect("no fault");
     assert!(outcomes.iter().all(Result::is_ok));
     for company in companies {
         assert_eq!(lines(&*ledger, company).await.len(), 4);

@@ -1,16 +1,19 @@
 //! What an audit of the stored ledger finds.
 
 use cnc_commands::ledger::Flaw;
-use cnc_domain::ledger::{Hash, Wrong};
+use cnc_domain::ledger::Wrong;
 
 use super::*;
 
 on_both!(
+    every;
     a_changed_column_is_found,
     a_changed_byte_is_found,
     a_removed_line_is_found,
     a_cut_tail_is_found,
     a_changed_head_is_found,
+    facts_that_are_not_the_company_s_are_found,
+    a_database_of_an_older_version_learns_each_company_s_facts,
     a_ledger_that_grows_is_unbroken,
 );
 
@@ -75,6 +78,36 @@ async fn a_changed_head_is_found(ground: Ground) {
     let kept = Head { position: 2, hash: Hash::default() };
     let flaw = ledger.audit(company(1), Some(kept)).await.expect("read").expect("a company").expect_err("a flaw");
     assert!(matches!(flaw, Flaw::Chain(broken) if broken.position == 2));
+}
+
+async fn facts_that_are_not_the_company_s_are_found(ground: Ground) {
+    let flaw = flaw_after(&ground, "UPDATE heads SET facts = hash", None).await;
+    assert!(matches!(flaw, Flaw::HeadRow { position: 5, .. }));
+}
+
+async fn a_database_of_an_older_version_learns_each_company_s_facts(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let of_company = |seen, event: &str| {
+        let mut wish = deed(company, company.uuid(), seen, &[event]);
+        wish.checks[0].stream = "company".into();
+        wish.drafts[0].stream = "company".into();
+        wish
+    };
+    append(&*ledger, deed(company, truck(1), 0, &["bought"])).await.expect("appended");
+    append(&*ledger, of_company(1, "suspended")).await.expect("appended");
+    append(&*ledger, of_company(2, "schema_adopted")).await.expect("appended");
+    let lines = lines(&*ledger, company).await;
+    let facts = Hash::of(&lines[2]);
+    assert_eq!(ledger.facts(company).await.expect("read"), Some(facts));
+    let migration = match ground {
+        Ground::Sqlite(_) => include_str!("../../../commands/src/ledger/sqlite/facts.sql"),
+        Ground::Postgres(_) => include_str!("../../../commands/src/ledger/postgres/facts.sql"),
+    };
+    ground.sql(&format!("ALTER TABLE heads DROP COLUMN facts; {migration}")).await.expect("migrated");
+    let ledger = ground.ledger().await;
+    assert_eq!(ledger.facts(company).await.expect("read"), Some(facts));
+    append(&*ledger, deed(company, truck(1), 1, &["sold"])).await.expect("appended");
+    assert_eq!(super::lines(&*ledger, company).await.len(), 5);
 }
 
 async fn a_ledger_that_grows_is_unbroken(ground: Ground) {

@@ -3,8 +3,11 @@
 use super::*;
 
 on_both!(
+    every;
     a_stream_that_moved_on_is_a_conflict,
     a_stream_that_was_only_consulted_counts_too,
+    another_entry_in_the_same_place_is_a_conflict,
+    what_was_decided_on_other_facts_of_the_company_is_refused,
     of_two_in_one_batch_the_second_conflicts,
     a_conflict_fails_that_append_alone,
     entries_must_follow_their_stream,
@@ -12,6 +15,10 @@ on_both!(
     a_company_is_founded_once,
     companies_share_nothing,
 );
+
+fn conflicts(outcome: &Result<Appended, AppendError>, seen: Sequence, stands: Sequence) -> bool {
+    matches!(outcome, Err(AppendError::Conflict { expected, found, .. }) if (expected.sequence, found.sequence) == (seen, stands))
+}
 
 async fn a_stream_that_moved_on_is_a_conflict(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
@@ -21,9 +28,10 @@ async fn a_stream_that_moved_on_is_a_conflict(ground: Ground) {
     else {
         panic!("no conflict")
     };
-    assert_eq!((stream.as_str(), id, expected, found), ("truck", truck(1), 0, 1));
+    let seen = (stream.as_str(), id, expected.sequence, found.sequence);
+    assert_eq!(seen, ("truck", truck(1), 0, 1));
     let ahead = append(&*ledger, deed(company, truck(1), 5, &["sold"])).await;
-    assert!(matches!(ahead, Err(AppendError::Conflict { expected: 5, found: 1, .. })));
+    assert!(conflicts(&ahead, 5, 1));
     assert_eq!(lines(&*ledger, company).await.len(), 2);
 }
 
@@ -31,7 +39,7 @@ async fn a_stream_that_was_only_consulted_counts_too(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
     let consults = |seen| {
         let mut wish = deed(company, truck(1), 0, &["hitched"]);
-        wish.checks.push(Check { stream: "truck".into(), id: truck(2), sequence: seen });
+        wish.checks.push(consulted(truck(2), seen));
         wish
     };
     append(&*ledger, deed(company, truck(2), 0, &["bought"])).await.expect("appended");
@@ -40,12 +48,50 @@ async fn a_stream_that_was_only_consulted_counts_too(ground: Ground) {
     append(&*ledger, consults(1)).await.expect("appended");
 }
 
+async fn another_entry_in_the_same_place_is_a_conflict(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let here = append(&*ledger, deed(company, truck(1), 0, &["bought"])).await.expect("appended").hashes[0];
+    let facts = ledger.facts(company).await.expect("read").expect("a company");
+    let seen = |hash| {
+        let mut wish = Append { facts, ..deed(company, truck(1), 1, &["sold"]) };
+        wish.checks[0].seen.hash = hash;
+        wish
+    };
+    // As this process remembers the stream, and as another looks it up.
+    for ledger in [ledger.clone(), ground.ledger().await] {
+        let elsewhere = ledger.append(vec![seen(Hash::of("what another history has there"))]).await.expect("no fault");
+        assert!(conflicts(&elsewhere[0], 1, 1));
+    }
+    assert!(ledger.append(vec![seen(here)]).await.expect("no fault")[0].is_ok());
+}
+
+async fn what_was_decided_on_other_facts_of_the_company_is_refused(ground: Ground) {
+    let (ledger, company) = founded(&ground).await;
+    let facts = ledger.facts(company).await.expect("read").expect("a company");
+    let of_company = |seen, event: &str| {
+        let mut wish = deed(company, company.uuid(), seen, &[event]);
+        wish.checks[0].stream = "company".into();
+        wish.drafts[0].stream = "company".into();
+        wish
+    };
+    // What the company adopts is none of its facts.
+    append(&*ledger, of_company(1, "schema_adopted")).await.expect("appended");
+    let before = |number| Append { facts, ..deed(company, truck(number), 0, &["bought"]) };
+    assert!(ledger.append(vec![before(1)]).await.expect("no fault")[0].is_ok());
+    append(&*ledger, of_company(2, "suspended")).await.expect("appended");
+    for ledger in [ledger.clone(), ground.ledger().await] {
+        let refused = ledger.append(vec![before(2)]).await.expect("no fault");
+        assert!(matches!(refused[0], Err(AppendError::FactsChanged)));
+    }
+    append(&*ledger, deed(company, truck(2), 0, &["bought"])).await.expect("appended");
+}
+
 async fn of_two_in_one_batch_the_second_conflicts(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
     let batch = vec![deed(company, truck(1), 0, &["bought"]), deed(company, truck(1), 0, &["leased"])];
-    let outcomes = ledger.append(batch).await.expect("no fault");
+    let outcomes = append_all(&*ledger, batch).await.expect("no fault");
     assert!(outcomes[0].is_ok());
-    assert!(matches!(outcomes[1], Err(AppendError::Conflict { expected: 0, found: 1, .. })));
+    assert!(conflicts(&outcomes[1], 0, 1));
     let lines = lines(&*ledger, company).await;
     assert!(lines.len() == 2 && lines[1].contains("bought"));
 }
@@ -57,7 +103,7 @@ async fn a_conflict_fails_that_append_alone(ground: Ground) {
         deed(company, truck(2), 3, &["sold"]),
         deed(company, truck(3), 0, &["bought"]),
     ];
-    let outcomes = ledger.append(batch).await.expect("no fault");
+    let outcomes = append_all(&*ledger, batch).await.expect("no fault");
     assert!(outcomes[0].is_ok() && outcomes[1].is_err() && outcomes[2].is_ok());
     assert_eq!(outcomes[2].as_ref().expect("appended").answer.position, 3);
     assert_eq!(lines(&*ledger, company).await.len(), 3);
@@ -86,7 +132,7 @@ async fn nothing_is_recorded_without_a_company(ground: Ground) {
 
 async fn a_company_is_founded_once(ground: Ground) {
     let ledger = ground.ledger().await;
-    let outcomes = ledger.append(vec![founding(company(1)), founding(company(1))]).await.expect("no fault");
+    let outcomes = append_all(&*ledger, vec![founding(company(1)), founding(company(1))]).await.expect("no fault");
     assert!(outcomes[0].is_ok() && matches!(outcomes[1], Err(AppendError::NoCompany)));
     assert!(matches!(append(&*ledger, founding(company(1))).await, Err(AppendError::NoCompany)));
     // Two processes at once.

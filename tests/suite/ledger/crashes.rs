@@ -11,7 +11,7 @@ async fn insist(ledger: Arc<dyn Audit>, number: u128, count: u64) {
             || vec![keyed(deed(company(1), truck(number), nth, &["cleaned"]), "tool:test", &format!("{number} {nth}"))];
         let done = async {
             loop {
-                match ledger.append(batch()).await.map(|mut outcomes| outcomes.remove(0)) {
+                match append_all(&*ledger, batch()).await.map(|mut outcomes| outcomes.remove(0)) {
                     Ok(Ok(_)) | Ok(Err(AppendError::Repeated(_))) => break,
                     Err(fault) if fault.passing => tokio::task::yield_now().await,
                     other => panic!("{number} {nth}: {other:?}"),

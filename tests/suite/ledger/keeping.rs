@@ -2,7 +2,7 @@
 
 use super::*;
 
-on_both!(entries_cannot_be_changed_or_removed, a_bad_append_leaves_its_neighbours_alone, what_is_no_line_is_refused,);
+on_both!(every; entries_cannot_be_changed_or_removed, a_bad_append_leaves_its_neighbours_alone, what_is_no_line_is_refused,);
 
 async fn entries_cannot_be_changed_or_removed(ground: Ground) {
     let (ledger, company) = founded(&ground).await;
@@ -53,7 +53,7 @@ async fn a_bad_append_leaves_its_neighbours_alone(ground: Ground) {
         deed(company, truck(3), 0, &["bought"]),
         deed(company, truck(3), 0, &["leased"]),
     ];
-    let outcomes = ledger.append(batch).await.expect("no fault");
+    let outcomes = append_all(&*ledger, batch).await.expect("no fault");
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
     assert!(matches!(&outcomes[1], Err(AppendError::Fault(fault)) if !fault.passing));
     assert!(matches!(outcomes[3], Err(AppendError::Conflict { .. })));
@@ -78,7 +78,7 @@ async fn what_is_no_line_is_refused(ground: Ground) {
     batch.push(deed(company, truck(1), 1 << 60, &["noted"]));
     let bad = batch.len();
     batch.push(with("{}"));
-    let outcomes = ledger.append(batch).await.expect("no fault");
+    let outcomes = append_all(&*ledger, batch).await.expect("no fault");
     assert!(outcomes[..bad].iter().all(|outcome| matches!(outcome, Err(AppendError::Fault(_)))));
     assert!(outcomes[bad].is_ok());
     assert_eq!(lines(&*ledger, company).await.len(), 2);

@@ -15,9 +15,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 use cnc_commands::ledger::{Audit, PostgresLedger, SqliteLedger};
 use cnc_domain::{
     kernel::{Actor, CommandId, CompanyId, Id, Timestamp},
-    ledger::{Answer, Append, AppendError, Appended, Check, Draft, Head, Idempotency, Sequence, verify},
+    ledger::{
+        Answer, Append, AppendError, Appended, Check, Draft, Fault, Hash, Head, Idempotency, Ledger, Sequence,
+        StreamHead, verify,
+    },
 };
-use cnc_tests::postgres::cluster;
+use cnc_tests::postgres::{Cluster, cluster};
 use serde_json::value::RawValue;
 use sqlx::{Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -27,12 +30,21 @@ use uuid::Uuid;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs each case on both back ends, as `sqlite::<case>` and `postgres::<case>`: on an empty [`Ground`], or on what another
-/// suite has for one.
+/// suite has for one. What a back end promises is tried on `every` server of Postgres, what is built upon it on one.
 macro_rules! on_both {
+    (every; $($case:ident),* $(,)?) => {
+        $crate::ledger::on_both!(every crate::ledger::Ground; $($case),*);
+    };
+    (every $ground:ty; $($case:ident),* $(,)?) => {
+        $crate::ledger::on_both!($ground; cnc_tests::postgres::clusters(); $($case),*);
+    };
     ($($case:ident),* $(,)?) => {
-        on_both!(crate::ledger::Ground; $($case),*);
+        $crate::ledger::on_both!(crate::ledger::Ground; $($case),*);
     };
     ($ground:ty; $($case:ident),* $(,)?) => {
+        $crate::ledger::on_both!($ground; std::iter::once(cnc_tests::postgres::cluster()); $($case),*);
+    };
+    ($ground:ty; $clusters:expr; $($case:ident),* $(,)?) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -42,7 +54,10 @@ macro_rules! on_both {
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(<$ground>::postgres().await).await;
+                for cluster in $clusters {
+                    eprintln!("on {}", cluster.version());
+                    super::$case(<$ground>::on(cluster).await).await;
+                }
             })*
         }
     };
@@ -61,7 +76,11 @@ impl Ground {
     }
 
     pub(crate) async fn postgres() -> Self {
-        Self::Postgres(cluster().database().await)
+        Self::on(cluster()).await
+    }
+
+    pub(crate) async fn on(cluster: &Cluster) -> Self {
+        Self::Postgres(cluster.database().await)
     }
 
     /// Where it is, as a child process is told.
@@ -90,6 +109,24 @@ impl Ground {
                 connection.execute(sqlx::raw_sql(statement)).await.map(|_| ()).map_err(|error| error.to_string())
             }
         }
+    }
+
+    /// Keeps a copy of all that is recorded now, once.
+    pub(crate) async fn keep_copy(&self) {
+        let keep = "CREATE TABLE kept_events AS SELECT * FROM events; CREATE TABLE kept_heads AS SELECT * FROM heads;
+                    CREATE TABLE kept_commands AS SELECT * FROM commands;";
+        self.sql(keep).await.expect("copied");
+    }
+
+    /// Puts the copy back under all who have the ledger open, as a restore does or a standby that takes over without the last
+    /// entries.
+    pub(crate) async fn put_back(&self) {
+        self.tamper(
+            "DELETE FROM events; INSERT INTO events SELECT * FROM kept_events;
+             DELETE FROM heads; INSERT INTO heads SELECT * FROM kept_heads;
+             DELETE FROM commands; INSERT INTO commands SELECT * FROM kept_commands;",
+        )
+        .await;
     }
 
     /// Runs a statement as someone who first removes what guards the entries.
@@ -127,18 +164,24 @@ pub(crate) fn truck(number: u128) -> Uuid {
     Id::<()>::number(0x1000 + number).uuid()
 }
 
+/// A truck that was seen at a sequence. Whoever [appends](append_all) has read what stands there.
+fn consulted(id: Uuid, sequence: Sequence) -> Check {
+    Check { stream: "truck".into(), id, seen: StreamHead { sequence, hash: Hash::default() } }
+}
+
 /// An append that has seen truck `id` at `seen` and records `events` of it.
 pub(crate) fn deed(company: CompanyId, id: Uuid, seen: Sequence, events: &[&str]) -> Append {
-    let check = Check { stream: "truck".into(), id, sequence: seen };
+    let check = consulted(id, seen);
     let command = CommandId::number(7);
     let mut append = Append {
         company,
         founds: false,
         now: noon(),
+        facts: Hash::default(),
         checks: vec![check],
         drafts: Vec::new(),
         idempotency: None,
-        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None },
+        answer: Answer { command, position: 0, sequence: 0, recorded: 0, rejection: None, replayed: false },
     };
     for (event, sequence) in events.iter().zip(seen + 1..) {
         append.drafts.push(draft(id, sequence, event, r#"{"note":"none"}"#));
@@ -174,13 +217,30 @@ pub(crate) fn founding(company: CompanyId) -> Append {
 
 fn keyed(mut append: Append, actor: &str, key: &str) -> Append {
     let (actor, key) = (actor.into(), key.into());
-    append.idempotency = Some(Idempotency { actor, for_ever: false, key, fingerprint: [7; 32] });
+    append.idempotency = Some(Idempotency { actor, for_ever: false, refusals: false, key, fingerprint: [7; 32] });
     append
 }
 
 /// Appends one alone.
-pub(crate) async fn append(ledger: &dyn Audit, append: Append) -> Result<Appended, AppendError> {
-    ledger.append(vec![append]).await.expect("no fault").remove(0)
+pub(crate) async fn append(ledger: &dyn Ledger, append: Append) -> Result<Appended, AppendError> {
+    append_all(ledger, vec![append]).await.expect("no fault").remove(0)
+}
+
+/// Appends a batch, as those do who have just read the company's facts and the entries that they have seen.
+pub(crate) async fn append_all(
+    ledger: &dyn Ledger,
+    mut batch: Vec<Append>,
+) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
+    for Append { company, facts, checks, .. } in &mut batch {
+        *facts = ledger.facts(*company).await?.unwrap_or_default();
+        for Check { stream, id, seen } in checks {
+            if let Some(before) = seen.sequence.checked_sub(1) {
+                let last = ledger.read_stream(*company, stream, *id, before, 1).await?;
+                seen.hash = last.first().map(Hash::of).unwrap_or_default();
+            }
+        }
+    }
+    ledger.append(batch).await
 }
 
 /// A ledger here with a company in it.

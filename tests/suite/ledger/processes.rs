@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 
-on_both!(ledgers_opened_several_times_write_at_once, processes_write_at_once, a_killed_process_loses_nothing);
+on_both!(every; ledgers_opened_several_times_write_at_once, processes_write_at_once, a_killed_process_loses_nothing);
 
 const ADDRESS: &str = "CNC_TEST_CHILD_ADDRESS";
 const NAME: &str = "CNC_TEST_CHILD_NAME";
@@ -34,17 +34,17 @@ async fn work(ledger: &dyn Audit, name: u64, nth: u64, shared: &mut u64) -> u64 
     let started = Instant::now();
     loop {
         let mut wish = deed(company(1), own, nth, &["cleaned", "washed"]);
-        wish.checks.push(Check { stream: "truck".into(), id: truck(1), sequence: *shared });
+        wish.checks.push(consulted(truck(1), *shared));
         // The second entry is of the truck that all share.
         wish.drafts[1] = draft(truck(1), *shared + 1, "washed", "{}");
         let batch = vec![keyed(wish, &format!("tool:{name}"), &nth.to_string())];
-        match ledger.append(batch).await.map(|mut outcomes| outcomes.remove(0)) {
+        match append_all(ledger, batch).await.map(|mut outcomes| outcomes.remove(0)) {
             Ok(Ok(appended)) => {
                 *shared += 1;
                 return appended.answer.position;
             }
             Ok(Err(AppendError::Repeated(answered))) => return answered.answer.position,
-            Ok(Err(AppendError::Conflict { id, found, .. })) if id == truck(1) => *shared = found,
+            Ok(Err(AppendError::Conflict { id, found, .. })) if id == truck(1) => *shared = found.sequence,
             Err(fault) if fault.passing && started.elapsed() < PATIENCE => {
                 writeln!(std::io::stdout(), "fault {fault}").expect("heard");
             }

@@ -3,6 +3,7 @@
 use super::*;
 
 on_both!(
+    every;
     a_company_is_read_in_pages,
     a_stream_is_read_in_pages,
     a_page_is_also_limited_in_bytes,

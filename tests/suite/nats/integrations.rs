@@ -9,10 +9,7 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, Event, Subject, jetstream};
 use cnc_commands::relay::RelayOptions;
-use cnc_domain::{
-    kernel::CompanyId,
-    ledger::{Ledger as _, subject},
-};
+use cnc_domain::{kernel::CompanyId, ledger::subject};
 use cnc_gateway::{integration::Integration, roles::Role};
 use cnc_tests::{
     nats::{Broker, check},
@@ -24,7 +21,7 @@ use tokio::sync::mpsc;
 use super::relay::{Ground, Working, options, until};
 use crate::{
     cli::Operator,
-    ledger::{company, deed, noon, truck, within},
+    ledger::{append_all, company, deed, noon, truck, within},
 };
 
 const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
@@ -48,15 +45,15 @@ fn settings(accounts: &str) -> String {
 }
 
 /// Two companies whose entries are in the stream of a broker as we ship it, and a partner of each.
-struct Partners {
-    ground: Ground,
+pub(super) struct Partners {
+    pub(super) ground: Ground,
     relay: Option<Working>,
-    operator: Operator,
+    pub(super) operator: Operator,
     accounts: String,
 }
 
 impl Partners {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let ground = Ground::on(Broker::with_config(&settings(""))).await;
         ground.found(2).await;
         for number in 1..=2 {
@@ -78,12 +75,12 @@ impl Partners {
         Self { ground, relay: None, operator, accounts: String::new() }
     }
 
-    async fn start_relay(&mut self, options: RelayOptions) {
+    pub(super) async fn start_relay(&mut self, options: RelayOptions) {
         let ledger = self.ground.ledger.clone();
         self.relay = Some(Working::start(ledger, jetstream::new(user(&self.ground, "relay").await), options));
     }
 
-    async fn stop_relay(&mut self) {
+    pub(super) async fn stop_relay(&mut self) {
         self.relay.take().expect("works").stop().await;
     }
 
@@ -154,7 +151,7 @@ impl Partners {
     }
 
     /// Starts the example, which copies company 1's ledger to a file, with a gateway and a token where it has them.
-    fn example(&self, file: &str, gateway: &[String]) -> Child {
+    pub(super) fn example(&self, file: &str, gateway: &[String]) -> Child {
         let mut example = Command::new(env!("CARGO_BIN_EXE_integration_consumer"));
         example.args([self.ground.broker.url(), self.seed(1), company(1).to_string(), "erp".into(), file.into()]);
         example.args(gateway).stderr(Stdio::null()).spawn().expect("starts")
@@ -171,7 +168,7 @@ async fn user(ground: &Ground, name: &str) -> Client {
     options.connect(ground.broker.url()).await.expect("is let in")
 }
 
-fn lines_of(file: &str) -> Vec<String> {
+pub(super) fn lines_of(file: &str) -> Vec<String> {
     std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
@@ -399,7 +396,7 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
         let mut example = partners.example(&file, &[]);
         let mut append = deed(company(1), truck(round), 0, &vec!["cleaned"; 50]);
         append.now = cnc_tests::fixtures::now();
-        partners.ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+        append_all(&partners.ground.ledger, vec![append]).await.expect("appended").remove(0).expect("appended");
         let before = copied().len();
         until("it to copy some", async || copied().len() > before).await;
         example.kill().expect("killed");

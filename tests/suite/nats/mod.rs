@@ -3,8 +3,10 @@
 mod broker;
 mod faults;
 mod feed;
+mod forks;
 mod integrations;
 mod logins;
 mod relay;
 mod relay_faults;
 mod roles;
+mod simulated;

@@ -19,7 +19,7 @@ use cnc_tests::{fixtures::now, nats::Broker, postgres::cluster};
 use futures::StreamExt as _;
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::ledger::{company, deed, founding, truck, within};
+use crate::ledger::{append_all, company, deed, founding, truck, within};
 
 /// A ledger and a broker, and nothing between them.
 pub struct Ground {
@@ -74,7 +74,7 @@ impl Ground {
     pub async fn fill_at(&self, at: Timestamp, company: CompanyId, number: u128, count: usize) {
         let mut append = deed(company, truck(number), 0, &vec!["cleaned"; count]);
         append.now = at;
-        assert!(self.ledger.append(vec![append]).await.expect("no fault")[0].is_ok());
+        assert!(append_all(&self.ledger, vec![append]).await.expect("no fault")[0].is_ok());
     }
 
     /// Starts a relay as another process would, with a database connection and a client of its own.

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_nats::jetstream::message::PublishMessage;
 use cnc_commands::relay::RelayOptions;
-use cnc_domain::ledger::{Hash, Head, Ledger as _, subject};
+use cnc_domain::ledger::{Hash, Head, Ledger as _, PAYLOAD_BYTES_MAX, subject};
 use cnc_tests::{
     nats::{Broker, Brokers},
     postgres::Cluster,
@@ -12,7 +12,7 @@ use cnc_tests::{
 use serde_json::value::RawValue;
 
 use super::relay::{Ground, Working, arrived, options, settled, stored, until};
-use crate::ledger::{company, deed, truck};
+use crate::ledger::{append_all, company, deed, truck};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_relay_leaves_nothing_out_and_repeats_nothing() {
@@ -164,7 +164,7 @@ async fn a_company_that_cannot_go_on_holds_up_no_other() {
     let mut append = deed(company(1), truck(1), 0, &["cleaned"]);
     let note = format!("{{\"note\":\"{}\"}}", "x".repeat(20_000));
     append.drafts[0].payload = RawValue::from_string(note).expect("JSON");
-    ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+    append_all(&ground.ledger, vec![append]).await.expect("appended").remove(0).expect("appended");
     let relay = ground.relay(options()).await;
     for number in 1..=3 {
         ground.fill(company(number), 2, 300).await;
@@ -177,6 +177,21 @@ async fn a_company_that_cannot_go_on_holds_up_no_other() {
     ground.broker.kill();
     ground.broker.start_again();
     ground.all_arrive_once(1..=3).await;
+    relay.stop().await;
+}
+
+/// A broker that is told nothing takes what is recorded at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_entry_is_published() {
+    let ground = Ground::new().await;
+    ground.found(1).await;
+    let mut append = deed(company(1), truck(1), 0, &["cleaned"]);
+    let note = format!("{{\"note\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX - 11));
+    assert_eq!(note.len(), PAYLOAD_BYTES_MAX);
+    append.drafts[0].payload = RawValue::from_string(note).expect("JSON");
+    ground.ledger.append(vec![append]).await.expect("appended").remove(0).expect("appended");
+    let relay = ground.relay(options()).await;
+    ground.all_arrive_once([1]).await;
     relay.stop().await;
 }
 

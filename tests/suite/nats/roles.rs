@@ -191,10 +191,10 @@ async fn a_process_without_the_gateway_says_how_it_is_and_nothing_else() {
     let ready: Value = get("/health/ready").await.json().await.expect("is JSON");
     assert_eq!(ready["roles"], json!(["relay", "workers"]));
     assert_eq!(ready["parts"]["ledger"], "ok");
-    assert_eq!(client.get(relay.url("/metrics")).send().await.expect("answers").status(), 401);
+    assert_eq!(get("/metrics").await.status(), 404, "it is not for who has a token of a company");
     until("all is published", async || {
-        let metrics = get("/metrics").await.text().await.expect("is text");
-        metrics.contains("cnc_nats_connected 1") && !metrics.contains("cnc_relay_published_entries 0\n")
+        let metrics = relay.metrics().await;
+        metrics.contains("cnc_nats_connected 1") && !metrics.contains("cnc_relay_published_entries_total 0\n")
     })
     .await;
     for path in ["/v1/ledger/head", "/v1/views/dispatch_board", "/openapi.json", "/docs", "/v1/live"] {
@@ -204,6 +204,19 @@ async fn a_process_without_the_gateway_says_how_it_is_and_nothing_else() {
     until("it says that NATS is away", async || {
         let ready: Value = get("/health/ready").await.json().await.expect("is JSON");
         ready["parts"]["nats"] == "not connected"
+    })
+    .await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_less_than_the_largest_entry_is_named() {
+    let installation = Installation::new(Some(Broker::with_config("max_payload: 8192\n"))).await;
+    let relay = Running::shaped(installation.shape(&[Role::Relay])).await.expect("starts");
+    until("it says so", async || {
+        let ready: Value =
+            reqwest::get(relay.url("/health/ready")).await.expect("answers").json().await.expect("is JSON");
+        ready["parts"]["nats"].as_str().is_some_and(|says| says.contains("max_payload of 8192 bytes"))
     })
     .await;
     relay.stop().await;

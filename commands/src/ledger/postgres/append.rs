@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Answered, Fault, Hash, Head},
+    ledger::{Answered, Fault, Hash, Head, StreamHead},
 };
 use sqlx::{Error, PgExecutor, PgPool, Postgres, Row, Transaction, pool::PoolConnection, postgres::PgRow};
 use uuid::Uuid;
@@ -81,7 +81,7 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
     let mut found = Found::default();
     let companies: Vec<Uuid> = batch.companies.iter().map(|company| company.uuid()).collect();
     let rows = sqlx::query(
-        "SELECT company, position, hash, at, moved_to IS NOT NULL FROM cnc.heads WHERE company = ANY ($1)
+        "SELECT company, position, hash, at, facts, moved_to IS NOT NULL FROM cnc.heads WHERE company = ANY ($1)
          ORDER BY company FOR UPDATE",
     )
     .bind(companies)
@@ -90,7 +90,7 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
     for row in rows {
         let (company, tip) = read_head(&row)?;
         found.tips.insert(company, tip);
-        if row.try_get(4)? {
+        if row.try_get(5)? {
             found.departed.insert(company);
         }
     }
@@ -98,18 +98,18 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
     Ok(found)
 }
 
-/// Looks up sequences and answers in one statement. Lateral, so that every one is an index look-up whatever the planner
+/// Looks up streams and answers in one statement. Lateral, so that every one is an index look-up whatever the planner
 /// believes about the tables' sizes.
 async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Result<()> {
     let subjects: Vec<String> =
         batch.streams.iter().map(|(company, stream, id)| subject(*company, stream, *id)).collect();
     let keys: Vec<Uuid> = batch.keys.iter().map(|(company, actor, key)| key_uuid(*company, actor, key)).collect();
-    found.sequences = vec![0; subjects.len()];
+    found.streams = vec![StreamHead::default(); subjects.len()];
     found.answers = vec![None; keys.len()];
     let rows = sqlx::query(
-        "SELECT false, s.n, e.sequence, NULL::bytea, NULL::text
+        "SELECT false, s.n, e.sequence, e.hash, NULL::text
          FROM unnest($1::text[]) WITH ORDINALITY AS s (id, n)
-         CROSS JOIN LATERAL (SELECT sequence FROM cnc.events WHERE aggregate_id = s.id
+         CROSS JOIN LATERAL (SELECT sequence, hash FROM cnc.events WHERE aggregate_id = s.id
                              ORDER BY sequence DESC LIMIT 1) AS e
          UNION ALL
          SELECT true, k.n, 0, c.fingerprint, c.answer
@@ -125,7 +125,7 @@ async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Res
         if row.try_get(0)? {
             found.answers[place] = Some(read_answered(&row, 3)?);
         } else {
-            found.sequences[place] = number(row.try_get(2)?);
+            found.streams[place] = StreamHead { sequence: number(row.try_get(2)?), hash: read_hash(&row, 3)? };
         }
     }
     Ok(())
@@ -136,13 +136,17 @@ pub(super) fn subject(company: CompanyId, stream: &str, id: Uuid) -> String {
     format!("{company}/{stream}/{id}")
 }
 
-/// Reads a company, its position, hash and time.
+/// Reads a company, its position, hash, time and facts.
 pub(super) fn read_head(row: &PgRow) -> sqlx::Result<(CompanyId, Tip)> {
     let company = CompanyId::new(row.try_get(0)?);
-    let hash: &[u8] = row.try_get(2)?;
-    let hash = Hash(hash.try_into().map_err(|_| Error::Decode("a head's hash has 32 bytes".into()))?);
-    let head = Head { position: number(row.try_get(1)?), hash };
-    Ok((company, Tip { head, at: Timestamp::from_micros(row.try_get(3)?) }))
+    let head = Head { position: number(row.try_get(1)?), hash: read_hash(row, 2)? };
+    let at = Timestamp::from_micros(row.try_get(3)?);
+    Ok((company, Tip { head, at, facts: read_hash(row, 4)? }))
+}
+
+fn read_hash(row: &PgRow, column: usize) -> sqlx::Result<Hash> {
+    let hash: &[u8] = row.try_get(column)?;
+    hash.try_into().map(Hash).map_err(|_| Error::Decode("a hash has 32 bytes".into()))
 }
 
 /// Reads a fingerprint and an answer, from column `first` on.
@@ -160,6 +164,7 @@ async fn write(connection: impl PgExecutor<'_>, stamped: &Stamped<'_>) -> sqlx::
     let Stamped { rows, moved, remembered, .. } = stamped;
     let hashes: Vec<&[u8]> = rows.iter().map(|row| row.hash.0.as_slice()).collect();
     let head_hashes: Vec<&[u8]> = moved.iter().map(|moved| moved.tip.head.hash.0.as_slice()).collect();
+    let facts: Vec<&[u8]> = moved.iter().map(|moved| moved.tip.facts.0.as_slice()).collect();
     let hashes_before: Vec<Option<&[u8]>> =
         moved.iter().map(|moved| moved.before.as_ref().map(|tip| tip.head.hash.0.as_slice())).collect();
     let fingerprints: Vec<&[u8]> = remembered.iter().map(|answer| answer.key.fingerprint.as_slice()).collect();
@@ -186,6 +191,7 @@ async fn write(connection: impl PgExecutor<'_>, stamped: &Stamped<'_>) -> sqlx::
         .bind(fingerprints)
         .bind(remembered.iter().map(|answer| answer.answer.as_str()).collect::<Vec<_>>())
         .bind(remembered.iter().map(|answer| answer.company.uuid()).collect::<Vec<_>>())
+        .bind(facts)
         .execute(connection)
         .await
         .map(|_| ())
@@ -203,8 +209,8 @@ async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::R
     let mut tx = pool.begin().await?;
     // The server may still be at it. This waits for whoever holds the heads or is about to make them; it is rolled back.
     sqlx::query(
-        "INSERT INTO cnc.heads (company, position, at, hash)
-         SELECT company, 0, 0, decode(repeat('00', 32), 'hex') FROM unnest($1::uuid[]) AS c (company)
+        "INSERT INTO cnc.heads (company, position, at, hash, facts)
+         SELECT company, 0, 0, decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex') FROM unnest($1::uuid[]) AS c (company)
          ON CONFLICT (company) DO UPDATE SET position = heads.position",
     )
     .bind(batch.companies.iter().map(|company| company.uuid()).collect::<Vec<_>>())

@@ -7,11 +7,15 @@ use super::fault::fault;
 
 /// Each version's statements, from 1 on. What was released is never edited; a change is another version.
 const VERSIONS: &[&[&str]] = &[
-    &[include_str!("schema.sql"), include_str!("roles.sql")],
+    &[include_str!("schema.sql")],
     &[include_str!("relay.sql")],
     &[include_str!("move.sql")],
     &[include_str!("tip.sql")],
+    &[include_str!("facts.sql")],
+    &[include_str!("fork.sql")],
 ];
+/// Who may do what.
+const ROLES: &str = include_str!("roles.sql");
 /// Held while migrating, so that of several processes that start at once one does it and the others wait.
 const LOCK: i64 = 0x636e_635f_6c65_6467;
 const OLDEST: i32 = 150_000;
@@ -34,6 +38,19 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), Fault> {
     tx.commit().await.map_err(fault(doing))
 }
 
+/// Makes the roles, what they may do and what they see, where any of it is missing.
+pub(super) async fn repair_roles(pool: &PgPool) -> Result<(), Fault> {
+    let doing = "repair the roles";
+    let mut tx = pool.begin().await.map_err(fault(doing))?;
+    lock(&mut tx).await.map_err(fault(doing))?;
+    tx.execute(sqlx::raw_sql(ROLES)).await.map_err(fault(doing))?;
+    tx.commit().await.map_err(fault(doing))
+}
+
+async fn lock(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut **tx).await.map(drop)
+}
+
 /// Whether nothing is left to be done: seen without an owner's rights, and without waiting for anybody.
 async fn is_current(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<bool> {
     Ok(is_known(tx).await? && usize::try_from(version(tx).await?).is_ok_and(|version| version >= VERSIONS.len()))
@@ -51,7 +68,7 @@ async fn version(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<i32> {
 }
 
 async fn steps(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut **tx).await?;
+    lock(tx).await?;
     if !is_known(tx).await? {
         let versions = "CREATE SCHEMA IF NOT EXISTS cnc; CREATE TABLE cnc.ledger_versions (version int PRIMARY KEY)";
         tx.execute(sqlx::raw_sql(versions)).await?;
@@ -63,5 +80,5 @@ async fn steps(tx: &mut Transaction<'_, Postgres>) -> sqlx::Result<()> {
         }
         sqlx::query("INSERT INTO cnc.ledger_versions VALUES ($1)").bind::<i32>(version).execute(&mut **tx).await?;
     }
-    Ok(())
+    tx.execute(sqlx::raw_sql(ROLES)).await.map(drop)
 }

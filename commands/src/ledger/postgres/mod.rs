@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
-        Position, Sequence,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
+        NotificationLog, Position, Sequence,
     },
 };
 use sqlx::{
@@ -27,7 +27,7 @@ use self::{announce::Announcer, append::Writers};
 pub(crate) use self::{
     announce::announce_heads,
     fault::fault,
-    read::{stored, stored_head},
+    read::{stored, stored_head, stored_heads},
 };
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
@@ -89,9 +89,27 @@ impl PostgresLedger {
         &self.readers
     }
 
+    /// Whether there is a ledger in the database, of whatever version: nothing is made.
+    pub async fn exists(&self) -> Result<bool, Fault> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'cnc' AND tablename = 'heads')";
+        sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("look for the ledger"))
+    }
+
+    /// The pools of connections: of each its name, how many are open, and how many of those nobody uses.
+    pub fn pools(&self) -> [(&'static str, usize, usize); 2] {
+        let pools = [("ledger_write", &self.writers.pool), ("ledger_read", &self.readers)];
+        pools.map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
+    }
+
     /// Brings the schema up to date. Several processes may do it at once.
     pub async fn migrate(&self) -> Result<(), Fault> {
         migrate::migrate(&self.readers).await
+    }
+
+    /// Makes the roles and what they may do in the ledger, where any of it is missing: in a database that was restored into
+    /// another cluster, for instance. Only its owner may.
+    pub async fn repair_roles(&self) -> Result<(), Fault> {
+        migrate::repair_roles(&self.readers).await
     }
 
     /// Runs statements that only the owner of the schemas may, all or none: what several rooms share, and none of them can
@@ -165,6 +183,11 @@ impl Ledger for PostgresLedger {
         std::thread::available_parallelism().map_or(1, usize::from).min(WRITERS as usize)
     }
 
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        let tip = read::tip(&self.readers, company).await.map_err(fault("read a head"))?;
+        Ok(tip.map(|tip| tip.facts))
+    }
+
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
         let sql = "SELECT fingerprint, answer FROM cnc.commands WHERE id = $1";
         let query = sqlx::query(sql).bind(append::key_uuid(company, actor, key));
@@ -188,6 +211,12 @@ impl Ledger for PostgresLedger {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let micros = sqlx::query_scalar(sql).fetch_one(&self.readers).await.map_err(fault("ask for the time"))?;
+        Ok(LedgerTime::Now(Timestamp::from_micros(micros)))
     }
 }
 

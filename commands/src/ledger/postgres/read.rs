@@ -17,17 +17,25 @@ use super::{
 };
 
 pub(super) async fn heads(pool: &PgPool) -> sqlx::Result<Vec<(CompanyId, Head)>> {
-    let sql = "SELECT company, position, hash, at FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
+    let sql = "SELECT company, position, hash, at, facts FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
     let rows = sqlx::query(sql).fetch_all(pool).await?;
     rows.iter().map(|row| read_head(row).map(|(company, tip)| (company, tip.head))).collect()
 }
 
 pub(crate) async fn stored_head(database: impl PgExecutor<'_>, company: CompanyId) -> sqlx::Result<Option<StoredHead>> {
-    Ok(tip(database, company).await?.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+    Ok(tip(database, company).await?.map(StoredHead::from))
+}
+
+/// The head rows of all companies that live here, by company.
+pub(crate) async fn stored_heads(database: impl PgExecutor<'_>) -> sqlx::Result<Vec<(CompanyId, StoredHead)>> {
+    let sql = "SELECT company, position, hash, at, facts FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
+    let rows = sqlx::query(sql).fetch_all(database).await?;
+    let read = |row| read_head(row).map(|(company, tip)| (company, StoredHead::from(tip)));
+    rows.iter().map(read).collect()
 }
 
 pub(super) async fn tip(database: impl PgExecutor<'_>, company: CompanyId) -> sqlx::Result<Option<Tip>> {
-    let sql = "SELECT company, position, hash, at FROM cnc.heads WHERE company = $1";
+    let sql = "SELECT company, position, hash, at, facts FROM cnc.heads WHERE company = $1";
     let row = sqlx::query(sql).bind(company.uuid()).fetch_optional(database).await?;
     row.map(|row| read_head(&row).map(|(_, tip)| tip)).transpose()
 }

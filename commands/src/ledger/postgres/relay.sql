@@ -30,26 +30,3 @@ CREATE TABLE cnc.relay_stream (
     acknowledged_at timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO cnc.relay_stream DEFAULT VALUES;
-
--- A relay reads all ledgers and appends to none. A login without CREATEROLE works as the tables' owner.
-DO $$
-BEGIN
-    BEGIN
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cnc_relay') THEN
-            CREATE ROLE cnc_relay NOLOGIN;
-        END IF;
-    EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN
-        RAISE NOTICE 'the role cnc_relay is not made here: %', SQLERRM;
-    END;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cnc_relay') THEN
-        RETURN;
-    END IF;
-
-    GRANT USAGE ON SCHEMA cnc TO cnc_relay;
-    GRANT SELECT ON cnc.events, cnc.heads TO cnc_relay;
-    GRANT SELECT, INSERT, UPDATE ON cnc.relay TO cnc_relay;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON cnc.relays TO cnc_relay;
-    GRANT SELECT, UPDATE ON cnc.relay_stream TO cnc_relay;
-    CREATE POLICY relays_read ON cnc.events FOR SELECT TO cnc_relay USING (true);
-    CREATE POLICY relays_read ON cnc.heads FOR SELECT TO cnc_relay USING (true);
-END $$;

@@ -5,15 +5,15 @@ WITH recorded AS (
     SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::text[]),
            unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::text[])::json,
            unnest($10::text[])::json
-), heads_after (company, position, at, hash, before, hash_before) AS (
+), heads_after (company, position, at, hash, before, hash_before, facts) AS (
     SELECT unnest($11::uuid[]), unnest($12::bigint[]), unnest($13::bigint[]), unnest($14::bytea[]),
-           unnest($15::bigint[]), unnest($16::bytea[])
+           unnest($15::bigint[]), unnest($16::bytea[]), unnest($23::bytea[])
 ), founded AS (
-    INSERT INTO cnc.heads (company, position, at, hash)
-    SELECT h.company, h.position, h.at, h.hash FROM heads_after AS h WHERE h.before IS NULL
+    INSERT INTO cnc.heads (company, position, at, hash, facts)
+    SELECT h.company, h.position, h.at, h.hash, h.facts FROM heads_after AS h WHERE h.before IS NULL
     RETURNING 1
 ), moved AS (
-    UPDATE cnc.heads SET position = h.position, at = h.at, hash = h.hash
+    UPDATE cnc.heads SET position = h.position, at = h.at, hash = h.hash, facts = h.facts
     FROM heads_after AS h
     WHERE heads.company = h.company AND heads.position = h.before AND heads.hash = h.hash_before
         AND heads.moved_to IS NULL

@@ -1,6 +1,7 @@
 //! Connections to `ledger.db`, and its schema.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,13 +13,16 @@ use tokio::sync::Semaphore;
 
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(15);
+/// How long a process that stops waits for others that read, before it leaves the log to them.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How many readings run at once in this process.
 const READERS: usize = 4;
 /// How much of the file the writer keeps in memory: with the usual 2 MiB, it reads its own index pages again.
 const CACHE_KIB: i64 = 32 << 10;
 /// A checkpoint copies each page once, however often it stands in the log: 64 MiB of log save most of the copying.
 const CHECKPOINT_PAGES: i64 = 16_000;
-const VERSION: i64 = 1;
+/// Each version's statements, from 1 on. What was released is never edited; a change is another version.
+const VERSIONS: &[&str] = &[include_str!("schema.sql"), include_str!("facts.sql"), include_str!("clock.sql")];
 
 /// A fault of the database: one that may pass where the disk or another process is in the way.
 pub(super) fn fault(doing: &'static str) -> impl Fn(rusqlite::Error) -> Fault {
@@ -74,32 +78,73 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let version = "SELECT coalesce(max(version), 0) FROM schema_versions WHERE part = 'ledger'";
     let current = |connection: &Connection| {
         let known: bool = connection.query_row(known, [], |row| row.get(0))?;
-        if known { connection.query_row(version, [], |row| row.get::<_, i64>(0)) } else { Ok(0) }
+        if known { connection.query_row(version, [], |row| row.get::<_, usize>(0)) } else { Ok(0) }
     };
-    if current(connection)? >= VERSION {
+    if current(connection)? >= VERSIONS.len() {
         return Ok(());
     }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if current(&tx)? < VERSION {
-        tx.execute_batch(
-            "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
-        )?;
-        tx.execute_batch(include_str!("schema.sql"))?;
-        tx.execute("INSERT OR REPLACE INTO schema_versions (part, version) VALUES ('ledger', ?1)", params![VERSION])?;
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_versions (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+    )?;
+    for (version, statements) in (1_usize..).zip(VERSIONS).skip(current(&tx)?) {
+        tx.execute_batch(statements)?;
+        tx.execute("INSERT OR REPLACE INTO schema_versions (part, version) VALUES ('ledger', ?1)", params![version])?;
     }
     tx.commit()
+}
+
+/// Brings what stands in the log into the file, and empties the log, where nobody else is at work on them.
+pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(CLOSING)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    connection.busy_timeout(BUSY)
 }
 
 /// A few connections that only read.
 pub(super) struct Readers {
     path: PathBuf,
+    flags: OpenFlags,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
 
 impl Readers {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default(), permits: Semaphore::new(READERS) }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        Self { path, flags, idle: Mutex::default(), permits: Semaphore::new(READERS) }
+    }
+
+    /// Of a file that nobody can write, so that SQLite cannot keep its notes beside it: it is read as it is.
+    fn immutable(path: &Path) -> Self {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Self { flags, ..Self::new(uri(path).into()) }
+    }
+
+    /// Of a file where nothing is to be made or written. `None` where there is no such table in it.
+    pub fn of_existing(path: &Path, table: &'static str) -> Result<Option<Self>, Fault> {
+        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+            return Ok(None);
+        }
+        let (readers, log) = (Self::new(path.to_owned()), path.with_extension("db-wal"));
+        let has_table = |connection: &Connection| has_table(connection, table);
+        let found = match readers.with(has_table) {
+            Ok(found) => found.then_some(readers),
+            Err(_) if std::fs::metadata(&log).map_or(true, |log| log.len() == 0) => {
+                let readers = Self::immutable(path);
+                readers.with(has_table)?.then_some(readers)
+            }
+            Err(fault) => {
+                let cause = format!(
+                    "{}: {}. What {} holds must be brought into it first: copy both to where they can be written",
+                    path.display(),
+                    fault.cause,
+                    log.display()
+                );
+                return Err(Fault { cause, ..fault });
+            }
+        };
+        Ok(found)
     }
 
     /// Waits for a turn to read.
@@ -121,6 +166,28 @@ impl Readers {
 
     /// One more connection that only reads.
     pub fn open(&self) -> Result<Connection, Fault> {
-        open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        open(&self.path, self.flags)
     }
+}
+
+/// A connection that only reads a file; `None` where there is no such table in it.
+pub(crate) fn open_existing(path: &Path, table: &'static str) -> Result<Option<Connection>, Fault> {
+    Readers::of_existing(path, table)?.map(|readers| readers.open()).transpose()
+}
+
+fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [table], |row| row.get(0))
+}
+
+/// The address of a file that does not change.
+fn uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => uri.push(char::from(*byte)),
+            // What is written to a text is always written.
+            other => drop(write!(uri, "%{other:02X}")),
+        }
+    }
+    uri + "?immutable=1"
 }

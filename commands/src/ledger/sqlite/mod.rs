@@ -3,11 +3,12 @@
 
 mod append;
 mod connection;
-mod read;
+pub(crate) mod read;
+mod restore;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -15,24 +16,30 @@ use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
-        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Head, Ledger, Notification, NotificationLog,
-        Position, Sequence,
+        Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
+        NotificationLog, Position, Sequence,
     },
 };
 use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
 use self::{
     append::Writer,
     connection::{Readers, open_writer},
 };
+pub(crate) use self::{
+    connection::open_existing,
+    restore::{insert_head, insert_stored},
+};
 use super::{
     Audit, FORGET_AT_ONCE, Stored, StoredHead,
-    known::Known,
     notify::{changed, grown, notice},
+    recording,
 };
 
+/// The file in the data folder.
+pub(crate) const LEDGER_FILE: &str = "ledger.db";
 /// How often other processes' appends are looked for. Those of this process are noticed at once.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -43,20 +50,40 @@ pub struct SqliteLedger {
 }
 
 struct Inner {
-    writer: Mutex<Writer>,
+    /// None where the file was opened for reading only.
+    writer: Option<Writer>,
     readers: Readers,
     notifications: watch::Sender<NotificationLog>,
+}
+
+impl Inner {
+    fn writer(&self) -> Result<&Writer, Fault> {
+        self.writer.as_ref().ok_or_else(|| Fault::broken("write to the ledger", "it was opened for reading only"))
+    }
 }
 
 impl SqliteLedger {
     /// Opens `ledger.db` in a folder, and makes both where they are missing.
     pub fn open(data_dir: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(data_dir).map_err(|cause| Fault::passing("make the data folder", cause))?;
-        let path = data_dir.join("ledger.db");
-        let writer = Mutex::new(Writer { connection: open_writer(&path)?, known: Known::default() });
-        let inner = Arc::new(Inner { writer, readers: Readers::new(path), notifications: watch::Sender::default() });
+        let path = data_dir.join(LEDGER_FILE);
+        let (writer, readers) = (Some(Writer::new(open_writer(&path)?)), Readers::new(path));
+        let inner = Arc::new(Inner { writer, readers, notifications: watch::Sender::default() });
         watch_others(Arc::downgrade(&inner))?;
         Ok(Self { inner })
+    }
+
+    /// Opens `ledger.db` in a folder for reading only, and makes nothing: the folder may be on a medium that nobody can
+    /// write. `None` where there is no ledger. To append is a fault.
+    pub fn open_read_only(data_dir: &Path) -> Result<Option<Self>, Fault> {
+        let readers = Readers::of_existing(&data_dir.join(LEDGER_FILE), "heads")?;
+        let of = |readers| Inner { writer: None, readers, notifications: watch::Sender::default() };
+        Ok(readers.map(|readers| Self { inner: Arc::new(of(readers)) }))
+    }
+
+    /// Leaves nothing in the log beside the file, where no other process is at work on them.
+    pub async fn close(&self) -> Result<(), Fault> {
+        self.blocking("close the ledger", |inner| inner.writer()?.truncate_log()).await
     }
 
     async fn read<T: Send + 'static>(
@@ -65,15 +92,6 @@ impl SqliteLedger {
     ) -> Result<T, Fault> {
         let _turn = self.inner.readers.turn().await?;
         self.blocking("read the ledger", move |inner| inner.readers.with(work)).await
-    }
-
-    async fn write<T: Send + 'static>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(&mut Writer) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let locked = move |inner: &Inner| work(&mut inner.writer.lock().unwrap_or_else(PoisonError::into_inner));
-        self.blocking(doing, locked).await
     }
 
     /// Runs `work` where it may block.
@@ -149,13 +167,16 @@ impl Feed for SqliteLedger {
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
-        let notifications = self.inner.notifications.clone();
-        self.write("append", move |writer| {
-            let outcomes = append::append(writer, &batch)?;
-            notice(&notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
+        self.blocking("append", move |inner| {
+            let outcomes = Handle::current().block_on(recording::append(inner.writer()?, &batch))?;
+            notice(&inner.notifications, Grown::These(grown(&batch, &outcomes).into_iter().collect()));
             Ok(outcomes)
         })
         .await
+    }
+
+    async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
+        self.read(move |connection| Ok(append::tip(connection, company.uuid())?.map(|tip| tip.facts))).await
     }
 
     async fn answered(&self, company: CompanyId, actor: &str, key: &str) -> Result<Option<Answered>, Fault> {
@@ -166,13 +187,20 @@ impl Ledger for SqliteLedger {
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, Fault> {
         let mut forgotten = 0;
         loop {
-            let portion =
-                self.write("forget answers", move |writer| append::forget(&writer.connection, before)).await?;
+            let portion = self.blocking("forget answers", move |inner| inner.writer()?.forget(before)).await?;
             forgotten += portion as u64;
             if i64::try_from(portion).is_ok_and(|portion| portion < FORGET_AT_ONCE) {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn time(&self) -> Result<LedgerTime, Fault> {
+        Ok(LedgerTime::Last(self.read(read::last_time).await?))
+    }
+
+    async fn keep_time(&self, now: Timestamp) -> Result<(), Fault> {
+        self.blocking("keep the time", move |inner| inner.writer()?.keep_time(now)).await
     }
 }
 
@@ -184,6 +212,6 @@ impl Audit for SqliteLedger {
 
     async fn stored_head(&self, company: CompanyId) -> Result<Option<StoredHead>, Fault> {
         let tip = self.read(move |connection| append::tip(connection, company.uuid())).await?;
-        Ok(tip.map(|tip| StoredHead { head: tip.head, at: tip.at }))
+        Ok(tip.map(StoredHead::from))
     }
 }

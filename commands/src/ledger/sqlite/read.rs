@@ -8,15 +8,25 @@ use rusqlite::{Connection, Params, params};
 use uuid::Uuid;
 
 use super::{
-    super::{Page, Stored, integer, limited, number},
+    super::{Page, Stored, StoredHead, integer, limited, number},
     append::read_tip,
 };
 
 pub(super) fn heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId, Head)>> {
-    let mut query = connection.prepare_cached("SELECT company, position, hash, at FROM heads ORDER BY company")?;
+    let mut query =
+        connection.prepare_cached("SELECT company, position, hash, at, facts FROM heads ORDER BY company")?;
     let read = |row: &rusqlite::Row<'_>| {
         let company: [u8; 16] = row.get(0)?;
         Ok((CompanyId::new(Uuid::from_bytes(company)), read_tip(row, 1)?.head))
+    };
+    query.query_map([], read)?.collect()
+}
+
+/// The head rows of all companies, by company.
+pub(crate) fn stored_heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId, StoredHead)>> {
+    let mut query = connection.prepare("SELECT company, position, hash, at, facts FROM heads ORDER BY company")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((CompanyId::new(Uuid::from_bytes(row.get(0)?)), StoredHead::from(read_tip(row, 1)?)))
     };
     query.query_map([], read)?.collect()
 }
@@ -79,7 +89,7 @@ pub(super) fn position_at(connection: &Connection, company: CompanyId, at: Times
     Ok(number(position))
 }
 
-pub(super) fn stored(connection: &Connection, company: CompanyId, after: Position) -> rusqlite::Result<Vec<Stored>> {
+pub(crate) fn stored(connection: &Connection, company: CompanyId, after: Position) -> rusqlite::Result<Vec<Stored>> {
     const AT_ONCE: usize = 1_000;
     let mut query = connection.prepare_cached(
         "SELECT position, stream, id, sequence, event, version, at, hash, metadata, payload FROM events
@@ -119,4 +129,11 @@ pub(super) fn grown(connection: &Connection, row: Option<i64>) -> rusqlite::Resu
 /// A number that changes whenever another connection has written.
 pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}
+
+/// The latest time that was recorded or kept.
+pub(super) fn last_time(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let mut query = connection
+        .prepare_cached("SELECT max(at) FROM (SELECT max(at) AS at FROM heads UNION ALL SELECT max(at) FROM clock)")?;
+    query.query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_micros)))
 }

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Feed, Ledger, Verifier},
+    ledger::{Feed, Hash, Ledger, Verifier},
 };
 
 use super::{
     Options, Outcome, load, memory,
     postgres::appends_to,
     report::{Report, Target},
-    rows,
+    rows::{self, Journey},
 };
 
 /// Measures at `entries / 100`, in a new database each turn, beside one of `entries`.
@@ -59,13 +59,14 @@ pub async fn measure(
 struct Grown {
     ledger: Arc<dyn Ledger>,
     company: CompanyId,
+    facts: Hash,
 }
 
 impl Grown {
     async fn new(ledger: Arc<dyn Ledger>) -> Outcome<Self> {
         let company = CompanyId::new(rows::fresh());
-        ledger.append(vec![rows::founding(company)]).await?.remove(0)?;
-        Ok(Self { ledger, company })
+        let facts = rows::found(&ledger, company).await?;
+        Ok(Self { ledger, company, facts })
     }
 
     async fn fill(&self, entries: u64) -> Outcome {
@@ -80,7 +81,7 @@ impl Grown {
     /// Reads of one whole journey.
     async fn reads_per_second(&self, options: &Options) -> Outcome<f64> {
         let (ledger, company) = (self.ledger.clone(), self.company);
-        let append = rows::whole_journey(company, "read");
+        let append = Journey::new(company, self.facts).whole("read");
         let journey = append.drafts[0].id;
         ledger.append(vec![append]).await?.remove(0)?;
         load::per_second(4, options.cell(), move |_, _| {

@@ -8,7 +8,10 @@ use cnc_domain::{
     ledger::{Draft, Ledger},
 };
 
-use super::{Outcome, rows};
+use super::{
+    Outcome,
+    rows::{self, Journey},
+};
 
 /// Journeys that are under way at once.
 const UNDER_WAY: usize = 200;
@@ -18,20 +21,21 @@ const REPORTS_PER_JOURNEY: i64 = 40;
 /// Records about `entries` entries of journeys, 200 under way at a time, and returns whose they are.
 pub async fn record(ledger: &Arc<dyn Ledger>, entries: u64) -> Outcome<CompanyId> {
     let company = CompanyId::new(rows::fresh());
-    ledger.append(vec![rows::founding(company)]).await?.remove(0)?;
+    let facts = rows::found(ledger, company).await?;
     let mut recorded = 0;
     while recorded < entries {
-        let journeys: Vec<_> = (0..UNDER_WAY).map(|_| rows::fresh()).collect();
-        for (nth, event) in life().into_iter().enumerate() {
+        let mut journeys: Vec<_> = (0..UNDER_WAY).map(|_| Journey::new(company, facts)).collect();
+        for event in life() {
             let appends = journeys.iter().map(|journey| {
-                let mut append = rows::report(company, *journey, nth as u64, "bench");
+                let mut append = journey.report("bench");
                 append.idempotency = None;
                 let Message { name, fields } = Message::split(&event);
                 append.drafts = vec![Draft { event: name, payload: fields, ..append.drafts.remove(0) }];
                 append
             });
-            for appended in ledger.append(appends.collect()).await? {
-                appended?;
+            let outcomes = ledger.append(appends.collect()).await?;
+            for (journey, appended) in journeys.iter_mut().zip(outcomes) {
+                journey.reported(&appended?);
                 recorded += 1;
             }
         }

@@ -5,7 +5,7 @@ use std::{fs::File, io::Write as _, path::Path, sync::Arc, time::Instant};
 use cnc_commands::ledger::{PostgresLedger, SqliteLedger};
 use cnc_domain::ledger::Ledger;
 
-use super::{Options, Outcome, Part, growth, postgres, read_side, report::Report, sqlite};
+use super::{Options, Outcome, Part, growth, postgres, processes, read_side, report::Report, sqlite};
 
 /// Runs all of it, on one Postgres cluster and one folder.
 pub async fn run(options: &Options) -> Outcome {
@@ -24,6 +24,11 @@ pub async fn run(options: &Options) -> Outcome {
     }
     if options.wants(Part::Postgres) {
         postgres::measure(&cluster.database().await, options, &mut report).await?;
+    }
+    if options.wants(Part::Processes) {
+        // In a cluster of its own: a sync that is slow is slow for all.
+        let slow = cnc_tests::postgres::Cluster::start();
+        processes::measure(&slow.database().await, options, &mut report).await?;
     }
     if options.wants(Part::Growth) {
         let sqlite = async || {

@@ -8,6 +8,7 @@ mod live;
 mod load;
 mod memory;
 mod postgres;
+mod processes;
 mod read_side;
 mod report;
 mod rows;
@@ -69,6 +70,8 @@ enum Part {
     Sqlite,
     /// Appending on Postgres beside postgres-es and COPY.
     Postgres,
+    /// Appending by several processes to one Postgres with slow syncs.
+    Processes,
     /// Both back ends as a ledger grows a hundred times.
     Growth,
     /// From a command to the browsers that see it.

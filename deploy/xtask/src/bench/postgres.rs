@@ -9,11 +9,13 @@ use cnc_commands::{appender::Appender, ledger::PostgresLedger};
 use cnc_domain::{kernel::CompanyId, ledger::Ledger};
 use futures::TryStreamExt;
 use sqlx::{Connection, PgConnection, postgres::PgPoolCopyExt};
+use tokio::sync::Mutex;
 
 use super::{
     Options, Outcome, load,
     report::{Report, Target},
-    rows, stock,
+    rows::{self, Journey},
+    stock,
 };
 
 /// How many appends a batch may hold, as the host has it.
@@ -69,7 +71,7 @@ pub async fn appends_per_second(
 ) -> Outcome<f64> {
     let ids: Vec<CompanyId> = (0..companies).map(|_| CompanyId::new(rows::fresh())).collect();
     for company in &ids {
-        ledger.append(vec![rows::founding(*company)]).await?.remove(0)?;
+        rows::found(ledger, *company).await?;
     }
     appends_to(ledger, ids, writers, time).await
 }
@@ -82,13 +84,20 @@ pub async fn appends_to(
     time: Duration,
 ) -> Outcome<f64> {
     let appender = Arc::new(Appender::start(ledger.clone(), BATCH));
-    let journeys: Vec<_> = (0..writers).map(|_| rows::fresh()).collect();
-    let (companies, journeys) = (Arc::new(companies), Arc::new(journeys));
-    load::per_second(writers, time, move |writer, count| {
-        let (appender, company, journey) = (appender.clone(), companies[writer % companies.len()], journeys[writer]);
+    let mut facts = Vec::new();
+    for company in &companies {
+        facts.push(ledger.facts(*company).await?.unwrap_or_default());
+    }
+    let place = |writer: usize| writer % companies.len();
+    let journeys = (0..writers).map(|writer| Mutex::new(Journey::new(companies[place(writer)], facts[place(writer)])));
+    let journeys: Arc<Vec<_>> = Arc::new(journeys.collect());
+    load::per_second(writers, time, move |writer, _| {
+        let (appender, journeys) = (appender.clone(), journeys.clone());
         async move {
-            let append = rows::report(company, journey, count, &writer.to_string());
-            appender.append(append).await.map(|_| ()).map_err(|error| error.to_string())
+            let mut journey = journeys[writer].lock().await;
+            let appended = appender.append(journey.report(&writer.to_string())).await;
+            journey.reported(&appended.map_err(|error| error.to_string())?);
+            Ok(())
         }
     })
     .await

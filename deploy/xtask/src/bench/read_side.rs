@@ -11,7 +11,7 @@ use cnc_commands::ledger::SqliteLedger;
 use cnc_domain::{
     command_control::{TruckJourney, truck_journey},
     kernel::{Aggregate, CompanyId, Message},
-    ledger::{Entry, Hash, Head, Ledger, Position, Verifier},
+    ledger::{Entry, Hash, Head, Ledger, Position, StreamHead, Verifier},
 };
 use cnc_projections::{Engine, EngineFolds, Store, VIEWS};
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::{
     Options, Outcome, journeys, load,
     report::{Report, Target},
-    rows,
+    rows::{self, Journey},
 };
 
 /// Entries that are verified and folded.
@@ -65,13 +65,15 @@ fn per_second(pass: impl FnOnce() -> Outcome) -> Outcome<f64> {
 
 /// Lines of one company, each naming the hash of the one before.
 fn chain() -> Vec<String> {
-    let (company, journey, at) = (CompanyId::new(rows::fresh()), rows::fresh(), rows::now());
+    let (company, at) = (CompanyId::new(rows::fresh()), rows::now());
+    let mut journey = Journey::new(company, Hash::default());
     let mut head = Head::default();
     let mut lines = Vec::new();
-    for sequence in 0..ENTRIES {
-        let append = rows::report(company, journey, sequence, "bench");
+    for _ in 0..ENTRIES {
+        let append = journey.report("bench");
         let line = Entry::line(&append.drafts[0].header(company, head, at), append.drafts[0].payload.get());
         head = Head { position: head.position + 1, hash: Hash::of(&line) };
+        journey.seen = StreamHead { sequence: head.position, hash: head.hash };
         lines.push(line);
     }
     lines

@@ -1,7 +1,14 @@
 //! A company's rules, a sentence each.
 
 use super::*;
-use crate::kernel::{Actor, BoardSettings, CommandId, CompanyId, Given, Message, aggregate, given};
+use crate::{
+    cloud_control::standing,
+    kernel::{
+        Actor, BoardSettings, CommandId, CompanyId, Given, LocationId, Message, State, aggregate, given,
+        schema::Schemas,
+    },
+    ledger::is_company_fact,
+};
 
 fn founding() -> Founding {
     Founding {
@@ -163,6 +170,16 @@ fn a_new_shape_is_adopted_once_and_an_older_program_changes_nothing() {
 }
 
 #[test]
+fn all_that_happens_to_a_company_is_a_fact_of_it_but_the_adoption_of_shapes() {
+    let company = CompanyId::number(1);
+    let is_fact = |stream: &str, id: CompanyId, event: &str| is_company_fact(company, (stream, id.uuid()), event);
+    for event in aggregate::<Company>().contract(&mut Schemas::default()).events {
+        assert_eq!(is_fact(Company::STREAM, company, &event.name), event.name != "schema_adopted", "{}", event.name);
+    }
+    assert!(!is_fact("truck", company, "suspended") && !is_fact(Company::STREAM, CompanyId::number(2), "suspended"));
+}
+
+#[test]
 fn reading_is_recorded_once_the_audit_mode_is_on() {
     let set = |enabled| Command::SetAuditMode { enabled };
     let on = || Event::AuditModeSet { enabled: true };
@@ -224,4 +241,30 @@ fn a_company_that_is_stopped_or_lacks_the_module_refuses_but_can_be_set_right() 
     let closed = Standing { closed: true, ..suspended };
     assert_eq!(code(&closed, "command_control").as_deref(), Some("company_closed"));
     assert_eq!(code(&closed, "cloud_control"), None);
+}
+
+#[test]
+fn what_concerns_the_whole_company_is_for_nobody_who_is_bound_to_branches() {
+    let branch = LocationId::number(5);
+    let others = [
+        Command::Suspend { reason: "unpaid".into() },
+        Command::Reinstate,
+        Command::Close { reason: "merged".into() },
+        Command::Reopen,
+    ];
+    for command in work().into_iter().chain(others) {
+        let refusal = Refusal::OutsideYourBranches { yours: BTreeSet::from([branch]) };
+        Company::given([founded()]).within([branch]).when(command).refused(refusal);
+    }
+}
+
+#[test]
+fn a_closed_company_is_reopened_and_works_as_before() {
+    Company::given([founded(), closed()]).when(Command::Reopen).then([Event::Reopened]);
+    Company::given([founded()]).when(Command::Reopen).then_nothing();
+    Company::given([]).when(Command::Reopen).refused(Refusal::NotFounded);
+    let again = || [founded(), changed(30, 1), closed(), Event::Reopened];
+    Company::given(again()).when(Command::ChangeSettings { settings: patient(30) }).then_nothing();
+    Company::given(again()).when(Command::Suspend { reason: "unpaid".into() }).then([suspended()]);
+    Company::given(again()).when(Command::Close { reason: "merged".into() }).then([closed()]);
 }

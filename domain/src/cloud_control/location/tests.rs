@@ -61,3 +61,14 @@ fn a_location_is_closed_once() {
     Location::given([opened(), closed()]).when(close()).then_nothing();
     Location::given([]).when(close()).refused(Refusal::NotOpened);
 }
+
+#[test]
+fn branches_are_opened_and_closed_by_those_who_are_bound_to_none() {
+    let branch = LocationId::number(2);
+    let refusal = || Refusal::OutsideYourBranches { yours: BTreeSet::from([branch]) };
+    Location::given([]).within([branch]).when(Command::Open(opening())).refused(refusal());
+    let close = Command::Close { reason: "the lease ended".into() };
+    Location::given([opened()]).within([branch]).when(close).refused(refusal());
+    let rename = Command::Rename { name: "Etobicoke".into() };
+    Location::given([opened()]).within([branch]).when(rename).then([Event::Renamed { name: "Etobicoke".into() }]);
+}

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     calendar_capacity::Truck,
-    kernel::{Aggregate, Context, Decision, Id, LocationId, Minutes, Window},
+    kernel::{Aggregate, Context, Decision, Id, LocationId, Minutes, Scope, Window},
 };
 
 pub use command::{Command, NewStop};
@@ -71,6 +71,7 @@ pub struct TruckJourney {
 
 impl Aggregate for TruckJourney {
     const STREAM: &'static str = "truck_journey";
+    const BEGINNING: &'static [&'static str] = &["plan"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
@@ -141,6 +142,14 @@ impl Aggregate for TruckJourney {
 
     fn location(&self) -> Option<LocationId> {
         self.location
+    }
+
+    /// A driver or a mover acts on the journeys that they ride along with, whichever branch they were lent to.
+    fn is_within(&self, scope: &Scope) -> bool {
+        match scope.participant {
+            Some(person) => self.crew.iter().any(|assigned| assigned.member.uuid() == person),
+            None => scope.covers(self.location),
+        }
     }
 }
 

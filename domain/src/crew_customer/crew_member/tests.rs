@@ -1,7 +1,7 @@
 //! A crew member's rules, a sentence each.
 
 use super::*;
-use crate::kernel::{Actor, Given, Minutes, Nothing, given};
+use crate::kernel::{Actor, Given, Minutes, Nothing, UserId, given};
 
 const JOURNEY: Id<TruckJourney> = Id::number(20);
 const OTHER: Id<TruckJourney> = Id::number(21);
@@ -231,4 +231,20 @@ fn entries_belong_to_the_home_location() {
     assert_eq!(Aggregate::location(&member), None);
     member.evolve(hired());
     assert_eq!(Aggregate::location(&member), Some(HOME));
+}
+
+#[test]
+fn one_user_at_a_time_acts_as_a_crew_member() {
+    let (ann, bob) = (UserId::number(80), UserId::number(81));
+    let (link, unlink) = (|user| Command::LinkUser { user }, |user| Command::UnlinkUser { user });
+    let linked = || Event::UserLinked { user: ann };
+    CrewMember::given([hired()]).when(link(ann)).then([linked()]);
+    CrewMember::given([hired(), linked()]).when(link(ann)).then_nothing();
+    CrewMember::given([hired(), linked()]).when(link(bob)).refused(Refusal::OtherUserLinked { user: ann });
+    CrewMember::given([hired(), linked()]).when(unlink(bob)).then_nothing();
+    CrewMember::given([hired(), linked()]).when(unlink(ann)).then([Event::UserUnlinked { user: ann }]);
+    CrewMember::given([hired(), linked(), Event::UserUnlinked { user: ann }])
+        .when(link(bob))
+        .then([Event::UserLinked { user: bob }]);
+    CrewMember::given([]).when(link(ann)).refused(Refusal::NotHired);
 }

@@ -147,6 +147,51 @@ fn history_that_was_written_again_is_found_by_the_head() {
     assert!(matches!(broken(&other, Some(head(&lines))), (8, Wrong::OtherHead { .. })));
 }
 
+/// The same lines with a change to one of them, every link made anew.
+fn forged(lines: &[String], place: usize, change: impl Fn(&str) -> String) -> Vec<String> {
+    let mut forged: Vec<String> = Vec::new();
+    for (nth, line) in lines.iter().enumerate() {
+        let line = if nth == place { change(line) } else { line.clone() };
+        let linked = match (nth, forged.last()) {
+            (1.., Some(before)) => line.replace(&Hash::of(&lines[nth - 1]).to_string(), &Hash::of(before).to_string()),
+            _ => line,
+        };
+        forged.push(linked);
+    }
+    forged
+}
+
+#[test]
+fn a_sequence_that_does_not_follow_in_its_stream_is_found() {
+    let lines = ledger();
+    for (from, to, found) in [("\"sequence\":5", "\"sequence\":6", 6), ("\"sequence\":5", "\"sequence\":4", 4)] {
+        let forged = forged(&lines, 4, |line| line.replace(from, to));
+        let wrong = Wrong::OtherSequence { stream: "truck_journey".into(), expected: 5, found };
+        assert_eq!(broken(&forged, None), (5, wrong));
+    }
+    let other = forged(&lines, 4, |line| line.replace("7\",\"sequence\"", "8\",\"sequence\""));
+    assert!(matches!(broken(&other, None), (5, Wrong::OtherSequence { expected: 1, found: 5, .. })));
+}
+
+#[test]
+fn a_part_of_a_ledger_verifies_after_the_head_that_it_follows() {
+    let lines = ledger();
+    let before = head(&lines[..3]);
+    let mut verifier = Verifier::after(before, Some(head(&lines)));
+    for line in &lines[3..] {
+        verifier.line(line.as_bytes()).expect("follows");
+    }
+    assert_eq!(verifier.finish(), Ok(head(&lines)));
+    let wrong = Verifier::after(head(&lines[..2]), None).line(lines[3].as_bytes()).expect_err("does not follow");
+    assert_eq!((wrong.position, wrong.wrong), (3, Wrong::OtherPosition { found: 4 }));
+}
+
+#[test]
+fn lines_that_end_with_carriage_returns_are_said_to() {
+    let line = format!("{}\r", ledger()[0]);
+    assert_eq!(broken(&[line], None), (1, Wrong::CarriageReturn));
+}
+
 #[test]
 fn a_line_of_another_company_is_found() {
     let mut lines = ledger();

@@ -96,6 +96,11 @@ async fn row(tx: &mut Tx, schema: &str, id: &FoldId) -> Result<Option<FoldRow>> 
 }
 
 pub(super) async fn rows(pool: &PgPool, schema: &str, company: Option<CompanyId>) -> Result<Vec<FoldRow>> {
+    // Who only looks may come before anybody has folded.
+    let there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'folds')";
+    if !sqlx::query_scalar(there).bind(schema).fetch_one(pool).await? {
+        return Ok(Vec::new());
+    }
     let text = format!(
         "SELECT {COLUMNS} FROM {schema}.folds WHERE $1::text IS NULL OR company = $1::uuid ORDER BY 1, 2, 3, 4"
     );

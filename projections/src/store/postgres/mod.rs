@@ -3,7 +3,7 @@
 //! Who reads, reads as the role `cnc_read`, under forced row security by company and location.
 
 mod builds;
-mod carrying;
+pub(super) mod carrying;
 mod outbox;
 mod readers;
 mod reading;
@@ -23,8 +23,6 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
-
-pub use carrying::{carry_triggers, holds_folds};
 
 use self::readers::Readers;
 use super::{
@@ -84,6 +82,15 @@ fn connections(count: u32) -> PgPoolOptions {
 impl Postgres {
     /// Connects, and makes what is missing.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
+        Self::open(url, true).await
+    }
+
+    /// Connects for reading how folds stand; nothing is made.
+    pub async fn read_only(url: &str) -> Result<Self, Fault> {
+        Self::open(url, false).await
+    }
+
+    async fn open(url: &str, make: bool) -> Result<Self, Fault> {
         // A process that stands still while it holds the row of a fold must not hold up all others.
         let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
         let options =
@@ -98,7 +105,9 @@ impl Postgres {
             ("enable_mergejoin", "off"),
             ("enable_sort", "off"),
         ]));
-        schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
+        if make {
+            schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
+        }
         let role = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
         Ok(Self { pool, writers, readers: Readers::new(options, role), filled: Notify::new() })
     }
@@ -132,6 +141,16 @@ macro_rules! read {
 
 #[async_trait]
 impl Storage for Postgres {
+    fn pools(&self) -> Vec<(&'static str, usize, usize)> {
+        let pools = [("views_keep", &self.pool), ("views_write", &self.writers)];
+        let (open, idle) = self.readers.open_and_idle();
+        pools
+            .map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
+            .into_iter()
+            .chain([("views_read", open, idle)])
+            .collect()
+    }
+
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
         write!(self, "making the tables of folds", |tx| schema::prepare(&mut tx, plans))
     }

@@ -21,18 +21,24 @@ const RUNG_AT_ONCE: i64 = 1_000;
 /// How long a filling by another process may go unnoticed.
 const FILLED_ELSEWHERE: Duration = Duration::from_secs(1);
 
+/// That a row's company is commanded in this database. What one that has moved away has left behind stays until it is dropped:
+/// a move that was interrupted takes it along when it goes on.
+const IS_HERE: &str = "NOT EXISTS (SELECT FROM cnc.heads h WHERE h.company = o.company AND h.moved_to IS NOT NULL)";
+
 #[async_trait]
 impl Outbox for Postgres {
     async fn waiting(&self, now: Timestamp, limit: usize) -> std::result::Result<Vec<Parcel>, Fault> {
         // What waits behind a parcel that failed must not overtake it.
-        let query = sqlx::query(
-            "SELECT company::text, command::text, parcel::text FROM cnc.outbox o WHERE NOT (due_at > $1 AND due_at <= $3) AND NOT EXISTS
+        let sql = format!(
+            "SELECT company::text, command::text, parcel::text FROM cnc.outbox o WHERE {IS_HERE}
+                AND NOT (due_at > $1 AND due_at <= $3) AND NOT EXISTS
                 (SELECT 1 FROM cnc.outbox e WHERE e.due_at > $1 AND e.due_at <= $3
                     AND e.place < o.place AND e.company = o.company
-                    AND e.parcel #>> '{also,stream}' = o.parcel #>> '{also,stream}'
-                    AND e.parcel #>> '{also,id}' = o.parcel #>> '{also,id}')
-             ORDER BY place LIMIT $2",
+                    AND e.parcel #>> '{{also,stream}}' = o.parcel #>> '{{also,stream}}'
+                    AND e.parcel #>> '{{also,id}}' = o.parcel #>> '{{also,id}}')
+             ORDER BY place LIMIT $2"
         );
+        let query = sqlx::query(&sql);
         let query = query.bind(now.micros()).bind(int(limit as u64)).bind(latest_retry(now).micros());
         let found = query.fetch_all(&self.pool).await;
         let kept = found.and_then(|found| found.iter().map(kept).collect::<Result<Vec<_>>>());
@@ -133,16 +139,13 @@ async fn put_back(tx: &mut Tx, deadline: KeptParcel<(String, String)>, due_at: T
 }
 
 async fn ring(tx: &mut Tx, now: Timestamp) -> Result<(usize, Option<Timestamp>)> {
-    let due = sqlx::query(
+    let sql = format!(
         "DELETE FROM cnc.deadlines WHERE (company, fold, key) IN
-            (SELECT company, fold, key FROM cnc.deadlines WHERE due_at <= $1
-                ORDER BY due_at, company, key LIMIT $2 FOR UPDATE SKIP LOCKED)
-         RETURNING company::text, fold, key, parcel::text",
-    )
-    .bind(now.micros())
-    .bind(RUNG_AT_ONCE)
-    .fetch_all(&mut **tx)
-    .await?;
+            (SELECT company, fold, key FROM cnc.deadlines o WHERE due_at <= $1 AND {IS_HERE}
+                ORDER BY due_at, company, key LIMIT $2 FOR UPDATE OF o SKIP LOCKED)
+         RETURNING company::text, fold, key, parcel::text"
+    );
+    let due = sqlx::query(&sql).bind(now.micros()).bind(RUNG_AT_ONCE).fetch_all(&mut **tx).await?;
     let key = |row: &PgRow| Ok::<_, sqlx::Error>((row.try_get(1)?, row.try_get(2)?));
     let due = due.iter().map(|row| Ok(KeptParcel { company: id(row, 0)?, key: key(row)?, text: row.try_get(3)? }));
     let (parcels, unreadable) = read_parcels(due.collect::<Result<_>>()?);
@@ -150,6 +153,7 @@ async fn ring(tx: &mut Tx, now: Timestamp) -> Result<(usize, Option<Timestamp>)>
     for (deadline, _) in unreadable {
         put_back(tx, deadline, latest_retry(now)).await?;
     }
-    let next: Option<i64> = sqlx::query_scalar("SELECT min(due_at) FROM cnc.deadlines").fetch_one(&mut **tx).await?;
+    let next = format!("SELECT due_at FROM cnc.deadlines o WHERE {IS_HERE} ORDER BY due_at LIMIT 1");
+    let next: Option<i64> = sqlx::query_scalar(&next).fetch_optional(&mut **tx).await?;
     Ok((parcels.len(), next.map(Timestamp::from_micros)))
 }

@@ -56,6 +56,12 @@ impl Readers {
         Self { options, role, places: Semaphore::new(CONNECTIONS), idle: Mutex::default() }
     }
 
+    /// How many there are, and how many of them nobody uses.
+    pub fn open_and_idle(&self) -> (usize, usize) {
+        let idle = self.idle().len();
+        (CONNECTIONS - self.places.available_permits() + idle, idle)
+    }
+
     /// A connection that lives, as far as anybody knows.
     pub async fn take(&self) -> Result<Reader<'_>> {
         let taken = timeout(PATIENCE, async {

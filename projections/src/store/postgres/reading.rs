@@ -109,12 +109,10 @@ async fn live(connection: &mut PgConnection, plan: &Plan, company: CompanyId) ->
 }
 
 /// The start of a statement over a build's main documents that a scope may see.
-fn select<'q>(columns: &str, plan: &Plan, live: &FoldRow, scope: Scope<'_>) -> QueryBuilder<'q, Db> {
-    let mut query =
-        QueryBuilder::new(format!("SELECT {columns} FROM {} WHERE company = ", table(plan, 0, live.id.version)));
+fn select(query: &mut QueryBuilder<'_, Db>, columns: &str, plan: &Plan, live: &FoldRow, scope: Scope<'_>) {
+    query.push(format!("SELECT {columns} FROM {} WHERE company = ", table(plan, 0, live.id.version)));
     query.push_bind(live.id.company.to_string()).push("::uuid AND build = ").push_bind(live.id.build);
-    within(&mut query, scope);
-    query
+    within(query, scope);
 }
 
 fn within(query: &mut QueryBuilder<'_, Db>, scope: Scope<'_>) {
@@ -173,7 +171,8 @@ pub(super) async fn get_live(
     scope: Scope<'_>,
 ) -> Result<Found> {
     let Some(live) = live(connection, plan, company).await? else { return Ok(Found::default()) };
-    let mut query = select(COLUMNS, plan, &live, scope);
+    let mut query = QueryBuilder::new("");
+    select(&mut query, COLUMNS, plan, &live, scope);
     query.push(" AND key = ").push_bind(key);
     let found = query.build().fetch_optional(connection).await?;
     let row = found.as_ref().map(row).transpose()?.map(Arc::new);
@@ -182,12 +181,33 @@ pub(super) async fn get_live(
 
 /// A query with its members looked up and its values read.
 pub(super) struct Asked {
-    /// Conditions up to what they are compared with.
-    filters: Vec<(String, String)>,
-    /// The expression that is sorted by, beside the key, and what stands there.
+    filters: Vec<Filter>,
+    /// The column that is sorted by, beside the key, and what stands there.
     by: Option<(String, Form)>,
     descending: bool,
+    /// Where the page before ended: what it is sorted by, and the key.
     after: Option<(Value, String)>,
+}
+
+/// A member and what it must be, or have where it is a list.
+struct Filter {
+    name: &'static str,
+    is_list: bool,
+    value: String,
+}
+
+/// Which part of a page is read: one statement on an index reads only what is on the page where all of it is either behind
+/// a key, or behind what is sorted by.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    /// From the beginning.
+    First,
+    /// What is sorted by the same, behind a key.
+    Same(&'a Value, &'a str),
+    /// What is sorted by more, or less where the largest comes first.
+    Beyond(&'a Value),
+    /// Sorted by nothing else, behind a key.
+    Behind(&'a str),
 }
 
 impl Asked {
@@ -197,7 +217,7 @@ impl Asked {
             Some((name, _)) if name != "key" => {
                 let sort = plan.tables[0].sorts.iter().find(|sort| sort.name == name);
                 let sort = sort.ok_or_else(|| QueryError::UnknownSort(name.clone()))?;
-                Some((schema::sorted(sort.name, sort.form), sort.form))
+                Some((schema::by(sort.name), sort.form))
             }
             _ => None,
         };
@@ -209,37 +229,90 @@ impl Asked {
         })
     }
 
-    /// Goes on after the last row of the page before.
-    fn go_on(&self, query: &mut QueryBuilder<'_, Db>) {
-        let Some((value, key)) = &self.after else { return };
-        let than = if self.descending { "<" } else { ">" };
-        match &self.by {
-            Some((by, Form::Integer)) => {
-                query.push(format!(" AND ({by}, key) {than} (")).push_bind(value.as_i64().unwrap_or(0)).push(", ");
-            }
-            Some((by, _)) => {
-                let text = value.as_str().unwrap_or_default().to_owned();
-                query.push(format!(" AND ({by}, key) {than} (")).push_bind(text).push(", ");
-            }
-            None => {
-                query.push(format!(" AND (key) {than} ("));
-            }
+    /// The parts of the page, in their order. Together they are what comes after `(by, key)`: as one condition that would
+    /// compare two columns at once, which is not leakproof.
+    fn parts(&self) -> Vec<Part<'_>> {
+        match (&self.after, &self.by) {
+            (None, _) => vec![Part::First],
+            (Some((_, key)), None) => vec![Part::Behind(key)],
+            (Some((value, key)), Some(_)) => vec![Part::Same(value, key), Part::Beyond(value)],
         }
-        query.push_bind(key.clone()).push(")");
+    }
+
+    /// Adds the conditions of one part, its order and its limit.
+    fn bound(&self, query: &mut QueryBuilder<'_, Db>, part: Part<'_>, limit: usize) {
+        let (than, order) = if self.descending { ("<", "DESC") } else { (">", "ASC") };
+        if let (Some((by, form)), Part::Same(value, _) | Part::Beyond(value)) = (&self.by, part) {
+            let compared = if matches!(part, Part::Same(..)) { "=" } else { than };
+            query.push(format!(" AND {by} {compared} "));
+            match form {
+                Form::Integer => query.push_bind(value.as_i64().unwrap_or(0)),
+                _ => query.push_bind(value.as_str().unwrap_or_default().to_owned()),
+            };
+        }
+        if let Part::Same(_, key) | Part::Behind(key) = part {
+            query.push(format!(" AND key {than} ")).push_bind(key.to_owned());
+        }
+        query.push(format!(" ORDER BY {}key {order} LIMIT {limit}", self.first_order()));
+    }
+
+    /// What is ordered by before the key.
+    fn first_order(&self) -> String {
+        let order = if self.descending { "DESC" } else { "ASC" };
+        self.by.as_ref().map_or_else(String::new, |(by, _)| format!("{by} {order}, "))
     }
 }
 
-fn filter(plan: &Plan, name: &str, value: &str) -> std::result::Result<(String, String), QueryError> {
+fn filter(plan: &Plan, name: &str, value: &str) -> std::result::Result<Filter, QueryError> {
     let filter = plan.tables[0].filters.iter().find(|filter| filter.name == name);
     let filter = filter.ok_or_else(|| QueryError::UnknownFilter(name.into()))?;
     let wrong = |form| QueryError::WrongValue { filter: name.into(), form };
-    let is = format!("{} = ", schema::member(filter.name));
-    Ok(match filter.form {
-        Form::Text => (is, value.to_owned()),
-        Form::Integer => (is, value.parse::<i64>().map_err(|_| wrong("a whole number"))?.to_string()),
-        Form::Boolean => (is, value.parse::<bool>().map_err(|_| wrong("true or false"))?.to_string()),
-        Form::List => (format!("{} ? ", schema::list(filter.name)), value.to_owned()),
-    })
+    let value = match filter.form {
+        Form::Text | Form::List => value.to_owned(),
+        Form::Integer => value.parse::<i64>().map_err(|_| wrong("a whole number"))?.to_string(),
+        Form::Boolean => value.parse::<bool>().map_err(|_| wrong("true or false"))?.to_string(),
+    };
+    Ok(Filter { name: filter.name, is_list: filter.form == Form::List, value })
+}
+
+impl Filter {
+    fn bound(&self, query: &mut QueryBuilder<'_, Db>, plan: &Plan, live: &FoldRow) {
+        if !self.is_list {
+            query.push(format!(" AND {} = ", schema::is(self.name))).push_bind(self.value.clone());
+            return;
+        }
+        let values = schema::has(&plan.table(0, live.id.version), self.name);
+        query.push(format!(" AND key IN (SELECT key FROM cnc_views.\"{values}\" WHERE company = "));
+        query.push_bind(live.id.company.to_string()).push("::uuid AND build = ").push_bind(live.id.build);
+        query.push(" AND value = ").push_bind(self.value.clone()).push(")");
+    }
+}
+
+/// The statement of a page.
+fn page_of<'q>(plan: &Plan, live: &FoldRow, query: &Query, asked: &Asked) -> QueryBuilder<'q, Db> {
+    let by = asked.by.as_ref().map_or("''::text", |(by, _)| by);
+    let mut statement = QueryBuilder::new("");
+    let parts = asked.parts();
+    let several = parts.len() > 1;
+    for (nth, part) in parts.into_iter().enumerate() {
+        statement.push(if nth > 0 {
+            ") UNION ALL ("
+        } else if several {
+            "("
+        } else {
+            ""
+        });
+        select(&mut statement, &format!("{COLUMNS}, {by}"), plan, live, query.scope.as_ref());
+        for filter in &asked.filters {
+            filter.bound(&mut statement, plan, live);
+        }
+        asked.bound(&mut statement, part, query.limit + 1);
+    }
+    if several {
+        let order = if asked.descending { "DESC" } else { "ASC" };
+        statement.push(format!(") ORDER BY 6 {order}, 1 {order} LIMIT {}", query.limit + 1));
+    }
+    statement
 }
 
 pub(super) async fn query(
@@ -250,15 +323,7 @@ pub(super) async fn query(
     asked: &Asked,
 ) -> Result<Page> {
     let Some(live) = live(connection, plan, company).await? else { return Ok(Page::default()) };
-    let by = asked.by.as_ref().map_or("''::text", |(by, _)| by);
-    let mut statement = select(&format!("{COLUMNS}, {by}"), plan, &live, query.scope.as_ref());
-    for (condition, value) in &asked.filters {
-        statement.push(format!(" AND {condition}")).push_bind(value.clone());
-    }
-    asked.go_on(&mut statement);
-    let order = if asked.descending { "DESC" } else { "ASC" };
-    let first = asked.by.as_ref().map_or_else(String::new, |(by, _)| format!("{by} {order}, "));
-    statement.push(format!(" ORDER BY {first}key {order} LIMIT {}", query.limit + 1));
+    let mut statement = page_of(plan, &live, query, asked);
     let found = statement.build().fetch_all(connection).await?;
     let more = found.len() > query.limit;
     let mut next = None;
@@ -309,7 +374,8 @@ pub(super) async fn changes_since(
         let key: String = row.try_get(0)?;
         changes.insert(key.clone(), change(key, None, None, location(&row)?));
     }
-    let mut changed = select(COLUMNS, plan, &live, scope);
+    let mut changed = QueryBuilder::new("");
+    select(&mut changed, COLUMNS, plan, &live, scope);
     changed.push(" AND position > ").push_bind(int(since)).push(format!(" LIMIT {limit}"));
     for found in changed.build().fetch_all(connection).await? {
         let row = row(&found)?;

@@ -13,14 +13,30 @@ use super::{
 /// Taken while tables are made, so that processes that start at once do not get in each other's way.
 const MAKING: i64 = 0x636e_635f_666f_6c64;
 
-/// The role may be another's to make, or made by another at this moment; without it, readers read as who connects.
-const READER: &str = "DO $$ BEGIN
+/// The role may be another's to make, or made by another at this moment; without it, readers read as who connects. From
+/// Postgres 16 on, who makes a role is a member of it and may not yet become it.
+const READER: &str = "DO $$
+DECLARE newer constant boolean := current_setting('server_version_num')::int >= 160000;
+BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read') THEN CREATE ROLE cnc_read NOLOGIN; END IF;
-    IF NOT pg_has_role(current_user, 'cnc_read', 'MEMBER') THEN EXECUTE format('GRANT cnc_read TO %I', current_user); END IF;
+    IF NOT pg_has_role(current_user, 'cnc_read', CASE WHEN newer THEN 'SET' ELSE 'MEMBER' END) THEN
+        EXECUTE format('GRANT cnc_read TO %I', current_user) || CASE WHEN newer THEN ' WITH SET TRUE' ELSE '' END;
+    END IF;
 EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL; END $$";
 
-/// The version of `tables.sql` and of what secures it.
-const VERSION: i32 = 3;
+/// The version of `tables.sql`, of the tables of documents, and of what secures them.
+const VERSION: i32 = 4;
+
+/// Where documents were kept without columns for what is asked of them. They are folded again.
+const UNFOLD: &str = "DO $$
+DECLARE made text;
+BEGIN
+    FOR made IN SELECT format('cnc_views.%I', document || '_v' || version) FROM cnc_views.fold_tables LOOP
+        EXECUTE 'DROP TABLE IF EXISTS ' || made;
+    END LOOP;
+    DELETE FROM cnc_views.fold_tables;
+    DELETE FROM cnc_views.folds;
+END $$";
 
 /// A number that is gone after whatever may lose commits of views: a table without a log is emptied when a server recovers
 /// from a crash, of the machine or of one of its processes, and is empty on a standby that takes over.
@@ -43,6 +59,8 @@ pub(super) async fn make(pool: &PgPool) -> Result<()> {
     }
     if made < 1 {
         make_shared(&mut tx).await?;
+    } else if made < 3 {
+        tx.execute(UNFOLD).await?;
     }
     tx.execute(GENERATION).await?;
     for trigger in [false, true] {
@@ -130,7 +148,7 @@ pub(super) async fn drop_tables(tx: &mut Tx, schema: &str, known: &[(&'static st
         if known.iter().any(|(name, known)| *name == fold && i64::from(*known) == version) {
             continue;
         }
-        tx.execute(format!("DROP TABLE IF EXISTS {schema}.\"{document}_v{version}\"").as_str()).await?;
+        drop_table(tx, schema, &format!("{document}_v{version}")).await?;
         let forget = format!("DELETE FROM {schema}.fold_tables WHERE fold = $1 AND version = $2 AND document = $3");
         sqlx::query(&forget).bind(fold).bind(version).bind(document).execute(&mut **tx).await?;
         dropped += 1;
@@ -138,44 +156,91 @@ pub(super) async fn drop_tables(tx: &mut Tx, schema: &str, known: &[(&'static st
     Ok(dropped)
 }
 
+/// Drops a table of documents and those of its lists, whichever the version had.
+async fn drop_table(tx: &mut Tx, schema: &str, name: &str) -> Result<()> {
+    let lists = "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND starts_with(tablename, $2 || '_has_')";
+    let lists: Vec<String> = sqlx::query_scalar(lists).bind(schema).bind(name).fetch_all(&mut **tx).await?;
+    tx.execute(format!("DROP TABLE IF EXISTS {schema}.\"{name}\"").as_str()).await?;
+    for list in lists {
+        let drop = format!("DROP TABLE {schema}.\"{list}\"; DROP FUNCTION {schema}.\"{list}\"()");
+        tx.execute(sqlx::raw_sql(&drop)).await?;
+    }
+    Ok(())
+}
+
 async fn lock(tx: &mut Tx) -> Result<()> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MAKING).execute(&mut **tx).await.map(drop)
 }
 
+/// The statements that make a table of documents.
+///
+/// What a view may be asked for stands in columns of its own. An index on an expression would do for an owner; under row
+/// security a condition may use an index only where nothing in it could tell of rows that are not to be seen
+/// ("leakproof"), and of all that could be asked, only comparisons of plain columns are.
 fn ddl(schema: &str, name: &str, table: &Table, served: bool) -> String {
-    let mut text = format!(
+    let (mut columns, mut indexes, mut lists) = (String::new(), String::new(), String::new());
+    let asked = if served { (&table.filters[..], &table.sorts[..]) } else { Default::default() };
+    for filter in asked.0 {
+        let column = is(filter.name);
+        if filter.form == Form::List {
+            let list = format!("(doc #> '{{{}}}')::jsonb", filter.name.replace('.', ","));
+            let list = format!("CASE jsonb_typeof({list}) WHEN 'array' THEN {list} END");
+            let _ = write!(columns, "{column} jsonb GENERATED ALWAYS AS ({list}) STORED, ");
+            lists += &list_ddl(schema, name, filter.name);
+        } else {
+            let member = member(filter.name);
+            let _ = write!(columns, "{column} text COLLATE \"C\" GENERATED ALWAYS AS ({member}) STORED, ");
+            indexes += &index(schema, name, &column);
+        }
+    }
+    for sort in asked.1 {
+        let (column, kind, value) = (by(sort.name), kind(sort.form), sorted(sort.name, sort.form));
+        let _ = write!(columns, "{column} {kind} NOT NULL GENERATED ALWAYS AS ({value}) STORED, ");
+        indexes += &index(schema, name, &column);
+    }
+    let secured = if served { secure(&format!("{schema}.\"{name}\""), true) } else { String::new() };
+    format!(
         "CREATE TABLE IF NOT EXISTS {schema}.\"{name}\" (company uuid NOT NULL, build bigint NOT NULL,
             key text COLLATE \"C\" NOT NULL, location uuid, position bigint NOT NULL, doc json NOT NULL, restricted json,
-            PRIMARY KEY (company, build, key));
-         CREATE INDEX IF NOT EXISTS \"{name}_position\" ON {schema}.\"{name}\" (company, build, position);"
+            {columns}PRIMARY KEY (company, build, key));
+         CREATE INDEX IF NOT EXISTS \"{name}_position\" ON {schema}.\"{name}\" (company, build, position);
+         {indexes}{lists}{secured}"
+    )
+}
+
+/// An index of a build's documents by one column.
+fn index(schema: &str, name: &str, column: &str) -> String {
+    format!("CREATE INDEX IF NOT EXISTS \"{name}_{column}\" ON {schema}.\"{name}\" (company, build, {column}, key);")
+}
+
+/// A table of the values that stand in a list, one row each, and the trigger that keeps it: no operator on lists is
+/// leakproof.
+fn list_ddl(schema: &str, name: &str, filter: &str) -> String {
+    let (column, values) = (is(filter), format!("{schema}.\"{}\"", has(name, filter)));
+    let insert = format!(
+        "INSERT INTO {values} (company, build, value, key, location)
+            SELECT DISTINCT new.company, new.build, v, new.key, new.location
+            FROM jsonb_array_elements_text(new.{column}) AS l (v)"
     );
-    for filter in &table.filters {
-        let column = filter.name.replace('.', "_");
-        let _ = match filter.form {
-            Form::List => write!(
-                text,
-                "CREATE INDEX IF NOT EXISTS \"{name}_is_{column}\" ON {schema}.\"{name}\" USING gin ({});",
-                list(filter.name)
-            ),
-            _ => write!(
-                text,
-                "CREATE INDEX IF NOT EXISTS \"{name}_is_{column}\" ON {schema}.\"{name}\" (company, build, {}, key);",
-                member(filter.name)
-            ),
-        };
-    }
-    for sort in &table.sorts {
-        let column = sort.name.replace('.', "_");
-        let by = sorted(sort.name, sort.form);
-        let _ = write!(
-            text,
-            "CREATE INDEX IF NOT EXISTS \"{name}_by_{column}\" ON {schema}.\"{name}\" (company, build, {by}, key);"
-        );
-    }
-    if served {
-        text += &secure(&format!("{schema}.\"{name}\""), true);
-    }
-    text
+    let delete = format!("DELETE FROM {values} WHERE company = old.company AND build = old.build AND key = old.key");
+    let on = format!("ON {schema}.\"{name}\" FOR EACH ROW");
+    format!(
+        "CREATE TABLE {values} (company uuid NOT NULL, build bigint NOT NULL, value text COLLATE \"C\" NOT NULL,
+            key text COLLATE \"C\" NOT NULL, location uuid, PRIMARY KEY (company, build, value, key));
+         CREATE INDEX ON {values} (company, build, key);
+         CREATE OR REPLACE FUNCTION {values}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF TG_OP <> 'INSERT' THEN {delete}; END IF;
+            IF TG_OP <> 'DELETE' THEN {insert}; END IF;
+            RETURN NULL;
+         END $$;
+         CREATE TRIGGER {column}_put AFTER INSERT {on} WHEN (new.{column} <> '[]') EXECUTE FUNCTION {values}();
+         CREATE TRIGGER {column}_changed AFTER UPDATE {on}
+            WHEN (old.{column} IS DISTINCT FROM new.{column} OR old.location IS DISTINCT FROM new.location)
+            EXECUTE FUNCTION {values}();
+         CREATE TRIGGER {column}_removed AFTER DELETE {on} WHEN (old.{column} <> '[]') EXECUTE FUNCTION {values}();
+         {}",
+        secure(&values, true)
+    )
 }
 
 /// Forces row security: the reading role sees one company and some locations of it, others are held by their grants.
@@ -203,9 +268,10 @@ fn secure(table: &str, by_location: bool) -> String {
     )
 }
 
-/// Whether who connects may read as `cnc_read`.
+/// Whether who connects may become `cnc_read`. Before Postgres 16 every member could.
 pub(super) async fn has_reader(pool: &PgPool) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid, 'MEMBER'))";
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid,
+            CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END))";
     sqlx::query_scalar(sql).fetch_one(pool).await
 }
 
@@ -225,21 +291,34 @@ pub(super) fn locations(scope: Option<&BTreeSet<LocationId>>) -> String {
     scope.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The expression of a member, as indexes and queries must both write it.
-pub(super) fn member(path: &str) -> String {
+/// The column of a member that is filtered by.
+pub(super) fn is(path: &str) -> String {
+    format!("is_{}", path.replace('.', "_"))
+}
+
+/// The column of a member that is sorted by.
+pub(super) fn by(path: &str) -> String {
+    format!("by_{}", path.replace('.', "_"))
+}
+
+/// The table of the values of a member that is a list.
+pub(super) fn has(table: &str, path: &str) -> String {
+    format!("{table}_has_{}", path.replace('.', "_"))
+}
+
+fn member(path: &str) -> String {
     format!("(doc #>> '{{{}}}')", path.replace('.', ","))
 }
 
-/// The expression of a member that is a list.
-pub(super) fn list(path: &str) -> String {
-    format!("((doc #> '{{{}}}')::jsonb)", path.replace('.', ","))
-}
-
-/// The expression that a member is sorted by: what is absent comes last among numbers and first among texts.
-pub(super) fn sorted(path: &str, form: Form) -> String {
+/// What a member is sorted by: what is absent comes last among numbers and first among texts.
+fn sorted(path: &str, form: Form) -> String {
     if form == Form::Integer {
         format!("coalesce({}::bigint, 9223372036854775807)", member(path))
     } else {
-        format!("(coalesce({}, '') COLLATE \"C\")", member(path))
+        format!("coalesce({}, '')", member(path))
     }
+}
+
+fn kind(form: Form) -> &'static str {
+    if form == Form::Integer { "bigint" } else { "text COLLATE \"C\"" }
 }

@@ -165,6 +165,10 @@ pub(super) fn row(tx: &Transaction<'_>, id: &FoldId) -> Result<Option<FoldRow>> 
 }
 
 pub(super) fn rows(tx: &Transaction<'_>, company: Option<CompanyId>) -> Result<Vec<FoldRow>> {
+    // Who only looks may come before anybody has folded.
+    if !tx.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'folds')", [], |row| row.get(0))? {
+        return Ok(Vec::new());
+    }
     let text = format!("SELECT {COLUMNS} FROM folds WHERE ?1 IS NULL OR company = ?1 ORDER BY 1, 2, 3, 4");
     let mut select = tx.prepare_cached(&text)?;
     let found = select.query_map(params![company.map(|company| company.to_string())], read)?;

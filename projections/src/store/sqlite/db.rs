@@ -16,6 +16,8 @@ use super::super::simulated::Shared;
 const READERS_KEPT: usize = 8;
 /// What a commit of documents does. Of views it need not last at once.
 pub(super) const WRITING: &str = "writing documents";
+/// How long a process that stops waits for others that read, before it leaves the log to them.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(20);
 
@@ -29,7 +31,8 @@ pub(super) enum Db {
 
 pub(super) struct File {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    /// None where the file was opened for reading only.
+    writer: Option<Mutex<Connection>>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -40,9 +43,32 @@ impl Db {
             let writer = connect(&path, false)?;
             writer.pragma_update(None, "journal_mode", "WAL")?;
             writer.pragma_update(None, "synchronous", synchronous)?;
-            Ok(Self::File(Arc::new(File { path, writer: Mutex::new(writer), readers: Mutex::default() })))
+            Ok(Self::File(Arc::new(File { path, writer: Some(Mutex::new(writer)), readers: Mutex::default() })))
         };
         aside("opening the store", open).await
+    }
+
+    /// A file where nothing is to be made or written. One that is missing is read as an empty one.
+    pub fn read_only(path: PathBuf) -> Self {
+        let path = if path.exists() { path } else { ":memory:".into() };
+        Self::File(Arc::new(File { path, writer: None, readers: Mutex::default() }))
+    }
+
+    /// Brings what stands in the log into the file, and empties the log, where nobody else is at work on them.
+    pub async fn truncate_log(&self) -> Result<(), Fault> {
+        let inner = match self {
+            Self::File(file) => file.clone(),
+            #[cfg(feature = "simulation")]
+            Self::Memory(..) => return Ok(()),
+        };
+        let work = move || {
+            let Some(writer) = &inner.writer else { return Ok(()) };
+            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.busy_timeout(CLOSING)?;
+            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            writer.busy_timeout(BUSY)
+        };
+        aside("closing the store", work).await
     }
 
     /// Does `work` in one transaction that may write.
@@ -57,7 +83,9 @@ impl Db {
             Self::Memory(shared, weather) => return in_memory(shared, weather, doing, work).await,
         };
         let work = move || {
-            let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let read_only = || rusqlite::Error::InvalidPath(inner.path.clone());
+            let mut writer =
+                inner.writer.as_ref().ok_or_else(read_only)?.lock().unwrap_or_else(PoisonError::into_inner);
             let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&tx)?;
             tx.commit()?;

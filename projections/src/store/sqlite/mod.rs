@@ -2,6 +2,7 @@
 //! `ledger.db`, beside the ledger and as durable as it.
 
 mod builds;
+pub(super) mod carrying;
 mod db;
 mod outbox;
 mod reading;
@@ -45,6 +46,12 @@ impl Sqlite {
             db.write("making the tables of folds", schema::make).await?;
         }
         Ok(Self { views, ledger, filled: Notify::new() })
+    }
+
+    /// Both files of a data folder for reading how folds stand, whatever of them is there; nothing is made.
+    pub fn read_only(data_dir: &Path) -> Self {
+        let db = |name| Db::read_only(data_dir.join(name));
+        Self { views: db("views.db"), ledger: db("ledger.db"), filled: Notify::new() }
     }
 
     /// Over databases in memory, as one process sees them.
@@ -257,6 +264,10 @@ impl Storage for Sqlite {
         self.ledger.write("filling the outbox", move |tx| writing::parcels(tx, &parcels)).await?;
         self.filled.notify_one();
         Ok(())
+    }
+
+    async fn close(&self) -> Result<(), Fault> {
+        self.views.truncate_log().await
     }
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {
