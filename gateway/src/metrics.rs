@@ -318,7 +318,7 @@ mod tests {
         metrics.request("/docs", "GET", 200, Duration::from_millis(3));
         metrics.socket_closed("too slow");
         metrics.connections.cut("idle");
-        metrics.fold("alerts", 1, 0);
+        metrics.fold("alerts", &FoldFigures { lag: 1, ..FoldFigures::default() });
         metrics.pool("ledger_read", 2, 1);
         metrics.text().expect("writes")
     }

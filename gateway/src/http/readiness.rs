@@ -70,7 +70,10 @@ async fn folds(app: &App) -> Condition {
     let says = unwell.iter().flat_map(|Unwell { fold, stopped, skipped, rebuilding }| {
         let counts = [("is stopped", stopped), ("lacks skipped entries", skipped), ("is built anew", rebuilding)];
         let counts = counts.into_iter().filter(|(_, companies)| **companies > 0);
-        counts.map(move |(what, companies)| format!("{fold} {what} for {companies} companies"))
+        counts.map(move |(what, companies)| {
+            let noun = if *companies == 1 { "company" } else { "companies" };
+            format!("{fold} {what} for {companies} {noun}")
+        })
     });
     match says.collect::<Vec<_>>().join("; ") {
         well if well.is_empty() => Condition::Ok,
