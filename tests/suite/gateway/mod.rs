@@ -9,11 +9,8 @@ mod hostile;
 pub mod live;
 mod reading;
 mod refusing;
-<<<<<<< HEAD
 mod tokens;
-=======
 mod unwritable;
->>>>>>> postgres
 mod writing;
 
 use cnc_tests::{mover::Mover, system::Running};
