@@ -29,7 +29,12 @@ impl Grant {
     /// A grant for tests of what is told under one.
     #[cfg(test)]
     pub(crate) fn sample(company: CompanyId, role: &str, scope: Scope) -> Self {
-        Self { bearer: Principal::User(UserId::nil()), company, role: role.into(), scope: Arc::new(scope) }
+        Self {
+            bearer: Principal::User(cnc_domain::kernel::UserId::number(0)),
+            company,
+            role: role.into(),
+            scope: Arc::new(scope),
+        }
     }
 
     /// Whose data.

@@ -126,7 +126,7 @@ async fn settle(mover: &Mover) {
 async fn who_watches_a_view_that_is_built_anew_where_it_stood_must_ask_anew(ground: Ground) {
     let mover = mover(ground).await;
     settle(&mover).await;
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.subscribe("dispatch_board", None).await;
     let position = client.next().await["snapshot"]["position"].as_u64().expect("is a position");
     // As an operator does it, beside the server.
