@@ -35,7 +35,7 @@ mod states;
 
 use adopt::{Adopting, unadopted};
 use carry::Task;
-use standings::Facts;
+use standings::{Facts, founds};
 
 /// How often a command is decided before it is given up because others are faster. Where three processes take turns at
 /// random, one in a hundred billion commands is.
@@ -294,6 +294,7 @@ impl Inner {
                     let same = job.idempotency.is_some_and(|key| key.fingerprint == answered.fingerprint);
                     return if same { Ok(replayed(*answered)) } else { Err(HostError::KeyReused) };
                 }
+                Err(AppendError::Held(_)) => return Err(crate::appender::held().into()),
                 Err(AppendError::Fault(fault)) => return Err(fault.into()),
             }
             fresh = true;
@@ -456,11 +457,4 @@ fn back_off(conflicts: u32, chance: (CommandId, i64)) -> Duration {
     let mut hasher = DefaultHasher::new();
     chance.hash(&mut hasher);
     most.mul_f64(f64::from(u32::try_from(hasher.finish() % 1_000).unwrap_or_default()) / 1_000.0)
-}
-
-/// Whether this is the founding of a company: the one command that needs none.
-fn founds(served: &Served, request: &Request) -> bool {
-    served.stream == standings::STREAM
-        && request.id == request.company.uuid()
-        && request.command.name == standings::FOUND
 }

@@ -188,6 +188,15 @@ impl Problem {
         Self::new("view_behind", why).with("position", position).header(header::RETRY_AFTER, "1")
     }
 
+    /// 503: a view is built anew, and what there is of it must not be taken for the whole.
+    pub fn rebuilding(position: u64, until: u64) -> Self {
+        let why = format!("the view is built anew: it stands at {position} and is shown from {until} on");
+        Self::new("view_rebuilding", why)
+            .with("position", position)
+            .with("until", until)
+            .header(header::RETRY_AFTER, "1")
+    }
+
     /// 503: nothing is recorded by a clock that is wrong.
     pub fn clock_skew(skew: &ClockSkew) -> Self {
         let why = format!("nothing was recorded, since the server's clock is not believed: {skew}");
@@ -213,6 +222,12 @@ impl Problem {
     /// 503: a part that the process needs does not work. `parts` has how each of them is.
     pub fn not_ready(why: String, parts: Value) -> Self {
         Self::new("not_ready", why).with("parts", parts).header(header::RETRY_AFTER, "1")
+    }
+
+    /// 503: a part of the process stands still.
+    pub fn wedged(silent: std::time::Duration) -> Self {
+        tracing::error!(?silent, "the loop that folds stands still: start this process again");
+        Self::new("wedged", "a part of this process stands still; it should be started again")
     }
 
     /// 500: a panic or something else that should not be.

@@ -212,6 +212,19 @@ pub static KINDS: &[Kind] = &[
         "The view is not there yet",
         "The view has not reached the position of `at_least`; `position` says how far it is. Try again.",
     ),
+    kind(
+        "view_rebuilding",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The view is built anew",
+        "What stood there was of another history than the ledger's, which was restored or lost its tail. It is shown again \
+         once it reaches `until`; `position` says how far it is. Try again.",
+    ),
+    kind(
+        "wedged",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "A part stands still",
+        "The loop that folds has not gone round for minutes, and will not by itself: the process should be started again.",
+    ),
 ];
 
 /// The title of a rule's refusal.

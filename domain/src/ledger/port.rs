@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Hash, Head, Notification, Position, Sequence, StreamHead};
+use super::{Draft, Entry, Hash, Head, Notification, Position, Sequence, StreamHead};
 use crate::kernel::{Also, CommandId, CompanyId, Id, Rejection, Timestamp, marker};
 
 /// The system failed, not the caller: a 5xx. Holds what a log needs and nothing that an answer may show.
@@ -61,6 +61,16 @@ pub trait Feed: Send + Sync {
     /// The last position recorded at or before `at`, 0 where there is none.
     async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault>;
 
+    /// Whether the ledger itself has this entry at this position: what was remembered with a place may be of a history that
+    /// is no more, where a database was restored or a standby took over. A feed forgets what it was told of one that is not.
+    async fn contains(&self, company: CompanyId, head: Head) -> Result<bool, Fault> {
+        let Some(before) = head.position.checked_sub(1) else { return Ok(head == Head::default()) };
+        let lines = self.read(company, before, 1).await?;
+        // What cannot be read may have been skipped, and stands where its hash says.
+        let stands = |line: &String| Entry::read(line).map_or(true, |entry| entry.position == head.position);
+        Ok(lines.iter().any(|line| Hash::of(line) == head.hash && stands(line)))
+    }
+
     /// Waits until this feed has noticed more growth than up to `cursor`, and says of which ledgers. A caller starts with
     /// 0 and passes the cursor of the last call, taken before it read: so it misses nothing that happens while it reads.
     /// May return for nothing, and should not be relied on to return at all: callers also compare all heads once a second.
@@ -71,6 +81,17 @@ pub trait Feed: Send + Sync {
     fn folded(&self, _company: CompanyId, _position: Position) {}
 }
 
+/// Whether a ledger takes entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writable {
+    /// It does.
+    Yes,
+    /// It does, and a setting of its database puts them at risk: the reason, for an operator.
+    AtRisk(&'static str),
+    /// It does not: the reason, for an operator.
+    No(&'static str),
+}
+
 /// Appending.
 #[async_trait]
 pub trait Ledger: Feed {
@@ -78,6 +99,11 @@ pub trait Ledger: Feed {
     /// A fault means that nothing of the batch was recorded; only where the connection was lost while the database was
     /// committing, and it cannot be asked any more, may it have been: the same idempotency key then finds the answer.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault>;
+
+    /// Whether it takes entries, asked anew.
+    async fn writable(&self) -> Result<Writable, Fault> {
+        self.head(CompanyId::nil()).await.map(|_| Writable::Yes)
+    }
 
     /// How many batches of different companies it records at once; more only wait for each other.
     fn lanes(&self) -> usize {
@@ -233,6 +259,9 @@ pub enum AppendError {
     /// The company's ledger goes on in another database; nothing is recorded here any more.
     #[error("the company has moved to another database")]
     Departed,
+    /// Somebody else holds the company's head: nothing of it was done, and it can be tried again.
+    #[error("somebody else holds the head of the company")]
+    Held(Box<Append>),
     /// This one could not be recorded.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -253,6 +282,9 @@ pub struct Parcel {
     pub correlation: Id<marker::Correlation>,
     /// The entry that caused it.
     pub causation: Uuid,
+    /// Where that entry stands, and its hash: in a ledger that has another entry there, nothing caused this.
+    #[serde(default)]
+    pub caused_at: Head,
     /// The command itself and whom it is for.
     pub also: Also,
 }

@@ -30,7 +30,7 @@ impl Grant {
     #[cfg(test)]
     pub(crate) fn sample(company: CompanyId, role: &str, scope: Scope) -> Self {
         Self {
-            bearer: Principal::User(cnc_domain::kernel::UserId::nil()),
+            bearer: Principal::User(cnc_domain::kernel::UserId::number(0)),
             company,
             role: role.into(),
             scope: Arc::new(scope),

@@ -8,8 +8,9 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{Json, extract::State};
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, MESSAGE_BYTES_MAX},
+    ledger::{Fault, MESSAGE_BYTES_MAX, Writable},
 };
+use cnc_projections::Unwell;
 use futures::{
     FutureExt as _,
     future::{BoxFuture, join_all, ready as ready_now},
@@ -28,6 +29,7 @@ type Ask = fn(&App) -> BoxFuture<'_, Condition>;
 /// Every part, by its name in the answer.
 const PARTS: &[(&str, Ask)] = &[
     ("clock", |app| ready_now(clock(app)).boxed()),
+    ("folds", |app| folds(app).boxed()),
     ("ledger", |app| ledger(app).boxed()),
     ("nats", |app| ready_now(nats(app)).boxed()),
     ("views", |app| views(app).boxed()),
@@ -59,12 +61,37 @@ impl<T> From<Result<T, Fault>> for Condition {
     }
 }
 
+/// Folds that are stopped, or that lack entries, make no process less ready than another: they are said, and that is all.
+async fn folds(app: &App) -> Condition {
+    let unwell = match app.engine.unwell().await {
+        Ok(unwell) => unwell,
+        Err(fault) => return Err::<(), _>(fault).into(),
+    };
+    let says = unwell.iter().flat_map(|Unwell { fold, stopped, skipped, rebuilding }| {
+        let counts = [("is stopped", stopped), ("lacks skipped entries", skipped), ("is built anew", rebuilding)];
+        let counts = counts.into_iter().filter(|(_, companies)| **companies > 0);
+        counts.map(move |(what, companies)| {
+            let noun = if *companies == 1 { "company" } else { "companies" };
+            format!("{fold} {what} for {companies} {noun}")
+        })
+    });
+    match says.collect::<Vec<_>>().join("; ") {
+        well if well.is_empty() => Condition::Ok,
+        unwell => Condition::Degraded(unwell.into()),
+    }
+}
+
 fn clock(app: &App) -> Condition {
     app.host.clock().skew().map_or(Condition::Ok, |skew| Condition::Failed(skew.to_string().into()))
 }
 
 async fn ledger(app: &App) -> Condition {
-    app.host.ledger().head(CompanyId::nil()).await.into()
+    match app.host.ledger().writable().await {
+        Ok(Writable::Yes) => Condition::Ok,
+        Ok(Writable::AtRisk(risk)) => Condition::Degraded(risk.into()),
+        Ok(Writable::No(reason)) => Condition::Failed(reason.into()),
+        Err(fault) => Err::<(), _>(fault).into(),
+    }
 }
 
 fn nats(app: &App) -> Condition {

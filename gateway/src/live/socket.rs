@@ -152,7 +152,8 @@ impl Session {
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = match subscription.take(batch) {
                 Ok(told) => self.teller.tell(&mut subscription, told).await,
-                Err(Gap) => self.teller.catch_up(&mut subscription).await,
+                Err(Gap::Missed) => self.teller.catch_up(&mut subscription).await,
+                Err(Gap::Rebuilt) => Err(Stop::Requery),
             };
             self.keep(subscription, done)?;
         }

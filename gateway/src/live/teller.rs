@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     authorize::Grant,
-    http::{app::App, shape::Shape},
+    http::{app::App, shape::Shape, views::unwell},
     problem::Problem,
     tokens::Claims,
 };
@@ -51,11 +51,12 @@ impl Teller {
             if count > self.app.limits.snapshot_rows {
                 return Err(Problem::bad_request("too_many_rows", "ask for fewer rows by a filter").into());
             }
+            let unwell = unwell(page.health, page.position)?.map(|(_, said)| said);
             subscription.gives(&page.rows);
             let shape = Shape::of(&self.app, &subscription.grant, subscription.view, self.app.now()).await?;
             let rows = shape.rows(&self.app, page.rows).await?;
             let more = page.next.is_some();
-            self.outlet.part(message::snapshot(&subscription.id, view, position, rows, more)).await?;
+            self.outlet.part(message::snapshot(&subscription.id, view, position, (rows, more), unwell)).await?;
             if !more {
                 (subscription.position, subscription.told) = (position, position);
                 return Ok(());

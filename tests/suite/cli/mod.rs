@@ -15,6 +15,7 @@ mod logs;
 mod lost_keys;
 mod moving;
 mod reading;
+mod restoring;
 mod secrets;
 mod tokens;
 

@@ -12,7 +12,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{Also, Id, Message},
-    ledger::{Entry, Parcel},
+    ledger::{Entry, Head, Parcel},
 };
 use cnc_tests::{
     fixtures,
@@ -248,6 +248,7 @@ async fn what_is_left_behind_is_given_nobody(place: &Place) {
         deadline: true,
         correlation: Id::number(8),
         causation: Uuid::now_v7(),
+        caused_at: Head::default(),
         also: Also {
             stream: "truck_journey".into(),
             id: place.mover.journeys[0],

@@ -27,6 +27,7 @@ on_both!(
     a_snapshot_is_followed_by_changes,
     who_resumes_is_told_what_was_missed_removals_too,
     who_claims_to_have_seen_the_future_must_ask_anew,
+    who_watches_a_view_that_is_built_anew_where_it_stood_must_ask_anew,
     a_branch_hears_only_of_itself,
     frames_hold_no_personal_data_for_who_may_not_see_it,
 );
@@ -120,6 +121,23 @@ async fn tag(mover: &Mover, nth: usize, tag: &str) -> u64 {
 async fn settle(mover: &Mover) {
     let head = mover.head().await;
     mover.get(&mover.token("admin").await, &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
+}
+
+async fn who_watches_a_view_that_is_built_anew_where_it_stood_must_ask_anew(ground: Ground) {
+    let mover = mover(ground).await;
+    settle(&mover).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
+    client.subscribe("dispatch_board", None).await;
+    let position = client.next().await["snapshot"]["position"].as_u64().expect("is a position");
+    // As an operator does it, beside the server.
+    let company = Some(mover.company);
+    let rebuilt = mover.running.system.rooms.engine().rebuild(company, "dispatch_board").await.expect("rebuilds");
+    assert_eq!((rebuilt[0].position, &rebuilt[0].stopped), (position, &None));
+    assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }));
+    client.subscribe("dispatch_board", Some(position)).await;
+    assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }), "who was away must, too");
+    client.subscribe("dispatch_board", None).await;
+    assert_eq!(client.next().await["snapshot"]["position"], position);
 }
 
 async fn a_snapshot_is_followed_by_changes(ground: Ground) {

@@ -10,6 +10,7 @@ pub mod live;
 mod reading;
 mod refusing;
 mod tokens;
+mod unwritable;
 mod writing;
 
 use cnc_tests::{mover::Mover, system::Running};

@@ -56,10 +56,17 @@ pub enum Refusal {
 
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Tally {
-    pub total: i64,
+    total: i64,
     refused: Vec<String>,
     location: Option<LocationId>,
     name: Option<Personal<Name>>,
+}
+
+impl Tally {
+    /// What it comes to.
+    pub fn total(&self) -> i64 {
+        self.total
+    }
 }
 
 impl Aggregate for Tally {

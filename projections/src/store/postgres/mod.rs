@@ -5,45 +5,40 @@
 mod builds;
 pub(super) mod carrying;
 mod outbox;
-mod readers;
 mod reading;
 mod schema;
 mod writing;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head, Parcel, Position},
 };
-use sqlx::{
-    Connection as _, PgPool, Postgres as Db, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use cnc_postgres::Pool;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
-use self::readers::Readers;
 use super::{
-    Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
-    storage::{Documents, Loaded, Scope, Standing, now},
+    Commit, FoldId, FoldRow, Generation, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
+    storage::{Documents, Loaded, Scope, Standing, now, unwell_text},
 };
-use crate::{Change, Found, Page, Query, QueryError};
+use crate::{Change, Found, Page, Query, QueryError, Unwell};
 
-const READERS: u32 = 12;
-const WRITERS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A connection that was idle for longer is asked whether it still lives before it is used.
-const ASKED_AFTER: Duration = Duration::from_secs(1);
+/// For what the engine asks and says.
+const CONNECTIONS: usize = 3;
+const WRITERS: usize = 2;
+const READERS: usize = 4;
 
-type Tx = Transaction<'static, Db>;
+type Tx = cnc_postgres::Transaction;
 
 pub(crate) struct Postgres {
-    pool: PgPool,
+    pool: Pool,
     /// For what folds write.
-    writers: PgPool,
-    /// For what is served.
-    readers: Readers,
+    writers: Pool,
+    /// For what is served, as `cnc_read`.
+    readers: Pool,
     filled: Notify,
 }
 
@@ -65,19 +60,6 @@ fn fault(doing: &'static str) -> impl Fn(sqlx::Error) -> Fault {
     }
 }
 
-/// A pool that asks a connection whether it still lives only where it was idle for a while: each question is a round trip.
-fn connections(count: u32) -> PgPoolOptions {
-    let pool = PgPoolOptions::new().max_connections(count).acquire_timeout(PATIENCE).test_before_acquire(false);
-    pool.before_acquire(|connection, stands| {
-        Box::pin(async move {
-            if stands.idle_for > ASKED_AFTER {
-                connection.ping().await?;
-            }
-            Ok(true)
-        })
-    })
-}
-
 impl Postgres {
     /// Connects, and makes what is missing.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
@@ -90,28 +72,27 @@ impl Postgres {
     }
 
     async fn open(url: &str, make: bool) -> Result<Self, Fault> {
-        // A process that stands still while it holds the row of a fold must not hold up all others.
-        let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
-        let options =
-            options.application_name("cnc").options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")]);
-        let pool = connections(READERS).connect_with(options.clone()).await.map_err(fault("opening the store"))?;
+        let options = cnc_postgres::options(url).map_err(fault("opening the store"))?;
+        let pool = Pool::new(options.clone(), CONNECTIONS);
         // The statement that writes is large, and planned once in a connection's life, perhaps while the tables are still
         // empty: the plan must also serve when they are large. So every row is found by its key.
-        let writers = connections(WRITERS).connect_lazy_with(options.clone().options([
+        let by_key = options.clone().options([
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("enable_sort", "off"),
-        ]));
+        ]);
+        let writers = Pool::new(by_key, WRITERS);
         if make {
             schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
         }
         let role = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
-        Ok(Self { pool, writers, readers: Readers::new(options, role), filled: Notify::new() })
+        let readers = Pool::with(options, READERS, cnc_postgres::ANSWER_WITHIN, role.then_some("SET ROLE cnc_read"));
+        Ok(Self { pool, writers, readers, filled: Notify::new() })
     }
 
-    async fn begin(&self, doing: &'static str) -> Result<Tx, Fault> {
+    async fn transaction(&self, doing: &'static str) -> Result<Tx, Fault> {
         self.pool.begin().await.map_err(fault(doing))
     }
 }
@@ -119,7 +100,7 @@ impl Postgres {
 /// Does something in one transaction that writes.
 macro_rules! write {
     ($self:ident, $doing:literal, |$tx:ident| $work:expr) => {{
-        let mut $tx = $self.begin($doing).await?;
+        let mut $tx = $self.transaction($doing).await?;
         let result = $work.await.map_err(fault($doing))?;
         $tx.commit().await.map_err(fault($doing))?;
         Ok(result)
@@ -129,11 +110,10 @@ macro_rules! write {
 /// Reads on one snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
 macro_rules! read {
     ($self:ident, $doing:literal, $company:ident, $scope:expr, |$tx:ident| $work:expr) => {{
-        let mut reader = $self.readers.take().await.map_err(fault($doing))?;
-        let mut $tx = reader.snapshot($company, $scope).await.map_err(fault($doing))?;
+        let begin = schema::begin_reading($company, $scope);
+        let mut $tx = $self.readers.begin_with(&begin).await.map_err(fault($doing))?;
         let result = $work.await.map_err(fault($doing))?;
         $tx.commit().await.map_err(fault($doing))?;
-        reader.keep();
         Ok(result)
     }};
 }
@@ -141,21 +121,26 @@ macro_rules! read {
 #[async_trait]
 impl Storage for Postgres {
     fn pools(&self) -> Vec<(&'static str, usize, usize)> {
-        let pools = [("views_keep", &self.pool), ("views_write", &self.writers)];
-        let (open, idle) = self.readers.open_and_idle();
-        pools
-            .map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
-            .into_iter()
-            .chain([("views_read", open, idle)])
-            .collect()
+        let pools = [("views_keep", &self.pool), ("views_write", &self.writers), ("views_read", &self.readers)];
+        let counted = pools.map(|(name, pool)| {
+            let (open, idle) = pool.open_and_idle();
+            (name, open, idle)
+        });
+        counted.to_vec()
     }
 
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
         write!(self, "making the tables of folds", |tx| schema::prepare(&mut tx, plans))
     }
 
-    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault> {
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Head)]) -> Result<(), Fault> {
         write!(self, "registering a trigger", |tx| builds::register(&mut tx, plan.fold, heads))
+    }
+
+    async fn registered(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Head>, Fault> {
+        let doing = "reading a trigger's start";
+        let mut connection = self.pool.acquire().await.map_err(fault(doing))?;
+        builds::registered(&mut connection, plan.fold, company).await.map_err(fault(doing))
     }
 
     async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
@@ -166,15 +151,31 @@ impl Storage for Postgres {
         builds::live_in(&self.pool, plan).await.map_err(fault("looking for outdated folds"))
     }
 
-    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
-        write!(self, "counting a fold's start", |tx| builds::count_start(&mut tx, schema(trigger), id))
+    async fn replace(
+        &self,
+        plan: &Arc<Plan>,
+        forked: &FoldRow,
+        whole_from: Position,
+        silent_until: Position,
+    ) -> Result<bool, Fault> {
+        write!(self, "replacing a build of another history", |tx| builds::replace(
+            &mut tx,
+            plan,
+            forked,
+            whole_from,
+            silent_until
+        ))
+    }
+
+    async fn begin(&self, trigger: bool, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool, Fault> {
+        write!(self, "beginning to fold", |tx| builds::begin(&mut tx, schema(trigger), id, at, process, beat))
     }
 
     async fn load(
         &self,
         plan: &Arc<Plan>,
         id: &FoldId,
-        at: Option<Position>,
+        at: Option<Head>,
         wanted: Vec<Wanted>,
     ) -> Result<Option<Loaded>, Fault> {
         reading::load(&self.pool, plan, id, at, wanted).await.map_err(fault("loading documents"))
@@ -260,7 +261,7 @@ impl Storage for Postgres {
         reading::page(&self.pool, plan, id, shelf, after, limit).await.map_err(fault("reading documents"))
     }
 
-    async fn generation(&self) -> Result<i64, Fault> {
+    async fn generation(&self) -> Result<Generation, Fault> {
         schema::generation(&self.pool).await.map_err(fault("asking for lost commits"))
     }
 
@@ -270,9 +271,9 @@ impl Storage for Postgres {
 
     async fn get(&self, plan: &Arc<Plan>, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found, Fault> {
         let doing = "reading a document";
-        let mut reader = self.readers.take().await.map_err(fault(doing))?;
+        let mut reader = self.readers.acquire().await.map_err(fault(doing))?;
         let found = reading::get(&mut reader, plan, company, key, scope).await.map_err(fault(doing))?;
-        reader.keep();
+        drop(reader);
         if let Some(found) = found {
             return Ok(found);
         }
@@ -296,6 +297,28 @@ impl Storage for Postgres {
         read!(self, "reading changes", company, scope, |tx| reading::changes_since(
             &mut tx, plan, company, position, scope
         ))
+    }
+
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault> {
+        let doing = "asking which folds are not well";
+        let text = unwell_text(&format!("{}.folds", schema(trigger)));
+        let found: Vec<(String, i64, i64, i64)> =
+            sqlx::query_as(&text).fetch_all(&self.pool).await.map_err(fault(doing))?;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        let unwell = found.into_iter().map(|(fold, stopped, skipped, rebuilding)| Unwell {
+            fold,
+            stopped: count(stopped),
+            skipped: count(skipped),
+            rebuilding: count(rebuilding),
+        });
+        Ok(unwell.collect())
+    }
+
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault> {
+        let sent: Result<(), Fault> = write!(self, "filling the outbox", |tx| writing::parcels(&mut tx, &parcels));
+        sent?;
+        self.filled.notify_one();
+        Ok(())
     }
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {

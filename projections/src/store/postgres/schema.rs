@@ -1,17 +1,21 @@
 //! Tables, indexes, the role that reads, and row security.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
 use cnc_domain::kernel::{CompanyId, LocationId};
-use sqlx::{Executor, PgPool, Result};
+use cnc_postgres::Pool;
+use sqlx::{Executor, Result};
 
 use super::{
-    super::{Form, Plan, Table},
+    super::{Form, Generation, Plan, Table},
     Tx, schema,
 };
 
 /// Taken while tables are made, so that processes that start at once do not get in each other's way.
 const MAKING: i64 = 0x636e_635f_666f_6c64;
+
+/// How long it may take to make tables, and how long others who make some are waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The role may be another's to make, or made by another at this moment; without it, readers read as who connects. From
 /// Postgres 16 on, who makes a role is a member of it and may not yet become it.
@@ -25,7 +29,7 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL; END $$";
 
 /// The version of `tables.sql`, of the tables of documents, and of what secures them.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// Where documents were kept without columns for what is asked of them. They are folded again.
 const UNFOLD: &str = "DO $$
@@ -43,9 +47,14 @@ END $$";
 const GENERATION: &str = "CREATE UNLOGGED TABLE IF NOT EXISTS cnc_views.generation
     (one boolean PRIMARY KEY DEFAULT true CHECK (one), number bigint NOT NULL)";
 
+/// Counts how often a view's live build gave way to another.
+const SWAPS: &str = "CREATE TABLE cnc_views.swaps
+    (one boolean PRIMARY KEY DEFAULT true CHECK (one), number bigint NOT NULL);
+    INSERT INTO cnc_views.swaps (number) VALUES (0)";
+
 /// Makes what all folds share, once: every process asks for it when it starts, and to secure a table anew would lock out
 /// those who work on it.
-pub(super) async fn make(pool: &PgPool) -> Result<()> {
+pub(super) async fn make(pool: &Pool) -> Result<()> {
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
     let made = made(&mut tx).await?;
@@ -58,6 +67,10 @@ pub(super) async fn make(pool: &PgPool) -> Result<()> {
         tx.execute(UNFOLD).await?;
     }
     tx.execute(GENERATION).await?;
+    for trigger in [false, true] {
+        tx.execute(include_str!("history.sql").replace("{schema}", schema(trigger)).as_str()).await?;
+    }
+    tx.execute(SWAPS).await?;
     sqlx::query("INSERT INTO cnc_views.versions VALUES ($1)").bind(VERSION).execute(&mut *tx).await?;
     tx.commit().await
 }
@@ -73,14 +86,16 @@ async fn make_shared(tx: &mut Tx) -> Result<()> {
 }
 
 /// See [`Storage::generation`](super::Storage::generation). Who finds none begins one.
-pub(super) async fn generation(pool: &PgPool) -> Result<i64> {
-    let known = "SELECT number FROM cnc_views.generation";
-    if let Some(number) = sqlx::query_scalar(known).fetch_optional(pool).await? {
-        return Ok(number);
-    }
+pub(super) async fn generation(pool: &Pool) -> Result<Generation> {
+    let known = "SELECT g.number, s.number FROM cnc_views.generation AS g CROSS JOIN cnc_views.swaps AS s";
     let begin = "INSERT INTO cnc_views.generation (number) VALUES ((random() * 9e15)::bigint) ON CONFLICT DO NOTHING";
-    sqlx::query(begin).execute(pool).await?;
-    sqlx::query_scalar(known).fetch_one(pool).await
+    let mut found = sqlx::query_as(known).fetch_optional(pool).await?;
+    if found.is_none() {
+        sqlx::query(begin).execute(pool).await?;
+        found = Some(sqlx::query_as(known).fetch_one(pool).await?);
+    }
+    let (losses, swaps) = found.unwrap_or_default();
+    Ok(Generation { losses, swaps })
 }
 
 /// The version that is there; 0 where there is none.
@@ -158,6 +173,7 @@ async fn drop_table(tx: &mut Tx, schema: &str, name: &str) -> Result<()> {
 }
 
 async fn lock(tx: &mut Tx) -> Result<()> {
+    tx.allow(PATIENCE).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MAKING).execute(&mut **tx).await.map(drop)
 }
 
@@ -258,7 +274,7 @@ fn secure(table: &str, by_location: bool) -> String {
 }
 
 /// Whether who connects may become `cnc_read`. Before Postgres 16 every member could.
-pub(super) async fn has_reader(pool: &PgPool) -> Result<bool> {
+pub(super) async fn has_reader(pool: &Pool) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid,
             CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END))";
     sqlx::query_scalar(sql).fetch_one(pool).await
