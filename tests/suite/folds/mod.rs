@@ -18,6 +18,7 @@ mod writing;
 
 use std::{sync::Arc, time::Duration};
 
+use cnc_commands::ledger::PostgresLedger;
 use cnc_domain::{
     kernel::{CompanyId, FoldKind, Id, LocationId},
     ledger::{Feed, Position},
@@ -59,8 +60,11 @@ impl Place {
         Self::on(cluster()).await
     }
 
+    /// With the ledger's tables, which tell whose outbox is still emptied here.
     pub async fn on(cluster: &Cluster) -> Self {
-        Self::Postgres(cluster.database().await)
+        let url = cluster.database().await;
+        PostgresLedger::connect(&url).await.expect("makes the ledger's tables");
+        Self::Postgres(url)
     }
 
     /// Another, empty one of the same kind.
