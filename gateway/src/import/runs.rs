@@ -127,7 +127,7 @@ fn consecutive(rows: Vec<Row>) -> Vec<Vec<Row>> {
     for row in rows {
         match runs.last_mut() {
             Some(run) if run[0].trip == row.trip && run.last().is_some_and(|last| is_soon(last.at, row.at)) => {
-                run.push(row)
+                run.push(row);
             }
             _ => runs.push(vec![row]),
         }
