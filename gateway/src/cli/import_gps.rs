@@ -1,10 +1,12 @@
 //! `cnc import gps`: the file, the progress, the summary.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{self, Write},
+    io::{self, BufRead, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -22,10 +24,15 @@ use crate::{
         gps::{Import, Imported, Stopped},
         journey::Branch,
         runs, table,
-        table::{BadRow, NoTable},
+        table::{BadRow, NoTable, Reader},
     },
     run::{Config, Rooms},
 };
+
+/// How many rows are held at once: a day of a fleet, so that nothing of it is torn.
+const BATCH: usize = 200_000;
+/// How many reported rows are shown.
+const SHOWN: usize = 10;
 
 /// Bring in a file of GPS fixes as trucks, drivers and journeys
 ///
@@ -35,8 +42,13 @@ use crate::{
 /// becomes a journey, by the same commands that people give.
 ///
 /// Rows that cannot be taken are reported by line number, and nothing else is lost: rows = recorded + already known +
-/// reported. The same file again records nothing; an import that was killed goes on where it stopped, and one
-/// whose database is away for up to five minutes waits for it. A day of a fleet is held in memory.
+/// reported. Fixes that no truck can have made (weeks from those around them, at 0, 0, or too far from the others for the time
+/// between) are reported too, and those that contradict what is recorded, with both. Where any row was reported, the status
+/// is 1.
+///
+/// The same file again records nothing, nor does a day that comes again with more in it, or hour by hour: what is new is added
+/// to the journeys that are there. An import that was killed goes on where it stopped, and one whose database is away for up
+/// to five minutes waits for it.
 #[derive(Debug, clap::Args)]
 pub struct Gps {
     /// The file
@@ -60,43 +72,93 @@ pub struct Gps {
     report: Option<PathBuf>,
 }
 
-pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure> {
-    let begun = Instant::now();
-    let input = table::open(&command.file).map_err(|error| Failure::file(&command.file, &error))?;
-    let table = table::read(input, clock::now()).map_err(|wrong| match wrong {
-        NoTable::Io(error) => Failure::file(&command.file, &error),
-        other => Failure::Usage(format!("{}: {other}", command.file.display())),
-    })?;
-    let rows = (table.rows.len() + table.bad.len()) as u64;
-    let grouped = runs::group(table.rows);
-    let (vehicles, journeys, repeated) = (grouped.vehicles.len(), grouped.runs(), grouped.repeated);
-    let mut bad = [table.bad, grouped.bad.clone()].concat();
-
-    let settled = Arc::new(AtomicU64::new(bad.len() as u64 + repeated));
-    let imported = in_existing(&config, async |rooms| {
-        let import = prepare(command, rooms, settled.clone()).await?;
-        let telling = tokio::spawn(progress::tell("rows", rows, settled, out.json()));
-        let imported = import.run(grouped).await;
-        telling.abort();
-        imported.map_err(|stopped| stop(stopped, command.company))
-    });
-    let imported = imported.await?;
-
-    bad.extend(imported.bad.iter().cloned());
-    bad.sort_by_key(|row| row.line);
-    let report = report_path(command, &config);
-    write_report(&report, &bad).map_err(|error| Failure::file(&report, &error))?;
-    let known = imported.known + repeated;
-    let summary = json!({
-        "rows": rows, "recorded": imported.recorded, "already_known": known, "reported": bad.len(),
-        "adds_up": rows == imported.recorded + known + bad.len() as u64,
-        "vehicles": vehicles, "journeys": journeys, "new_journeys": imported.journeys,
-        "unfinished": imported.unfinished, "report": report, "seconds": begun.elapsed().as_secs(),
-    });
-    out.say(people(&summary, &bad, &imported), &summary)
+/// What has come of the rows so far.
+#[derive(Default)]
+struct Total {
+    rows: u64,
+    repeated: u64,
+    imported: Imported,
+    vehicles: BTreeSet<String>,
+    journeys: usize,
 }
 
-async fn prepare(command: &Gps, rooms: &Rooms, settled: Arc<AtomicU64>) -> Result<Import, Failure> {
+pub async fn run(command: &Gps, config: Config, out: Out) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let path = report_path(command, &config);
+    if is_same_file(&command.file, &path) {
+        return Err(Failure::Usage(format!(
+            "the report would overwrite the file itself: name another with --report ({})",
+            path.display()
+        )));
+    }
+    let input = table::open(&command.file).map_err(|error| Failure::file(&command.file, &error))?;
+    let (total, report) = in_existing(&config, async |rooms| {
+        let mut reader = Reader::new(input, clock::now()).map_err(|wrong| match wrong {
+            NoTable::Io(error) => Failure::file(&command.file, &error),
+            other => Failure::Usage(format!("{}: {other}", command.file.display())),
+        })?;
+        let import = prepare(command, rooms).await?;
+        let report = Report::create(&path).map_err(|error| Failure::file(&path, &error))?;
+        import_all(command, &mut reader, &import, report, out).await
+    })
+    .await?;
+    let known = total.imported.known + total.repeated;
+    let summary = json!({
+        "rows": total.rows, "recorded": total.imported.recorded, "already_known": known, "reported": report.count,
+        "adds_up": total.rows == total.imported.recorded + known + report.count,
+        "vehicles": total.vehicles.len(), "journeys": total.journeys, "new_journeys": total.imported.journeys,
+        "unfinished": total.imported.unfinished, "report": path, "seconds": begun.elapsed().as_secs(),
+    });
+    out.say(people(&summary, &report, &total.imported), &summary)?;
+    match (report.count, total.imported.unfinished.len()) {
+        (0, 0) => Ok(()),
+        (rows, journeys) => Err(Failure::Found {
+            message: format!(
+                "{rows} rows were reported and {journeys} journeys left unfinished; the others are recorded"
+            ),
+            facts: json!({ "reported": rows, "unfinished": journeys, "report": path }),
+        }),
+    }
+}
+
+/// Brings in batch after batch. Each vehicle's last run of a batch waits for the next one, where it may go on.
+async fn import_all(
+    command: &Gps,
+    reader: &mut Reader<impl BufRead>,
+    import: &Import,
+    mut report: Report,
+    out: Out,
+) -> Result<(Total, Report), Failure> {
+    let (mut total, mut waiting) = (Total::default(), Vec::new());
+    loop {
+        let table = reader.batch(BATCH).map_err(|error| Failure::file(&command.file, &error))?;
+        let read = (table.rows.len() + table.bad.len()) as u64;
+        total.rows += read;
+        let rows = [std::mem::take(&mut waiting), table.rows].concat();
+        let (rows, later) = if table.ended { (rows, Vec::new()) } else { runs::split_off_last(rows, BATCH / 2) };
+        waiting = later;
+        let grouped = runs::group(rows);
+        total.repeated += grouped.repeated;
+        total.journeys += grouped.runs();
+        total.vehicles.extend(grouped.vehicles.iter().map(|vehicle| vehicle.name.clone()));
+        let mut bad = [table.bad, grouped.bad.clone()].concat();
+        import.settled.fetch_add(bad.len() as u64 + grouped.repeated, Ordering::Relaxed);
+        let telling = tokio::spawn(progress::tell("rows", total.rows, import.settled.clone(), out.json()));
+        let imported = import.clone().run(grouped).await;
+        telling.abort();
+        let mut imported = imported.map_err(|stopped| stop(stopped, command.company))?;
+        bad.append(&mut imported.bad);
+        bad.sort_by_key(|row| row.line);
+        report.add(&bad).map_err(|error| Failure::file(&report.path, &error))?;
+        total.imported.add(imported);
+        if table.ended {
+            report.file.flush().map_err(|error| Failure::file(&report.path, &error))?;
+            return Ok((total, report));
+        }
+    }
+}
+
+async fn prepare(command: &Gps, rooms: &Rooms) -> Result<Import, Failure> {
     if rooms.ledger.head(command.company).await?.is_none() {
         return Err(Failure::no_company(command.company));
     }
@@ -110,7 +172,7 @@ async fn prepare(command: &Gps, rooms: &Rooms, settled: Arc<AtomicU64>) -> Resul
             timezone: command.timezone.clone().unwrap_or_default(),
         },
         attempt: uuid::Uuid::now_v7(),
-        settled,
+        settled: Arc::default(),
         patience: Arc::default(),
     })
 }
@@ -125,7 +187,7 @@ fn stop(stopped: Stopped, company: CompanyId) -> Failure {
 }
 
 /// The summary in words, with the first few bad rows.
-fn people(summary: &Value, bad: &[BadRow], imported: &Imported) -> String {
+fn people(summary: &Value, report: &Report, imported: &Imported) -> String {
     let n = |member: &str| summary[member].to_string();
     let text = format!(
         "{} rows = {} recorded + {} already known + {} reported\n{} vehicles, {} journeys of which {} are new, {} s",
@@ -138,9 +200,10 @@ fn people(summary: &Value, bad: &[BadRow], imported: &Imported) -> String {
         n("new_journeys"),
         n("seconds"),
     );
-    let rows = bad.iter().take(10).map(|row| format!("line {}: {}", row.line, row.reason));
-    let more = (bad.len() > 10).then(|| format!("and {} more", bad.len() - 10));
-    let report = (!bad.is_empty()).then(|| format!("all of them: {}", summary["report"].as_str().unwrap_or_default()));
+    let rows = report.first.iter().map(|row| format!("line {}: {}", row.line, row.reason));
+    let more = report.count.saturating_sub(report.first.len() as u64);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let report = (report.count > 0).then(|| format!("all of them: {}", report.path.display()));
     let unfinished = imported.unfinished.iter().map(|journey| format!("left unfinished: {journey}"));
     let details: Vec<String> = rows.chain(more).chain(report).chain(unfinished).collect();
     [&[text], details.as_slice()].concat().join("\n  ")
@@ -153,14 +216,38 @@ fn report_path(command: &Gps, config: &Config) -> PathBuf {
     })
 }
 
-fn write_report(path: &Path, bad: &[BadRow]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+/// Whether two names are of one file, however they are spelled or linked.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    id(one).is_some_and(|one| Some(one) == id(other))
+}
+
+/// The file that says which rows could not be taken. It may hold places, so that only its owner reads it.
+struct Report {
+    path: PathBuf,
+    file: io::BufWriter<fs::File>,
+    count: u64,
+    /// The first few, to be shown.
+    first: Vec<BadRow>,
+}
+
+impl Report {
+    fn create(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file = io::BufWriter::new(file);
+        writeln!(file, "line,reason")?;
+        Ok(Self { path: path.to_owned(), file, count: 0, first: Vec::new() })
     }
-    let mut report = io::BufWriter::new(fs::File::create(path)?);
-    writeln!(report, "line,reason")?;
-    for BadRow { line, reason } in bad {
-        writeln!(report, "{line},\"{}\"", reason.replace('"', "\"\""))?;
+
+    fn add(&mut self, bad: &[BadRow]) -> io::Result<()> {
+        for row in bad {
+            writeln!(self.file, "{},\"{}\"", row.line, row.reason.replace('"', "\"\""))?;
+        }
+        self.count += bad.len() as u64;
+        self.first.extend(bad.iter().take(SHOWN - self.first.len()).cloned());
+        Ok(())
     }
-    report.flush()
 }

@@ -50,7 +50,8 @@ Start here:
 
 Exit status:
   0  done, or verified
-  1  it looked, and something is wrong: a broken ledger, a view that differs, a stale file, a server that is not ready
+  1  it looked, and something is wrong: a broken ledger, a view that differs, a stale file, a server that is not ready,
+     rows of an import that were reported
   2  the command line is wrong
   3  it names something that does not exist
   4  the system failed: a database that is away, a disk that is full";

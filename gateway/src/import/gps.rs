@@ -2,27 +2,25 @@
 //! in groups.
 //!
 //! What is there already is looked up, not assumed: the fixes that a journey has are opened and compared, so that a run
-//! that was brought in by half, or that has grown since, gets exactly what it lacks. Killed anywhere and started again, the
-//! import leaves the same streams as in one go.
+//! that was brought in by half, or that has grown since, at its end or before its start, gets exactly what it lacks. Killed
+//! anywhere and started again, the import leaves the same streams as in one go.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use cnc_commands::{Host, HostError, Request};
 use cnc_domain::{
-    kernel::{Actor, CommandId, CompanyId, LocationId, Message, Timestamp},
-    ledger::{Answer, Entry, Fault},
+    kernel::{Actor, CommandId, CompanyId, LocationId, Message},
+    ledger::{Answer, Fault},
 };
 use futures::StreamExt;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
+    before::{Before, Compared},
     journey::{Branch, Fleet, Step, Trip},
     patience::Patience,
     runs::{Grouped, Run, Vehicle},
@@ -33,8 +31,6 @@ use super::{
 const AT_ONCE: usize = 64;
 /// How many fixes go into one chunk: what a journey takes.
 const CHUNK: usize = 500;
-/// How many entries of a journey are read at once.
-const BATCH: usize = 500;
 
 /// Brings fixes into one company.
 #[derive(Clone)]
@@ -134,22 +130,33 @@ impl Import {
             }
         }
         for run in &vehicle.runs {
-            imported.add(self.journey(fleet.trip(&vehicle.name, run), run).await?);
+            imported.add(self.journey(fleet, vehicle, run).await?);
             self.settled.fetch_add(run.rows.len() as u64, Ordering::Relaxed);
         }
         Ok(imported)
     }
 
-    async fn journey(&self, trip: Trip, run: &Run) -> Result<Imported, Stopped> {
+    async fn journey(&self, fleet: Fleet, vehicle: &Vehicle, run: &Run) -> Result<Imported, Stopped> {
         let mut imported = Imported::default();
-        let before = self.before(&trip).await?;
+        let near = self.near(fleet, vehicle, run).await?;
+        let (mut new, mut contradicting) = (Vec::new(), Vec::new());
+        for row in &run.rows {
+            match near.compare(row) {
+                Compared::New => new.push(row.clone()),
+                Compared::Known => imported.known += 1,
+                Compared::Contradicts(reason) => contradicting.push(BadRow { line: row.line, reason }),
+            }
+        }
+        imported.bad = contradicting;
+        let (trip, before) = near.chosen(vehicle, run);
+        if new.is_empty() && before.is_over() {
+            return Ok(imported);
+        }
         if let Some((_, why)) = self.steps(&trip, &before, trip.start(run)).await? {
-            imported.refuse(&run.rows, &why);
+            imported.refuse(&new, &why);
             return Ok(imported);
         }
         imported.journeys = u64::from(before.events.is_empty());
-        let (known, new): (Vec<Row>, Vec<Row>) = run.rows.iter().cloned().partition(|row| before.has(row));
-        imported.known = known.len() as u64;
         for (chunk, rows) in (before.chunks..).zip(new.chunks(CHUNK)) {
             match self.give(&trip.gps(chunk, rows)).await? {
                 Outcome::Done(0) => imported.known += rows.len() as u64,
@@ -235,76 +242,9 @@ impl Import {
     }
 }
 
-/// What a journey has already.
-#[derive(Default)]
-struct Before {
-    /// What has happened.
-    events: HashSet<String>,
-    /// The times of its fixes of this import's receiver.
-    fixes: HashSet<Timestamp>,
-    /// Whether its fixes cannot be read any more, since its key was destroyed.
-    erased: bool,
-    /// The next chunk of this import's receiver.
-    chunks: u64,
-}
-
-impl Before {
-    /// Whether a step needs not be given: it was taken, or the journey is over.
-    fn took(&self, step: &Step) -> bool {
-        [step.event, "returned", "cancelled"].iter().any(|event| self.events.contains(*event))
-    }
-
-    fn has(&self, row: &Row) -> bool {
-        // What was erased on request is not brought in again.
-        self.erased || self.fixes.contains(&row.at)
-    }
-
-    /// Takes a chunk of fixes, opened.
-    fn take(&mut self, chunk: &Value) {
-        self.chunks = self.chunks.max(chunk["chunk"].as_u64().map_or(0, |chunk| chunk + 1));
-        match chunk["fixes"].as_array() {
-            Some(fixes) => {
-                self.fixes.extend(fixes.iter().filter_map(|fix| fix["at"].as_str()?.parse::<Timestamp>().ok()));
-            }
-            None => self.erased = true,
-        }
-    }
-}
-
-impl Import {
-    /// Reads what a journey has already.
-    async fn before(&self, trip: &Trip) -> Result<Before, Stopped> {
-        self.patience.with(|| self.read_before(trip)).await
-    }
-
-    async fn read_before(&self, trip: &Trip) -> Result<Before, Stopped> {
-        let mut before = Before::default();
-        let mut after = 0;
-        loop {
-            let id = trip.journey.uuid();
-            let lines = self.host.ledger().read_stream(self.company, "truck_journey", id, after, BATCH).await?;
-            if lines.is_empty() {
-                return Ok(before);
-            }
-            after += lines.len() as u64;
-            for line in &lines {
-                let entry = Entry::read(line).map_err(|error| Fault::broken("reading a journey", error))?;
-                if entry.event == "gps_recorded" {
-                    let mut chunk: Value = serde_json::from_str(entry.payload.get())
-                        .map_err(|error| Fault::broken("reading fixes", error))?;
-                    if chunk["device"] == trip.tracker().to_string() {
-                        self.host.keyring().open_all(self.company, &mut chunk, &|_| true).await?;
-                        before.take(&chunk);
-                    }
-                }
-                before.events.insert(entry.event);
-            }
-        }
-    }
-}
-
 impl Imported {
-    fn add(&mut self, other: Self) {
+    /// Adds what became of more rows.
+    pub fn add(&mut self, other: Self) {
         self.recorded += other.recorded;
         self.known += other.known;
         self.journeys += other.journeys;

@@ -1,5 +1,5 @@
-//! The commands that make a journey of a run, and the ids that they go to. All ids follow from company, vehicle, trip and
-//! the run's first fix, so that the same run is the same journey however often it is brought in.
+//! The commands that make a journey of a run, and the ids that they go to. All ids follow from company, vehicle, trip, a day and
+//! a number: the first journey of that trip that began on that day is the first, however its fixes came.
 
 use cnc_domain::{
     calendar_capacity::Truck,
@@ -14,6 +14,13 @@ use super::{
     runs::{Run, Vehicle},
     table::Row,
 };
+
+/// The longest plate that a truck may have.
+const PLATE_MAX: usize = 20;
+/// How many digits of a truck's id tell its plate from others that end alike.
+const PLATE_MARK: usize = 8;
+/// A longer name of a vehicle is no part of its driver's.
+const NAME_MAX: usize = 60;
 
 /// One command of the import.
 #[derive(Clone, Debug)]
@@ -113,12 +120,13 @@ impl Fleet {
     /// Commissions the truck and hires its driver. Another system's fixes say nothing of either: a usual moving truck, and
     /// somebody who may drive it.
     pub fn steps(self, vehicle: &Vehicle, province: &str) -> Vec<Step> {
-        let plate: String = vehicle.name.chars().take(20).collect();
+        let plate = self.plate(&vehicle.name);
+        let name = if vehicle.name.chars().count() > NAME_MAX { &plate } else { &vehicle.name };
         let truck = json!({
             "plate": plate, "size_ft": 26, "volume_cuft": 16_800, "home_location": self.location, "cost_per_hour": 0,
         });
         let driver = json!({
-            "name": format!("Driver of vehicle {plate}"), "phone": "000 000 0000", "roles": ["driver"],
+            "name": format!("Driver of vehicle {name}"), "phone": "000 000 0000", "roles": ["driver"],
             "home_location": self.location, "hourly_rate": 0, "employment_class": "provincial", "duty": "general",
             "province": province, "licence": { "class": "heavy", "expires": "9999-12-31T00:00:00Z" },
         });
@@ -128,10 +136,22 @@ impl Fleet {
         ])
     }
 
-    /// The ids of one of the vehicle's runs.
-    pub fn trip(self, vehicle: &str, run: &Run) -> Trip {
-        let first = run.rows.first().map_or(0, |row| row.at.micros()).to_be_bytes();
-        let parts: [&[u8]; 3] = [vehicle.as_bytes(), run.trip.as_bytes(), &first];
+    /// A plate that no other vehicle has. A name that is too long for one ends like the vehicle's, and in what follows from all
+    /// of it.
+    fn plate(self, vehicle: &str) -> String {
+        let length = vehicle.chars().count();
+        if length <= PLATE_MAX {
+            return vehicle.to_owned();
+        }
+        let id = self.truck.uuid().simple().to_string();
+        let (tail, mark) = (PLATE_MAX - PLATE_MARK - 1, &id[id.len() - PLATE_MARK..]);
+        vehicle.chars().skip(length - tail).chain(['~']).chain(mark.chars()).collect()
+    }
+
+    /// The ids of a journey on one of the vehicle's trips: the `nth` that began on a day, which is counted since 1970 in UTC.
+    pub fn trip(self, vehicle: &str, trip: &str, day: i64, nth: u32) -> Trip {
+        let (day, nth) = (day.to_be_bytes(), nth.to_be_bytes());
+        let parts: [&[u8]; 4] = [vehicle.as_bytes(), trip.as_bytes(), &day, &nth];
         Trip {
             fleet: self,
             journey: derived(self.company, "journey", &parts),
@@ -211,4 +231,30 @@ fn fix(row: &Row) -> Value {
         fix["speed_cm_s"] = json!(speed);
     }
     fix
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_vehicles_have_one_plate_however_long_their_names_are() {
+        let names = [
+            "1001",
+            "urn:rut:vehicle:line31:1001",
+            "urn:rut:vehicle:line31:1002",
+            "urn:rut:vehicle:line32:1001",
+            "eine-sehr-lange-Bezeichnung-für-einen-Lkw-1",
+            "eine-sehr-lange-Bezeichnung-für-einen-Lkw-2",
+        ];
+        let plates: BTreeSet<String> = names
+            .iter()
+            .map(|name| Fleet::of(CompanyId::number(1), Id::number(2), name).plate(name))
+            .inspect(|plate| assert!(plate.chars().count() <= PLATE_MAX, "{plate}"))
+            .collect();
+        assert_eq!(plates.len(), names.len(), "{plates:?}");
+        assert!(plates.contains("1001") && plates.iter().any(|plate| plate.starts_with("line31:1001~")), "{plates:?}");
+    }
 }

@@ -2,16 +2,22 @@
 //!
 //! A run is consecutive rows of a vehicle (in the file) with one trip; rows without a trip make runs too, so that no fix is
 //! lost. A file that is not in order would tear a trip into many runs: runs of one trip that overlap in time, or that have no
-//! other run between them, are one. In a run, rows stand in order of time.
+//! other run between them and no long [pause](PAUSE_MAX), are one. In a run, rows stand in order of time.
 //!
 //! Receivers' trips overlap by a fix or two where one ends and the next starts. Nobody can be on two journeys at once, so a
 //! window ends at the latest where the next one starts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cnc_domain::kernel::{Seconds, Timestamp, Window};
 
-use super::table::{BadRow, Row};
+use super::{
+    outliers,
+    table::{BadRow, Row},
+};
+
+/// A vehicle that was silent for longer is on another run.
+pub const PAUSE_MAX: Seconds = Seconds(12 * 60 * 60);
 
 /// All runs of one vehicle, in order of time.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,11 +46,11 @@ pub struct Grouped {
     pub vehicles: Vec<Vehicle>,
     /// How many rows repeat another one exactly.
     pub repeated: u64,
-    /// Rows that contradict another one.
+    /// Rows that contradict another one, or that the vehicle cannot have made.
     pub bad: Vec<BadRow>,
 }
 
-/// Groups the rows of a file. A day of a fleet is held in memory: its rows may come in any order.
+/// Groups the rows of a file, which may come in any order.
 pub fn group(rows: Vec<Row>) -> Grouped {
     let mut grouped = Grouped::default();
     let mut vehicles: BTreeMap<String, Vec<Row>> = BTreeMap::new();
@@ -52,6 +58,11 @@ pub fn group(rows: Vec<Row>) -> Grouped {
         vehicles.entry(row.vehicle.clone()).or_default().push(row);
     }
     for (name, rows) in vehicles {
+        let (rows, bad) = outliers::take_out(rows);
+        grouped.bad.extend(bad);
+        if rows.is_empty() {
+            continue;
+        }
         let mut runs: Vec<Vec<Row>> = joined(consecutive(rows));
         for run in &mut runs {
             grouped.thin(run);
@@ -60,6 +71,27 @@ pub fn group(rows: Vec<Row>) -> Grouped {
         grouped.vehicles.push(Vehicle { name, runs: windows(runs) });
     }
     grouped
+}
+
+/// Splits off each vehicle's last rows of one trip, which more rows may follow: no more of them than `most`, else none.
+pub fn split_off_last(rows: Vec<Row>, most: usize) -> (Vec<Row>, Vec<Row>) {
+    let mut last: HashMap<&str, &str> = HashMap::new();
+    let mut is_last: Vec<bool> = Vec::with_capacity(rows.len());
+    let mut changed: HashSet<&str> = HashSet::new();
+    for row in rows.iter().rev() {
+        let trip = *last.entry(&row.vehicle).or_insert(&row.trip);
+        if trip != row.trip {
+            changed.insert(&row.vehicle);
+        }
+        is_last.push(!changed.contains(row.vehicle.as_str()));
+    }
+    is_last.reverse();
+    if is_last.iter().filter(|is_last| **is_last).count() > most {
+        return (rows, Vec::new());
+    }
+    let mut is_last = is_last.into_iter();
+    let (later, now) = rows.into_iter().partition(|_| is_last.next().unwrap_or_default());
+    (now, later)
 }
 
 impl Grouped {
@@ -89,16 +121,23 @@ impl Grouped {
     }
 }
 
-/// Splits a vehicle's rows where the trip changes.
+/// Splits a vehicle's rows where the trip changes, or time makes a leap.
 fn consecutive(rows: Vec<Row>) -> Vec<Vec<Row>> {
     let mut runs: Vec<Vec<Row>> = Vec::new();
     for row in rows {
         match runs.last_mut() {
-            Some(run) if run[0].trip == row.trip => run.push(row),
+            Some(run) if run[0].trip == row.trip && run.last().is_some_and(|last| is_soon(last.at, row.at)) => {
+                run.push(row);
+            }
             _ => runs.push(vec![row]),
         }
     }
     runs
+}
+
+/// Whether two moments are close enough for one run, whichever comes first.
+pub fn is_soon(one: Timestamp, other: Timestamp) -> bool {
+    one.max(other) <= one.min(other).plus(PAUSE_MAX)
 }
 
 /// Joins runs of the same trip that overlap in time, or follow each other there.
@@ -112,7 +151,11 @@ fn joined(mut runs: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
         let (start, end) = (first(&run), last(&run));
         let newest = joined.len().checked_sub(1);
         match open.get_mut(&run[0].trip) {
-            Some((place, until)) if start <= *until || Some(*place) == newest => {
+            Some((place, until))
+                if start <= *until
+                    || (Some(*place) == newest
+                        && start.zip(*until).is_some_and(|(start, until)| is_soon(until, start))) =>
+            {
                 *until = end.max(*until);
                 joined[*place].extend(run);
             }
@@ -180,6 +223,23 @@ mod tests {
         let grouped = group(rows(&[("1", "b", 9), ("1", "a", 3), ("1", "b", 6), ("1", "a", 1), ("1", "b", 7)]));
         assert_eq!(shape(&grouped), [("1", "a", 2), ("1", "b", 3)]);
         assert_eq!(grouped.vehicles[0].runs[0].rows[0].line, 5);
+    }
+
+    #[test]
+    fn what_may_go_on_is_kept_for_the_next_batch() {
+        let given = [("1", "a", 1), ("1", "b", 2), ("2", "x", 1), ("1", "b", 3), ("2", "x", 2)];
+        let lines = |rows: &[Row]| rows.iter().map(|row| row.line).collect::<Vec<_>>();
+        let (now, later) = split_off_last(rows(&given), 4);
+        assert_eq!((lines(&now), lines(&later)), (vec![2], vec![3, 4, 5, 6]));
+        let (now, later) = split_off_last(rows(&given), 3);
+        assert_eq!((now.len(), later.len()), (5, 0));
+    }
+
+    #[test]
+    fn a_vehicle_that_was_silent_for_long_is_on_another_run() {
+        let hours = |hours: i64| hours * 60 * 60;
+        let grouped = group(rows(&[("1", "", 0), ("1", "", hours(11)), ("1", "", hours(24)), ("1", "", hours(25))]));
+        assert_eq!(shape(&grouped), [("1", "", 2), ("1", "", 2)]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Reading a table of GPS fixes: one row a line, columns found by their names in the first line.
 //!
 //! A line that is no row is never fatal: it is reported with its number and a reason. A quoted field may hold commas but
-//! not a line's end, so that one stray quotation mark cannot swallow the rest of a file.
+//! not a line's end, so that one stray quotation mark cannot swallow the rest of a file. Lines end with LF, CR LF or CR.
 
 use std::{
-    io::{self, BufRead, Read},
+    io::{self, BufRead},
     path::Path,
 };
 
@@ -13,7 +13,7 @@ use cnc_domain::kernel::{CmPerSecond, LatE7, LonE7, Seconds, Timestamp};
 use super::decimal::scaled;
 
 /// A longer line is no row: nothing that a receiver writes comes near.
-const LINE_MAX_BYTES: u64 = 65_536;
+const LINE_MAX_BYTES: usize = 65_536;
 /// No receiver can have made a fix before GPS time began: 1980-01-06.
 const FIRST_FIX_SECONDS: i64 = 315_964_800;
 /// A clock may be this far ahead of ours.
@@ -38,7 +38,8 @@ pub struct Row {
     pub speed_cm_s: Option<CmPerSecond>,
 }
 
-/// A row that could not be taken, and why. Holds no value of the row: a report may be passed on.
+/// A row that could not be taken, and why. Holds no value of the row, so that a report may be passed on, unless it
+/// contradicts what is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct BadRow {
     /// The line that it stands on, counted from 1.
@@ -47,13 +48,15 @@ pub struct BadRow {
     pub reason: String,
 }
 
-/// All rows of a file.
+/// Rows of a file.
 #[derive(Debug, Default)]
 pub struct Table {
     /// The good ones, in the file's order.
     pub rows: Vec<Row>,
     /// The others.
     pub bad: Vec<BadRow>,
+    /// Whether there are no more after them.
+    pub ended: bool,
 }
 
 /// Why a file cannot be read as a table at all.
@@ -83,38 +86,73 @@ pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     }
 }
 
-/// Reads all rows. `now` is the time that fixes may not lie ahead of.
-pub fn read(mut input: impl BufRead, now: Timestamp) -> Result<Table, NoTable> {
-    let mut table = Table::default();
-    let mut columns: Option<Columns> = None;
-    let mut number = 0;
-    loop {
-        let line = next_line(&mut input)?;
-        number += 1;
-        let mut bad = |reason: &str| table.bad.push(BadRow { line: number, reason: reason.to_owned() });
-        let line = match line {
-            Line::End => break,
-            Line::TooLong => {
-                bad("the line is longer than 64 KiB");
-                continue;
+/// A file whose first line was read.
+pub struct Reader<R> {
+    lines: Lines<R>,
+    columns: Columns,
+    now: Timestamp,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the names of the columns. `now` is the time that fixes may not lie ahead of.
+    pub fn new(input: R, now: Timestamp) -> Result<Self, NoTable> {
+        let mut lines = Lines { input, number: 0, is_in_end: false };
+        loop {
+            let columns = match lines.next()? {
+                Line::End => return Err(NoTable::Empty),
+                Line::TooLong => return Err(NoTable::NoColumn("vehicle_id")),
+                Line::Read(line) => String::from_utf8_lossy(&line).into_owned(),
+            };
+            let names = columns.trim_start_matches('\u{feff}').trim();
+            if !names.is_empty() {
+                return Ok(Self { columns: Columns::find(&fields(names))?, lines, now });
             }
-            Line::Read(line) => line,
-        };
-        let Ok(text) = std::str::from_utf8(&line) else {
-            bad("not UTF-8");
-            continue;
-        };
-        let text = text.trim_start_matches('\u{feff}').trim();
-        match &columns {
-            _ if text.is_empty() => {}
-            None => columns = Some(Columns::find(&fields(text))?),
-            Some(columns) => match columns.row(number, &fields(text), now) {
-                Ok(row) => table.rows.push(row),
-                Err(reason) => bad(&reason),
-            },
         }
     }
-    if columns.is_none() { Err(NoTable::Empty) } else { Ok(table) }
+
+    /// Reads up to so many rows.
+    pub fn batch(&mut self, rows: usize) -> io::Result<Table> {
+        let mut table = Table::default();
+        while table.rows.len() + table.bad.len() < rows {
+            let line = self.lines.next()?;
+            let line_number = self.lines.number;
+            let row = match &line {
+                Line::End => {
+                    table.ended = true;
+                    break;
+                }
+                Line::TooLong => Err("the line is longer than 64 KiB".to_owned()),
+                Line::Read(line) => self.row(line_number, line),
+            };
+            match row {
+                Ok(None) => {}
+                Ok(Some(row)) => table.rows.push(row),
+                Err(reason) => table.bad.push(BadRow { line: line_number, reason }),
+            }
+        }
+        Ok(table)
+    }
+
+    /// The row of a line, where it is not empty.
+    fn row(&self, number: u64, line: &[u8]) -> Result<Option<Row>, String> {
+        let text = std::str::from_utf8(line).map_err(|_| "not UTF-8")?.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.contains(|letter: char| letter.is_control() && letter != '\t') {
+            return Err("holds a control character, such as U+0000".into());
+        }
+        self.columns.row(number, &fields(text), self.now).map(Some)
+    }
+}
+
+/// The lines of a file.
+struct Lines<R> {
+    input: R,
+    /// How many were read.
+    number: u64,
+    /// Whether the last one ended with a CR, to which an LF may belong.
+    is_in_end: bool,
 }
 
 enum Line {
@@ -123,22 +161,40 @@ enum Line {
     End,
 }
 
-/// The next line. Of one that is too long no more than a part is ever held.
-fn next_line(input: &mut impl BufRead) -> io::Result<Line> {
-    let mut line = Vec::new();
-    if input.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
-        return Ok(Line::End);
-    }
-    if line.last() == Some(&b'\n') || (line.len() as u64) < LINE_MAX_BYTES {
-        return Ok(Line::Read(line));
-    }
-    while line.last() != Some(&b'\n') {
-        line.clear();
-        if input.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
-            break;
+impl<R: BufRead> Lines<R> {
+    /// The next line. Of one that is too long no more than a part is ever held.
+    fn next(&mut self) -> io::Result<Line> {
+        let (mut line, mut length, mut begun) = (Vec::new(), 0, false);
+        loop {
+            let buffer = self.input.fill_buf()?;
+            if buffer.is_empty() {
+                break;
+            }
+            if std::mem::take(&mut self.is_in_end) && buffer[0] == b'\n' {
+                self.input.consume(1);
+                continue;
+            }
+            begun = true;
+            let end = buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            length += part.len();
+            if length <= LINE_MAX_BYTES {
+                line.extend_from_slice(part);
+            }
+            let read = part.len() + usize::from(end.is_some());
+            self.is_in_end = end.is_some_and(|end| buffer[end] == b'\r');
+            self.input.consume(read);
+            if end.is_some() {
+                break;
+            }
         }
+        self.number += u64::from(begun);
+        Ok(match begun {
+            false => Line::End,
+            true if length > LINE_MAX_BYTES => Line::TooLong,
+            true => Line::Read(line),
+        })
     }
-    Ok(Line::TooLong)
 }
 
 /// The fields of a line. Quotation marks are rare, and only a line with one pays for them.
@@ -200,13 +256,18 @@ impl Columns {
         if at < Timestamp::from_seconds(FIRST_FIX_SECONDS) {
             return Err("timestamp: before GPS time began (1980-01-06)".into());
         }
+        let north = degrees(&fields[self.latitude], "latitude", 90)?;
+        let east = degrees(&fields[self.longitude], "longitude", 180)?;
+        if (north, east) == (0, 0) {
+            return Err("latitude, longitude: both 0, which receivers write that do not know where they are".into());
+        }
         Ok(Row {
             line,
             vehicle: vehicle.clone(),
             trip: self.trip.map(|place| fields[place].clone()).unwrap_or_default(),
             at,
-            lat_e7: LatE7(degrees(&fields[self.latitude], "latitude", 90)?),
-            lon_e7: LonE7(degrees(&fields[self.longitude], "longitude", 180)?),
+            lat_e7: LatE7(north),
+            lon_e7: LonE7(east),
             speed_cm_s: self.speed.map(|place| speed(&fields[place])).transpose()?.flatten(),
         })
     }
@@ -221,12 +282,16 @@ fn degrees(text: &str, name: &str, limit: i64) -> Result<i32, String> {
 }
 
 /// Miles per hour, as transit feeds of the United States give it, in centimetres a second: one is 44.704 exactly. (In the
-/// sample day, distance travelled over speed × time is 0.44 m: the column is neither metres a second nor km/h.)
+/// sample day, distance travelled over speed × time is 0.44 m: the column is neither metres a second nor km/h.) Where it is not
+/// known, receivers write −1.
 fn speed(text: &str) -> Result<Option<CmPerSecond>, String> {
     if text.is_empty() {
         return Ok(None);
     }
     let micro_mph = scaled(text, 6).ok_or("speed: not a decimal number")?;
+    if micro_mph == -1_000_000 {
+        return Ok(None);
+    }
     let cm_s = micro_mph.checked_mul(44_704).map(|value| (value + 500_000_000).div_euclid(1_000_000_000));
     match cm_s.and_then(|value| u32::try_from(value).ok()) {
         Some(value) if value <= 100_000 => Ok(Some(CmPerSecond(value))),
@@ -239,7 +304,8 @@ mod tests {
     use super::*;
 
     fn table(text: impl AsRef<[u8]>) -> Table {
-        read(text.as_ref(), "2026-01-01T00:00:00Z".parse().expect("a time")).expect("a table")
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        Reader::new(text.as_ref(), now).expect("a table").batch(usize::MAX).expect("reads")
     }
 
     fn reasons(table: &Table) -> Vec<(u64, &str)> {
@@ -300,7 +366,55 @@ mod tests {
     #[test]
     fn a_file_without_a_needed_column_is_no_table_and_says_which() {
         let now = Timestamp::default();
-        assert!(matches!(read(&b"vehicle_id,timestamp,latitude\n"[..], now), Err(NoTable::NoColumn("longitude"))));
-        assert!(matches!(read(&b"\n\n"[..], now), Err(NoTable::Empty)));
+        let read = |text: &'static str| Reader::new(text.as_bytes(), now).map(drop);
+        assert!(matches!(read("vehicle_id,timestamp,latitude\n"), Err(NoTable::NoColumn("longitude"))));
+        assert!(matches!(read("\n\n"), Err(NoTable::Empty)));
+    }
+
+    const NAMES: &str = "vehicle_id,timestamp,latitude,longitude,speed";
+
+    #[test]
+    fn lines_end_in_each_of_the_three_ways_and_are_counted() {
+        let lines =
+            [NAMES, "1,2015-09-06T01:22:06Z,30,-97,1", "", "1,yesterday,30,-97,1", "2,2015-09-06T01:22:06Z,30,-97,2"];
+        for end in ["\n", "\r\n", "\r"] {
+            for text in [lines.join(end), lines.join(end) + end] {
+                let table = table(&text);
+                assert_eq!(table.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 5], "{text:?}");
+                assert_eq!((reasons(&table)[0].0, table.ended), (4, true), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_holds_no_more_rows_than_were_asked_for() {
+        let rows = "1,2015-09-06T01:22:06Z,30,-97,1\n,,,,\n".repeat(3);
+        let text = format!("{NAMES}\n{rows}");
+        let mut reader = Reader::new(text.as_bytes(), Timestamp::LAST).expect("a table");
+        let sizes = [(); 4].map(|()| {
+            let table = reader.batch(2).expect("reads");
+            (table.rows.len(), table.bad.len(), table.ended)
+        });
+        assert_eq!(sizes, [(1, 1, false), (1, 1, false), (1, 1, false), (0, 0, true)]);
+    }
+
+    #[test]
+    fn what_receivers_write_that_know_nothing_is_nothing() {
+        let row = |place: &str, speed: &str| table(format!("{NAMES}\n1,2015-09-06T01:22:06Z,{place},{speed}"));
+        for speed in ["-1", "-1.0", "-1.000", ""] {
+            assert_eq!(row("30,-97", speed).rows[0].speed_cm_s, None, "{speed}");
+        }
+        assert!(reasons(&row("30,-97", "-2"))[0].1.contains("below 0"));
+        for place in ["0,0", "0.0,-0.000", "0e5,0.00000001"] {
+            assert!(reasons(&row(place, "1"))[0].1.contains("do not know"), "{place}");
+        }
+        assert_eq!(row("0,-78.45", "1").rows.len(), 1, "the equator is a place");
+    }
+
+    #[test]
+    fn a_control_character_is_reported_where_it_stands() {
+        let text = format!("{NAMES}\n1\0,2015-09-06T01:22:06Z,30,-97,1\n1,2015-09-06T01:22:06Z,30,-97,1\n");
+        let table = table(text);
+        assert_eq!((table.rows.len(), reasons(&table)[0].0), (1, 2));
     }
 }

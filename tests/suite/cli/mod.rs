@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod clocks;
 mod demo;
+mod files;
 mod folds;
 mod health;
 mod import;
