@@ -1,11 +1,14 @@
 //! Group commit: a task takes all appends that wait and records them in one durable transaction. While one batch is on
 //! its way to the disk, the next collects.
 
+mod apart;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use self::apart::Apart;
 use cnc_domain::ledger::{Append, AppendError, Appended, Fault, Ledger};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -22,6 +25,11 @@ type Reply = oneshot::Sender<Result<Appended, AppendError>>;
 enum Task {
     Append(Box<Append>, Reply),
     Stop,
+}
+
+/// What is said of an append that waited for its company's head for too long.
+pub(crate) fn held() -> Fault {
+    Fault::passing("append", "somebody else holds the head of the company")
 }
 
 /// How many transactions were made since the start, and of how many appends.
@@ -76,6 +84,7 @@ impl Appender {
 }
 
 async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: usize, made: Arc<Made>) {
+    let mut apart = Apart::new(ledger.clone());
     // A closed queue still gives what waits in it, and then ends the loop by itself.
     while let Some(first) = waiting.recv().await {
         gather(&waiting).await;
@@ -84,9 +93,11 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
         while let Some(task) = next {
             match task {
                 Task::Append(append, reply) => {
-                    bytes += append.drafts.iter().map(|draft| draft.payload.get().len()).sum::<usize>();
-                    batch.push(*append);
-                    replies.push(reply);
+                    if let Some((append, reply)) = apart.take(append, reply) {
+                        bytes += append.drafts.iter().map(|draft| draft.payload.get().len()).sum::<usize>();
+                        batch.push(*append);
+                        replies.push(reply);
+                    }
                 }
                 Task::Stop => waiting.close(),
             }
@@ -95,9 +106,10 @@ async fn run(ledger: Arc<dyn Ledger>, mut waiting: mpsc::Receiver<Task>, limit: 
         if !batch.is_empty() {
             made.batches.fetch_add(1, Ordering::Relaxed);
             made.appends.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            record(&ledger, batch, replies).await;
+            apart.set(record(&ledger, batch, replies).await);
         }
     }
+    apart.end().await;
 }
 
 /// Lets those who were just answered come with their next append, as long as more come: one of them alone would cost as
@@ -113,8 +125,9 @@ async fn gather(waiting: &mpsc::Receiver<Task>) {
     }
 }
 
-/// Records a batch in a task of its own, so that a panic in a back end fails this batch and not all that come after.
-async fn record(ledger: &Arc<dyn Ledger>, batch: Vec<Append>, replies: Vec<Reply>) {
+/// Records a batch in a task of its own, so that a panic in a back end fails this batch and not all that come after. Gives back
+/// what belongs to companies whose heads somebody else holds.
+async fn record(ledger: &Arc<dyn Ledger>, batch: Vec<Append>, replies: Vec<Reply>) -> Vec<(Box<Append>, Reply)> {
     let ledger = Arc::clone(ledger);
     let size = batch.len();
     let outcome = match tokio::spawn(async move { ledger.append(batch).await }).await {
@@ -125,16 +138,22 @@ async fn record(ledger: &Arc<dyn Ledger>, batch: Vec<Append>, replies: Vec<Reply
     };
     match outcome {
         Ok(results) => {
+            let mut held = Vec::new();
             for (reply, result) in replies.into_iter().zip(results) {
-                // Who asked may have gone; what is recorded stays so.
-                let _ = reply.send(result);
+                match result {
+                    Err(AppendError::Held(append)) => held.push((append, reply)),
+                    // Who asked may have gone; what is recorded stays so.
+                    result => drop(reply.send(result)),
+                }
             }
+            held
         }
         Err(fault) => {
             tracing::error!(%fault, appends = size, "a batch was not recorded");
             for reply in replies {
                 let _ = reply.send(Err(AppendError::Fault(fault.clone())));
             }
+            Vec::new()
         }
     }
 }

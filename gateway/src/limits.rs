@@ -75,6 +75,8 @@ pub struct Limits {
     pub socket_bytes: usize,
     /// How often a socket is pinged, its rights are looked at again and its views are compared with the store.
     pub heartbeat: Duration,
+    /// How long the loop that folds may stand still before the process counts as wedged.
+    pub standstill: Duration,
 }
 
 impl Default for Limits {
@@ -112,6 +114,7 @@ impl Default for Limits {
             socket_queue: 256,
             socket_bytes: 4 << 20,
             heartbeat: Duration::from_secs(15),
+            standstill: Duration::from_mins(2),
         }
     }
 }

@@ -8,6 +8,8 @@ use cnc_domain::ledger::Fault;
 /// How long to wait before the first attempts to connect again, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
+/// How long an answer may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 const DOING: &str = "connecting to NATS";
 
@@ -42,6 +44,10 @@ pub(crate) async fn connect(access: &NatsAccess, name: &str) -> Result<Client, F
     let options = ConnectOptions::new()
         .name(name)
         .retry_on_initial_connect()
+        // A broker that says nothing any more is one that is away, after two pings without an answer.
+        .ping_interval(ANSWERS_WITHIN)
+        .connection_timeout(ANSWERS_WITHIN)
+        .request_timeout(Some(ANSWERS_WITHIN))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
             let doubled = u32::try_from(attempts.min(6)).unwrap_or(6);

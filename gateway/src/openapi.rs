@@ -199,7 +199,7 @@ fn of_service(paths: &mut Map<String, Value>) {
             "responses": problems(statuses, "200", content) } })
     };
     paths.insert("/docs".into(), plain("docs", "This description as a page.", "text/html", &[]));
-    paths.insert("/health/live".into(), plain("health_live", "The process answers.", "application/json", &[]));
+    paths.insert("/health/live".into(), plain("health_live", "The process answers.", "application/json", &["503"]));
     paths.insert("/health/ready".into(), plain("health_ready", "It can work.", "application/json", &["503"]));
     paths.insert("/openapi.json".into(), plain("openapi", "This description.", "application/json", &[]));
     let mut problem = plain("problem", "What a problem's code means.", "application/json", &["404"]);

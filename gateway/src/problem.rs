@@ -224,6 +224,12 @@ impl Problem {
         Self::new("not_ready", why).with("parts", parts).header(header::RETRY_AFTER, "1")
     }
 
+    /// 503: a part of the process stands still.
+    pub fn wedged(silent: std::time::Duration) -> Self {
+        tracing::error!(?silent, "the loop that folds stands still: start this process again");
+        Self::new("wedged", "a part of this process stands still; it should be started again")
+    }
+
     /// 500: a panic or something else that should not be.
     pub fn broken(doing: &'static str, cause: impl Display) -> Self {
         Self::hidden(doing, &cause, false)

@@ -219,6 +219,12 @@ pub static KINDS: &[Kind] = &[
         "What stood there was of another history than the ledger's, which was restored or lost its tail. It is shown again \
          once it reaches `until`; `position` says how far it is. Try again.",
     ),
+    kind(
+        "wedged",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "A part stands still",
+        "The loop that folds has not gone round for minutes, and will not by itself: the process should be started again.",
+    ),
 ];
 
 /// The title of a rule's refusal.

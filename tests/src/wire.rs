@@ -22,6 +22,9 @@ pub enum Mode {
     Cut,
     /// Connections stay, and no byte passes.
     Stalled,
+    /// Connections that are there never carry a byte again, whatever comes, and new ones do: as where a router between has
+    /// forgotten them.
+    Forgotten,
     /// Every piece takes so long.
     Slow(Duration),
     /// NATS only: of what `JetStream` delivers, each third message is held back behind the next, and each fourth comes
@@ -77,12 +80,13 @@ async fn connect(client: TcpStream, server: SocketAddr, mut modes: watch::Receiv
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let is_new = *modes.borrow() == Mode::Forgotten;
     let (up, down) = (modes.clone(), modes.clone());
     // Whatever ends first ends all three: the sockets close with the tasks.
     tokio::select! {
         _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
-        _ = pass(from_client, to_server, up) => {}
-        _ = deliver(from_server, to_client, down) => {}
+        _ = pass(from_client, to_server, up, is_new) => {}
+        _ = deliver(from_server, to_client, down, is_new) => {}
     }
 }
 
@@ -90,6 +94,7 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut modes: watch::Receiver<Mode>,
+    is_new: bool,
 ) -> std::io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
@@ -97,16 +102,17 @@ async fn pass(
         if count == 0 {
             return Ok(());
         }
-        hold(&mut modes).await;
+        hold(&mut modes, is_new).await;
         to.write_all(&bytes[..count]).await?;
     }
 }
 
-/// Waits as long as the mode says that a piece takes.
-async fn hold(modes: &mut watch::Receiver<Mode>) {
+/// Waits as long as the mode says that a piece takes; `is_new` are connections that were made when others were forgotten.
+async fn hold(modes: &mut watch::Receiver<Mode>, is_new: bool) {
     let mode = *modes.borrow_and_update();
     match mode {
         Mode::Slow(delay) => tokio::time::sleep(delay).await,
+        Mode::Forgotten if !is_new => std::future::pending().await,
         // A sender that is gone cuts the wire by itself.
         Mode::Stalled => drop(modes.wait_for(|mode| *mode != Mode::Stalled).await),
         _ => {}
@@ -114,11 +120,16 @@ async fn hold(modes: &mut watch::Receiver<Mode>) {
 }
 
 /// From the server: bytes as they come, until the wire is jumbled; then frame by frame.
-async fn deliver(from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>) -> std::io::Result<()> {
+async fn deliver(
+    from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut modes: watch::Receiver<Mode>,
+    is_new: bool,
+) -> std::io::Result<()> {
     let mut frames = Frames { from: BufReader::new(from), is_nats: None, held: None, count: 0 };
     loop {
         let Some(frame) = frames.next().await? else { return Ok(()) };
-        hold(&mut modes).await;
+        hold(&mut modes, is_new).await;
         let jumbled = *modes.borrow() == Mode::Jumbled;
         for frame in frames.jumble(frame, jumbled) {
             to.write_all(&frame).await?;

@@ -27,6 +27,8 @@ pub enum Whim {
     Away,
     /// Everything panics.
     Panics,
+    /// Who asks for all heads is never answered.
+    Hangs,
 }
 
 /// A ledger over another one.
@@ -60,6 +62,9 @@ impl Faulty {
 #[async_trait]
 impl Feed for Faulty {
     async fn heads(&self) -> Result<Vec<(CompanyId, Head)>, Fault> {
+        if *self.whim.lock().expect("whole") == Whim::Hangs {
+            return std::future::pending().await;
+        }
         self.inner()?.heads().await
     }
     async fn head(&self, company: CompanyId) -> Result<Option<Head>, Fault> {

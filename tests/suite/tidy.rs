@@ -12,13 +12,15 @@ const LINES_MAX: usize = 500;
 /// The rooms: a folder, its crate, and the crates of ours that it may name.
 ///
 /// - `domain` is pure: a rule that could reach a database or a clock would not give the same answer twice.
+/// - `postgres` is connections, and knows nothing of what goes over them.
 /// - `commands` and `projections` meet only in the domain's ports, so that either side can be run, replaced and tested
 ///   without the other, and a fold cannot append.
 /// - Only the gateway, which wires them, and what measures or tests the whole know both.
 const ROOMS: &[(&str, &str, &[&str])] = &[
     ("domain", "cnc-domain", &[]),
-    ("commands", "cnc-commands", &["cnc-domain"]),
-    ("projections", "cnc-projections", &["cnc-domain"]),
+    ("postgres", "cnc-postgres", &[]),
+    ("commands", "cnc-commands", &["cnc-domain", "cnc-postgres"]),
+    ("projections", "cnc-projections", &["cnc-domain", "cnc-postgres"]),
     ("gateway", "cnc-gateway", &["cnc-commands", "cnc-domain", "cnc-projections"]),
     ("tests", "cnc-tests", &["cnc-commands", "cnc-domain", "cnc-gateway", "cnc-projections"]),
     // The benchmarks start the same servers as the tests.

@@ -2,10 +2,8 @@
 
 use async_trait::async_trait;
 use cnc_domain::{kernel::CompanyId, ledger::Fault};
-use sqlx::{
-    PgPool, Row as _,
-    postgres::{PgPoolOptions, PgRow},
-};
+use cnc_postgres::Pool;
+use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::store::{Destruction, KeyCheck, KeyStore, Wrapped};
@@ -34,7 +32,10 @@ const HAS_TABLES: &str =
 const HAS_CHECK: &str =
     "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'cnc_keys' AND tablename = 'key_check')";
 
-pub struct PostgresKeys(PgPool);
+/// Keys are kept in memory too: few are asked for at once.
+const CONNECTIONS: usize = 2;
+
+pub struct PostgresKeys(Pool);
 
 /// Only what the database says: never the address, which may hold a password.
 fn fault(cause: sqlx::Error) -> Fault {
@@ -58,19 +59,19 @@ fn wrapped(row: &PgRow) -> Result<Wrapped, Fault> {
 }
 
 impl PostgresKeys {
-    async fn connect(url: &str) -> Result<Self, Fault> {
-        Ok(Self(PgPoolOptions::new().max_connections(4).connect(url).await.map_err(fault)?))
+    fn connect(url: &str) -> Result<Self, Fault> {
+        Ok(Self(Pool::new(cnc_postgres::options(url).map_err(fault)?, CONNECTIONS)))
     }
 
     /// The store that is there; `None` where there are no tables.
     pub async fn existing(url: &str) -> Result<Option<Self>, Fault> {
-        let store = Self::connect(url).await?;
+        let store = Self::connect(url)?;
         Ok(if store.has(HAS_TABLES).await? { Some(store) } else { None })
     }
 
     /// The store, made where there is none.
     pub async fn create(url: &str) -> Result<Self, Fault> {
-        let store = Self::connect(url).await?;
+        let store = Self::connect(url)?;
         if store.has(MADE).await? {
             return Ok(store);
         }

@@ -7,7 +7,8 @@ use cnc_domain::{
     kernel::CompanyId,
     ledger::{Entry, Fault, Hash, Head, Position},
 };
-use sqlx::{PgPool, Row, postgres::PgRow};
+use cnc_postgres::{Pool, Session};
+use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
@@ -19,12 +20,12 @@ use crate::ledger::{integer, number, postgres::fault};
 /// One relay's view of the tables.
 #[derive(Clone)]
 pub(super) struct Store {
-    pool: PgPool,
+    pool: Pool,
     relay: Uuid,
 }
 
 impl Store {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         Self { pool, relay: Uuid::now_v7() }
     }
 
@@ -65,7 +66,7 @@ impl Store {
     }
 
     /// Nobody waits for a company that another relay is at: it is skipped, and looked at again the next time.
-    async fn balance(&self, tx: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+    async fn balance(&self, tx: &mut Session) -> sqlx::Result<()> {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM cnc.relay), (SELECT count(*) FROM cnc.relay WHERE holder = $1),
                     (SELECT count(*) FROM cnc.relays WHERE alive_until > now())",

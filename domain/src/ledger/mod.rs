@@ -17,7 +17,7 @@ pub use form::check_form;
 pub use notification::{Grown, Notification, NotificationLog, announced, announcements};
 pub use port::{
     Answer, Answered, Append, AppendError, Appended, Check, Due, Fault, Feed, Idempotency, Ledger, LedgerTime, Outbox,
-    Parcel, Replied,
+    Parcel, Replied, Writable,
 };
 pub use verify::{Break, Verifier, Wrong, verify};
 pub use weather::Weather;

@@ -81,6 +81,17 @@ pub trait Feed: Send + Sync {
     fn folded(&self, _company: CompanyId, _position: Position) {}
 }
 
+/// Whether a ledger takes entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writable {
+    /// It does.
+    Yes,
+    /// It does, and a setting of its database puts them at risk: the reason, for an operator.
+    AtRisk(&'static str),
+    /// It does not: the reason, for an operator.
+    No(&'static str),
+}
+
 /// Appending.
 #[async_trait]
 pub trait Ledger: Feed {
@@ -88,6 +99,11 @@ pub trait Ledger: Feed {
     /// A fault means that nothing of the batch was recorded; only where the connection was lost while the database was
     /// committing, and it cannot be asked any more, may it have been: the same idempotency key then finds the answer.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault>;
+
+    /// Whether it takes entries, asked anew.
+    async fn writable(&self) -> Result<Writable, Fault> {
+        self.head(CompanyId::nil()).await.map(|_| Writable::Yes)
+    }
 
     /// How many batches of different companies it records at once; more only wait for each other.
     fn lanes(&self) -> usize {
@@ -243,6 +259,9 @@ pub enum AppendError {
     /// The company's ledger goes on in another database; nothing is recorded here any more.
     #[error("the company has moved to another database")]
     Departed,
+    /// Somebody else holds the company's head: nothing of it was done, and it can be tried again.
+    #[error("somebody else holds the head of the company")]
+    Held(Box<Append>),
     /// This one could not be recorded.
     #[error(transparent)]
     Fault(#[from] Fault),

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{Json, extract::State};
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Fault, MESSAGE_BYTES_MAX},
+    ledger::{Fault, MESSAGE_BYTES_MAX, Writable},
 };
 use cnc_projections::Unwell;
 use futures::{
@@ -86,7 +86,12 @@ fn clock(app: &App) -> Condition {
 }
 
 async fn ledger(app: &App) -> Condition {
-    app.host.ledger().head(CompanyId::nil()).await.into()
+    match app.host.ledger().writable().await {
+        Ok(Writable::Yes) => Condition::Ok,
+        Ok(Writable::AtRisk(risk)) => Condition::Degraded(risk.into()),
+        Ok(Writable::No(reason)) => Condition::Failed(reason.into()),
+        Err(fault) => Err::<(), _>(fault).into(),
+    }
 }
 
 fn nats(app: &App) -> Condition {

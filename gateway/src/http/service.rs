@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use axum::{
@@ -24,9 +25,16 @@ use crate::{
 
 const DOCS: &str = include_str!("docs.html");
 
-/// The process answers.
-pub async fn live() -> Json<Value> {
-    Json(json!({ "status": "alive" }))
+/// The process answers, and the loop that folds goes round: no wait in it is longer than seconds, so that one that stands
+/// still will not go on by itself.
+pub async fn live(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    let beat = app.engine.heartbeat();
+    let silent =
+        beat.and_then(|beat| u64::try_from(app.now().micros() - beat.micros()).ok()).map(Duration::from_micros);
+    match silent.filter(|silent| *silent > app.limits.standstill) {
+        Some(silent) => Err(Problem::wedged(silent)),
+        None => Ok(Json(json!({ "status": "alive" }))),
+    }
 }
 
 /// The description of the API.

@@ -250,6 +250,11 @@ impl Inner {
         (self.store.clock())()
     }
 
+    /// The loop is about to wait for something that has an end.
+    fn goes_round(&self) {
+        self.beat.store(self.now().micros(), Ordering::Relaxed);
+    }
+
     /// The view of this name.
     fn view(&self, name: &str) -> Option<&'static dyn FoldKind> {
         let mut kinds = VIEWS.iter().map(|view| view.kind).chain(self.folds.views.iter().copied());

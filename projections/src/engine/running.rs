@@ -90,6 +90,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
 /// Makes tables and registers triggers, however long the store is away.
 async fn prepared(inner: &Inner) -> Vec<Arc<Plan>> {
     loop {
+        inner.goes_round();
         match inner.prepare().await {
             Ok(plans) => return plans,
             Err(fault) => tracing::warn!(%fault, "folds cannot start yet"),
@@ -172,7 +173,7 @@ impl Rounds {
     /// Compares heads with positions, and gives a turn to who is behind. What was told may be late: then it says less than
     /// is known.
     async fn look(&mut self, tick: bool, grown: Grown) -> Result<(), Fault> {
-        self.inner.beat.store(self.inner.now().micros(), Ordering::Relaxed);
+        self.inner.goes_round();
         if let Grown::These(heads) = grown {
             for (company, head) in heads {
                 let slot = self.slots.entry(company).or_default();

@@ -10,6 +10,7 @@ mod indexes;
 mod outbox;
 mod pruning;
 mod querying;
+mod silence;
 mod triggers;
 mod versions;
 pub mod world;

@@ -9,6 +9,8 @@ mod hostile;
 pub mod live;
 mod reading;
 mod refusing;
+mod tokens;
+mod unwritable;
 mod writing;
 
 use cnc_tests::{mover::Mover, system::Running};

@@ -9,6 +9,7 @@ mod keeping;
 mod postgres_only;
 mod processes;
 mod reading;
+mod silence;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

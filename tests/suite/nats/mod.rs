@@ -9,4 +9,5 @@ mod logins;
 mod relay;
 mod relay_faults;
 mod roles;
+mod silence;
 mod simulated;

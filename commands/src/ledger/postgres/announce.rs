@@ -14,7 +14,8 @@ use cnc_domain::{
     kernel::CompanyId,
     ledger::{Grown, Head, NotificationLog, announced, announcements},
 };
-use sqlx::{PgExecutor, PgPool, postgres::PgListener};
+use cnc_postgres::{Listener, Pool};
+use sqlx::{PgExecutor, postgres::PgConnectOptions};
 use tokio::sync::{Notify, watch};
 
 use super::super::notify::notice;
@@ -47,7 +48,7 @@ impl Announcer {
     }
 
     /// Tells what it is given, for ever.
-    pub async fn run(self, pool: PgPool) {
+    pub async fn run(self, pool: Pool) {
         loop {
             self.0.more.notified().await;
             let heads = std::mem::take(&mut *self.heads());
@@ -74,14 +75,12 @@ pub(crate) async fn announce_heads(
 }
 
 /// Takes note of what is told. What is missed while there is no connection may be anything.
-pub(super) async fn listen(pool: PgPool, notifications: watch::Sender<NotificationLog>) {
+pub(super) async fn listen(options: PgConnectOptions, notifications: watch::Sender<NotificationLog>) {
     loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(CHANNEL).await.is_ok()
-        {
+        if let Ok(mut listener) = Listener::connect(&options, CHANNEL).await {
             notice(&notifications, Grown::Any);
-            while let Ok(told) = listener.try_recv().await {
-                let heads = told.and_then(|told| announced(told.payload()));
+            while let Ok(told) = listener.next().await {
+                let heads = announced(told.payload());
                 notice(&notifications, heads.map_or(Grown::Any, Grown::These));
             }
         }

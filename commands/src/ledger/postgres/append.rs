@@ -1,14 +1,18 @@
 //! The statements of an append in Postgres: one round trip however large the batch is, where nobody else writes to the
 //! same companies, otherwise five.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Answered, Fault, Hash, Head, StreamHead},
 };
-use sqlx::{Error, PgExecutor, PgPool, Postgres, Row, Transaction, pool::PoolConnection, postgres::PgRow};
+use cnc_postgres::{Pool, PooledConnection, Transaction};
+use sqlx::{Error, PgExecutor, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
@@ -19,22 +23,26 @@ use super::{
         recording::{Database, Failed},
         stamp::{Batch, Found, Stamped, Tip, key_id},
     },
-    fault::{fault, is_lost},
+    fault::{fault, is_held, is_lost},
 };
 
-type Tx = Transaction<'static, Postgres>;
+/// How long a batch waits for heads that somebody else holds. Another process lets go of them in milliseconds; who holds one
+/// for longer stops that company alone, and this once those that share a batch with it.
+pub(super) const SESSION: [(&str, &str); 2] = [("lock_timeout", "250ms"), ("statement_timeout", "4s")];
+/// How long an answer may take before nobody knows whether a batch was recorded, and that is asked on another connection.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The connections that write, and what this process remembers.
 #[derive(Clone)]
 pub(super) struct Writers {
-    pub pool: PgPool,
+    pub pool: Pool,
     pub known: Arc<Mutex<Known>>,
 }
 
 #[async_trait]
 impl Database for Writers {
-    type Connection = PoolConnection<Postgres>;
-    type Transaction = Tx;
+    type Connection = PooledConnection;
+    type Transaction = Transaction;
 
     fn known(&self) -> &Mutex<Known> {
         &self.known
@@ -48,19 +56,23 @@ impl Database for Writers {
         write(&mut *connection, stamped).await.map_err(failed)
     }
 
-    async fn begin(&self) -> Result<Tx, Fault> {
+    async fn begin(&self) -> Result<Transaction, Fault> {
         self.pool.begin().await.map_err(fault("append"))
     }
 
-    async fn find(&self, tx: &mut Tx, batch: &Batch<'_>) -> Result<Found, Fault> {
-        find(tx, batch).await.map_err(fault("append"))
+    async fn find(&self, tx: &mut Transaction, batch: &Batch<'_>) -> Result<Found, Failed> {
+        find(tx, batch).await.map_err(failed)
     }
 
-    async fn write(&self, tx: &mut Tx, stamped: &Stamped<'_>) -> Result<(), Fault> {
+    async fn held(&self, companies: &[CompanyId]) -> Result<Vec<CompanyId>, Fault> {
+        held(&self.pool, companies).await.map_err(fault("append"))
+    }
+
+    async fn write(&self, tx: &mut Transaction, stamped: &Stamped<'_>) -> Result<(), Fault> {
         write(&mut **tx, stamped).await.map_err(fault("append"))
     }
 
-    async fn commit(&self, tx: Tx) -> Result<(), Failed> {
+    async fn commit(&self, tx: Transaction) -> Result<(), Failed> {
         tx.commit().await.map_err(failed)
     }
 
@@ -70,14 +82,29 @@ impl Database for Writers {
 }
 
 fn failed(error: Error) -> Failed {
-    let is_lost = is_lost(&error);
+    let (is_lost, is_held) = (is_lost(&error), is_held(&error));
     let fault = fault("append")(error);
-    if is_lost { Failed::Lost(fault) } else { Failed::Refused(fault) }
+    match (is_lost, is_held) {
+        (true, _) => Failed::Lost(fault),
+        (_, true) => Failed::Held(fault),
+        _ => Failed::Refused(fault),
+    }
+}
+
+async fn held(pool: &Pool, companies: &[CompanyId]) -> sqlx::Result<Vec<CompanyId>> {
+    let held: Vec<Uuid> = sqlx::query_scalar(
+        "WITH free AS MATERIALIZED (SELECT company FROM cnc.heads WHERE company = ANY ($1) FOR UPDATE SKIP LOCKED)
+         SELECT company FROM cnc.heads WHERE company = ANY ($1) AND company NOT IN (SELECT company FROM free)",
+    )
+    .bind(companies.iter().map(|company| company.uuid()).collect::<Vec<_>>())
+    .fetch_all(pool)
+    .await?;
+    Ok(held.into_iter().map(CompanyId::new).collect())
 }
 
 /// Locks the heads and looks up what the batch stands on. Two statements: only one that begins after the locks are held
 /// sees what their last holder has committed.
-async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
+async fn find(tx: &mut Transaction, batch: &Batch<'_>) -> sqlx::Result<Found> {
     let mut found = Found::default();
     let companies: Vec<Uuid> = batch.companies.iter().map(|company| company.uuid()).collect();
     let rows = sqlx::query(
@@ -100,7 +127,7 @@ async fn find(tx: &mut Tx, batch: &Batch<'_>) -> sqlx::Result<Found> {
 
 /// Looks up streams and answers in one statement. Lateral, so that every one is an index look-up whatever the planner
 /// believes about the tables' sizes.
-async fn look_up(tx: &mut Tx, batch: &Batch<'_>, found: &mut Found) -> sqlx::Result<()> {
+async fn look_up(tx: &mut Transaction, batch: &Batch<'_>, found: &mut Found) -> sqlx::Result<()> {
     let subjects: Vec<String> =
         batch.streams.iter().map(|(company, stream, id)| subject(*company, stream, *id)).collect();
     let keys: Vec<Uuid> = batch.keys.iter().map(|(company, actor, key)| key_uuid(*company, actor, key)).collect();
@@ -205,7 +232,7 @@ pub(super) fn key_uuid(company: CompanyId, actor: &str, key: &str) -> Uuid {
 /// Whether all of this was recorded: the last entry of each company, whose hash covers those before it, and every answer. The
 /// first entry alone would not do: another process that carries out the same command at the same time records the very
 /// same bytes, and then goes on otherwise.
-async fn ask(pool: &PgPool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::Result<bool> {
+async fn ask(pool: &Pool, batch: &Batch<'_>, stamped: &Stamped<'_>) -> sqlx::Result<bool> {
     let mut tx = pool.begin().await?;
     // The server may still be at it. This waits for whoever holds the heads or is about to make them; it is rolled back.
     sqlx::query(

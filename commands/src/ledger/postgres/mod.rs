@@ -5,25 +5,23 @@ mod append;
 mod fault;
 mod migrate;
 mod read;
+mod room;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{
         Answered, Append, AppendError, Appended, Fault, Feed, Grown, Hash, Head, Ledger, LedgerTime, Notification,
-        NotificationLog, Position, Sequence,
+        NotificationLog, Position, Sequence, Writable,
     },
 };
-use sqlx::{
-    Connection as _, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use cnc_postgres::Pool;
 use tokio::{sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
-use self::{announce::Announcer, append::Writers};
+use self::{announce::Announcer, append::Writers, room::Room};
 pub(crate) use self::{
     announce::announce_heads,
     fault::fault,
@@ -35,21 +33,19 @@ use super::{
     recording,
 };
 
-/// Several batches may be on their way at once, of different companies.
-const WRITERS: u32 = 4;
-const READERS: u32 = 8;
-/// A connection that was idle for longer is asked whether it still lives before it is used.
-const ASKED_AFTER: Duration = Duration::from_secs(1);
-/// How long a connection is waited for before the database counts as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Several batches may be on their way at once, of different companies; one connection is left for a company whose head
+/// somebody else holds.
+const WRITERS: usize = 4;
+const READERS: usize = 4;
 
 /// All companies' ledgers in one database.
 #[derive(Clone)]
 pub struct PostgresLedger {
     writers: Writers,
-    readers: PgPool,
+    readers: Pool,
     notifications: watch::Sender<NotificationLog>,
     announcer: Announcer,
+    room: Room,
     _tasks: Arc<Tasks>,
 }
 
@@ -68,24 +64,33 @@ impl PostgresLedger {
         let doing = "connect to the ledger";
         // Statements are planned once in a connection's life, perhaps while the tables are still empty: the plan must
         // also serve when they are large. Where there is no index to use, such a plan looks so dear that the server would
-        // compile it, 50 ms each time. A process that stands still while it holds a lock must not hold up all others.
-        let options = PgConnectOptions::from_str(url).map_err(fault(doing))?.application_name("cnc").options([
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-            ("plan_cache_mode", "force_generic_plan"),
-            ("idle_in_transaction_session_timeout", "10s"),
-        ]);
-        let readers = connections(READERS).connect_with(options.clone()).await.map_err(fault(doing))?;
-        let pool = connections(WRITERS).connect_lazy_with(options);
+        // compile it, 50 ms each time.
+        let options = cnc_postgres::options(url).map_err(fault(doing))?;
+        let options = options.options([("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]);
+        let readers = Pool::new(options.clone(), READERS);
+        let risks = async { cnc_postgres::risks(&mut *readers.acquire().await?).await };
+        let risks: Vec<&'static str> = risks.await.map_err(fault(doing))?;
+        for risk in &risks {
+            tracing::error!("the database is not safe: {risk}");
+        }
+        let writing = options.clone().options(append::SESSION);
+        let pool = Pool::with(writing, WRITERS, append::ANSWER_WITHIN, None);
         let writers = Writers { pool, known: Arc::default() };
         let (notifications, announcer) = (watch::Sender::default(), Announcer::default());
-        let listening = tokio::spawn(announce::listen(readers.clone(), notifications.clone())).abort_handle();
+        let listening = tokio::spawn(announce::listen(options, notifications.clone())).abort_handle();
         let telling = tokio::spawn(announcer.clone().run(readers.clone())).abort_handle();
-        Ok(Self { writers, readers, notifications, announcer, _tasks: Arc::new(Tasks([listening, telling])) })
+        Ok(Self {
+            writers,
+            readers,
+            notifications,
+            announcer,
+            room: Room::new(risks),
+            _tasks: Arc::new(Tasks([listening, telling])),
+        })
     }
 
     /// Connections for what is kept beside the ledgers.
-    pub(crate) fn pool(&self) -> &PgPool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.readers
     }
 
@@ -98,7 +103,10 @@ impl PostgresLedger {
     /// The pools of connections: of each its name, how many are open, and how many of those nobody uses.
     pub fn pools(&self) -> [(&'static str, usize, usize); 2] {
         let pools = [("ledger_write", &self.writers.pool), ("ledger_read", &self.readers)];
-        pools.map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
+        pools.map(|(name, pool)| {
+            let (open, idle) = pool.open_and_idle();
+            (name, open, idle)
+        })
     }
 
     /// Brings the schema up to date. Several processes may do it at once.
@@ -115,22 +123,8 @@ impl PostgresLedger {
     /// Runs statements that only the owner of the schemas may, all or none: what several rooms share, and none of them can
     /// do for itself.
     pub async fn run_as_owner(&self, statements: &str) -> Result<(), Fault> {
-        let run = sqlx::raw_sql(statements).execute(&self.readers);
-        run.await.map(|_| ()).map_err(fault("run statements as the owner"))
+        migrate::run(&self.readers, statements).await.map_err(fault("run statements as the owner"))
     }
-}
-
-/// A pool that asks a connection whether it still lives only where it was idle for a while: each question is a round trip.
-fn connections(count: u32) -> PgPoolOptions {
-    let pool = PgPoolOptions::new().max_connections(count).acquire_timeout(PATIENCE).test_before_acquire(false);
-    pool.before_acquire(|connection, stands| {
-        Box::pin(async move {
-            if stands.idle_for > ASKED_AFTER {
-                connection.ping().await?;
-            }
-            Ok(true)
-        })
-    })
 }
 
 #[async_trait]
@@ -172,7 +166,7 @@ impl Feed for PostgresLedger {
 #[async_trait]
 impl Ledger for PostgresLedger {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, Fault> {
-        let outcomes = recording::append(&self.writers, &batch).await?;
+        let outcomes = recording::append(&self.writers, &batch).await.inspect_err(|_| self.room.doubt())?;
         let heads = grown(&batch, &outcomes);
         self.announcer.tell(&heads);
         notice(&self.notifications, Grown::These(heads.into_iter().collect()));
@@ -180,7 +174,7 @@ impl Ledger for PostgresLedger {
     }
 
     fn lanes(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from).min(WRITERS as usize)
+        std::thread::available_parallelism().map_or(1, usize::from).min(WRITERS - 1)
     }
 
     async fn facts(&self, company: CompanyId) -> Result<Option<Hash>, Fault> {
@@ -193,6 +187,10 @@ impl Ledger for PostgresLedger {
         let query = sqlx::query(sql).bind(append::key_uuid(company, actor, key));
         let row = query.fetch_optional(&self.readers).await.map_err(fault("read an answer"))?;
         row.map(|row| append::read_answered(&row, 0)).transpose().map_err(fault("read an answer"))
+    }
+
+    async fn writable(&self) -> Result<Writable, Fault> {
+        self.room.writable(&self.readers).await.map_err(fault("look whether entries can be recorded"))
     }
 
     async fn departed(&self, company: CompanyId) -> Result<bool, Fault> {

@@ -7,8 +7,9 @@ use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Head, Position, Sequence},
 };
+use cnc_postgres::Pool;
 use futures::TryStreamExt;
-use sqlx::{PgExecutor, PgPool, Postgres, Row, postgres::PgArguments, query::Query};
+use sqlx::{PgExecutor, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     append::{read_head, subject},
 };
 
-pub(super) async fn heads(pool: &PgPool) -> sqlx::Result<Vec<(CompanyId, Head)>> {
+pub(super) async fn heads(pool: &Pool) -> sqlx::Result<Vec<(CompanyId, Head)>> {
     let sql = "SELECT company, position, hash, at, facts FROM cnc.heads WHERE moved_to IS NULL ORDER BY company";
     let rows = sqlx::query(sql).fetch_all(pool).await?;
     rows.iter().map(|row| read_head(row).map(|(company, tip)| (company, tip.head))).collect()
@@ -41,17 +42,12 @@ pub(super) async fn tip(database: impl PgExecutor<'_>, company: CompanyId) -> sq
 }
 
 /// Whether a company's ledger goes on in another database.
-pub(super) async fn departed(pool: &PgPool, company: CompanyId) -> sqlx::Result<bool> {
+pub(super) async fn departed(pool: &Pool, company: CompanyId) -> sqlx::Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM cnc.heads WHERE company = $1 AND moved_to IS NOT NULL)";
     sqlx::query_scalar(sql).bind(company.uuid()).fetch_one(pool).await
 }
 
-pub(super) async fn lines(
-    pool: &PgPool,
-    company: CompanyId,
-    after: Position,
-    limit: usize,
-) -> sqlx::Result<Vec<String>> {
+pub(super) async fn lines(pool: &Pool, company: CompanyId, after: Position, limit: usize) -> sqlx::Result<Vec<String>> {
     let query = sqlx::query(
         "SELECT metadata::text, payload::text FROM cnc.events WHERE company = $1 AND position > $2
          ORDER BY position LIMIT $3",
@@ -60,7 +56,7 @@ pub(super) async fn lines(
 }
 
 pub(super) async fn stream_lines(
-    pool: &PgPool,
+    pool: &Pool,
     company: CompanyId,
     stream: (&str, Uuid),
     after: Sequence,
@@ -73,8 +69,9 @@ pub(super) async fn stream_lines(
     page(pool, query.bind(subject(company, stream.0, stream.1)).bind(integer(after)).bind(limited(limit))).await
 }
 
-async fn page(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> sqlx::Result<Vec<String>> {
-    let mut rows = query.fetch(pool);
+async fn page(pool: &Pool, query: Query<'_, Postgres, PgArguments>) -> sqlx::Result<Vec<String>> {
+    let mut connection = pool.acquire().await?;
+    let mut rows = query.fetch(&mut *connection);
     let mut page = Page::default();
     while let Some(row) = rows.try_next().await? {
         if !page.push(row.try_get(0)?, row.try_get(1)?) {
@@ -85,7 +82,7 @@ async fn page(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> sqlx::R
 }
 
 /// Time never runs backwards in a ledger, so that a search by halves finds the place without an index on time.
-pub(super) async fn position_at(pool: &PgPool, company: CompanyId, at: Timestamp) -> sqlx::Result<Position> {
+pub(super) async fn position_at(pool: &Pool, company: CompanyId, at: Timestamp) -> sqlx::Result<Position> {
     let position: i64 = sqlx::query_scalar(
         "WITH RECURSIVE search (low, high) AS (
             SELECT 0::bigint, coalesce((SELECT position FROM cnc.heads WHERE company = $1), 0)

@@ -80,6 +80,8 @@ enum Part {
     Reads,
     /// What a long history costs the split system.
     History,
+    /// Filters and pages of a large view under row security.
+    Secured,
 }
 
 impl Options {

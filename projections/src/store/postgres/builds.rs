@@ -6,7 +6,8 @@ use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Hash, Head, Position},
 };
-use sqlx::{PgConnection, PgPool, Result, Row as _, postgres::PgRow};
+use cnc_postgres::{Pool, Session};
+use sqlx::{Result, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
@@ -68,7 +69,7 @@ fn read(row: &PgRow) -> Result<FoldRow> {
 
 /// The live build of a company's fold, of whatever version.
 pub(super) async fn live(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &str,
     company: CompanyId,
     fold: &str,
@@ -95,7 +96,7 @@ async fn row(tx: &mut Tx, schema: &str, id: &FoldId) -> Result<Option<FoldRow>> 
     row.as_ref().map(read).transpose()
 }
 
-pub(super) async fn rows(pool: &PgPool, schema: &str, company: Option<CompanyId>) -> Result<Vec<FoldRow>> {
+pub(super) async fn rows(pool: &Pool, schema: &str, company: Option<CompanyId>) -> Result<Vec<FoldRow>> {
     // Who only looks may come before anybody has folded.
     let there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'folds')";
     if !sqlx::query_scalar(there).bind(schema).fetch_one(pool).await? {
@@ -126,7 +127,7 @@ pub(super) async fn register(tx: &mut Tx, fold: &str, heads: &[(CompanyId, Head)
 }
 
 /// The companies in which a version is live.
-pub(super) async fn live_in(pool: &PgPool, plan: &Plan) -> Result<Vec<CompanyId>> {
+pub(super) async fn live_in(pool: &Pool, plan: &Plan) -> Result<Vec<CompanyId>> {
     let text = format!(
         "SELECT company::text FROM {}.folds WHERE standing = 'live' AND fold = $1 AND version = $2",
         schema(plan.trigger)
@@ -229,7 +230,7 @@ async fn opened(tx: &mut Tx, schema: &str, row: FoldRow) -> Result<Opened> {
     Ok(Opened { row, skipped })
 }
 
-pub(super) async fn registered(connection: &mut PgConnection, fold: &str, company: CompanyId) -> Result<Option<Head>> {
+pub(super) async fn registered(connection: &mut Session, fold: &str, company: CompanyId) -> Result<Option<Head>> {
     let query = sqlx::query("SELECT position, hash FROM cnc.trigger_starts WHERE fold = $1 AND company = $2");
     let Some(row) = query.bind(fold).bind(company.to_string()).fetch_optional(connection).await? else {
         return Ok(None);

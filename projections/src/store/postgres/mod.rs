@@ -5,46 +5,40 @@
 mod builds;
 pub(super) mod carrying;
 mod outbox;
-mod readers;
 mod reading;
 mod schema;
 mod writing;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
     ledger::{Fault, Head, Parcel, Position},
 };
-use sqlx::{
-    Connection as _, PgPool, Postgres as Db, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use cnc_postgres::Pool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::readers::Readers;
 use super::{
     Commit, FoldId, FoldRow, Generation, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
     storage::{Documents, Loaded, Scope, Standing, now, unwell_text},
 };
 use crate::{Change, Found, Page, Query, QueryError, Unwell};
 
-const READERS: u32 = 12;
-const WRITERS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A connection that was idle for longer is asked whether it still lives before it is used.
-const ASKED_AFTER: Duration = Duration::from_secs(1);
+/// For what the engine asks and says.
+const CONNECTIONS: usize = 3;
+const WRITERS: usize = 2;
+const READERS: usize = 4;
 
-type Tx = Transaction<'static, Db>;
+type Tx = cnc_postgres::Transaction;
 
 pub(crate) struct Postgres {
-    pool: PgPool,
+    pool: Pool,
     /// For what folds write.
-    writers: PgPool,
-    /// For what is served.
-    readers: Readers,
+    writers: Pool,
+    /// For what is served, as `cnc_read`.
+    readers: Pool,
     filled: Notify,
 }
 
@@ -66,19 +60,6 @@ fn fault(doing: &'static str) -> impl Fn(sqlx::Error) -> Fault {
     }
 }
 
-/// A pool that asks a connection whether it still lives only where it was idle for a while: each question is a round trip.
-fn connections(count: u32) -> PgPoolOptions {
-    let pool = PgPoolOptions::new().max_connections(count).acquire_timeout(PATIENCE).test_before_acquire(false);
-    pool.before_acquire(|connection, stands| {
-        Box::pin(async move {
-            if stands.idle_for > ASKED_AFTER {
-                connection.ping().await?;
-            }
-            Ok(true)
-        })
-    })
-}
-
 impl Postgres {
     /// Connects, and makes what is missing.
     pub async fn connect(url: &str) -> Result<Self, Fault> {
@@ -91,25 +72,24 @@ impl Postgres {
     }
 
     async fn open(url: &str, make: bool) -> Result<Self, Fault> {
-        // A process that stands still while it holds the row of a fold must not hold up all others.
-        let options = PgConnectOptions::from_str(url).map_err(fault("opening the store"))?;
-        let options =
-            options.application_name("cnc").options([("jit", "off"), ("idle_in_transaction_session_timeout", "10s")]);
-        let pool = connections(READERS).connect_with(options.clone()).await.map_err(fault("opening the store"))?;
+        let options = cnc_postgres::options(url).map_err(fault("opening the store"))?;
+        let pool = Pool::new(options.clone(), CONNECTIONS);
         // The statement that writes is large, and planned once in a connection's life, perhaps while the tables are still
         // empty: the plan must also serve when they are large. So every row is found by its key.
-        let writers = connections(WRITERS).connect_lazy_with(options.clone().options([
+        let by_key = options.clone().options([
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("enable_sort", "off"),
-        ]));
+        ]);
+        let writers = Pool::new(by_key, WRITERS);
         if make {
             schema::make(&pool).await.map_err(fault("making the tables of folds"))?;
         }
         let role = schema::has_reader(&pool).await.map_err(fault("opening the store"))?;
-        Ok(Self { pool, writers, readers: Readers::new(options, role), filled: Notify::new() })
+        let readers = Pool::with(options, READERS, cnc_postgres::ANSWER_WITHIN, role.then_some("SET ROLE cnc_read"));
+        Ok(Self { pool, writers, readers, filled: Notify::new() })
     }
 
     async fn transaction(&self, doing: &'static str) -> Result<Tx, Fault> {
@@ -130,11 +110,10 @@ macro_rules! write {
 /// Reads on one snapshot, seen as `cnc_read` sees it: this company, and these locations of it.
 macro_rules! read {
     ($self:ident, $doing:literal, $company:ident, $scope:expr, |$tx:ident| $work:expr) => {{
-        let mut reader = $self.readers.take().await.map_err(fault($doing))?;
-        let mut $tx = reader.snapshot($company, $scope).await.map_err(fault($doing))?;
+        let begin = schema::begin_reading($company, $scope);
+        let mut $tx = $self.readers.begin_with(&begin).await.map_err(fault($doing))?;
         let result = $work.await.map_err(fault($doing))?;
         $tx.commit().await.map_err(fault($doing))?;
-        reader.keep();
         Ok(result)
     }};
 }
@@ -142,13 +121,12 @@ macro_rules! read {
 #[async_trait]
 impl Storage for Postgres {
     fn pools(&self) -> Vec<(&'static str, usize, usize)> {
-        let pools = [("views_keep", &self.pool), ("views_write", &self.writers)];
-        let (open, idle) = self.readers.open_and_idle();
-        pools
-            .map(|(name, pool)| (name, pool.size() as usize, pool.num_idle()))
-            .into_iter()
-            .chain([("views_read", open, idle)])
-            .collect()
+        let pools = [("views_keep", &self.pool), ("views_write", &self.writers), ("views_read", &self.readers)];
+        let counted = pools.map(|(name, pool)| {
+            let (open, idle) = pool.open_and_idle();
+            (name, open, idle)
+        });
+        counted.to_vec()
     }
 
     async fn prepare(&self, plans: &[Arc<Plan>]) -> Result<(), Fault> {
@@ -293,9 +271,9 @@ impl Storage for Postgres {
 
     async fn get(&self, plan: &Arc<Plan>, company: CompanyId, key: &str, scope: Scope<'_>) -> Result<Found, Fault> {
         let doing = "reading a document";
-        let mut reader = self.readers.take().await.map_err(fault(doing))?;
+        let mut reader = self.readers.acquire().await.map_err(fault(doing))?;
         let found = reading::get(&mut reader, plan, company, key, scope).await.map_err(fault(doing))?;
-        reader.keep();
+        drop(reader);
         if let Some(found) = found {
             return Ok(found);
         }

@@ -6,8 +6,9 @@ use cnc_domain::{
     kernel::{CompanyId, LocationId},
     ledger::{Head, Position},
 };
+use cnc_postgres::{Pool, Session};
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool, Postgres as Db, QueryBuilder, Result, Row as _, postgres::PgRow};
+use sqlx::{Postgres as Db, QueryBuilder, Result, Row as _, postgres::PgRow};
 
 use super::{
     super::{
@@ -28,7 +29,7 @@ fn table(plan: &Plan, shelf: usize, version: u32) -> String {
 
 /// Each shelf's documents come in one statement with where the build stands, and so from one snapshot.
 pub(super) async fn load(
-    pool: &PgPool,
+    pool: &Pool,
     plan: &Plan,
     id: &FoldId,
     at: Option<Head>,
@@ -62,7 +63,7 @@ pub(super) async fn load(
 }
 
 pub(super) async fn page(
-    pool: &PgPool,
+    pool: &Pool,
     plan: &Plan,
     id: &FoldId,
     shelf: usize,
@@ -82,7 +83,7 @@ pub(super) async fn page(
     documents.collect()
 }
 
-pub(super) async fn standing(pool: &PgPool, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>> {
+pub(super) async fn standing(pool: &Pool, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>> {
     let rows = sqlx::query(
         "SELECT company::text, fold, position, version, build FROM cnc_views.folds
          WHERE standing = 'live' AND ($1::text IS NULL OR company = $1::uuid) AND fold = ANY ($2)",
@@ -104,7 +105,7 @@ pub(super) async fn standing(pool: &PgPool, company: Option<CompanyId>, folds: &
     positions.collect()
 }
 
-async fn live(connection: &mut PgConnection, plan: &Plan, company: CompanyId) -> Result<Option<FoldRow>> {
+async fn live(connection: &mut Session, plan: &Plan, company: CompanyId) -> Result<Option<FoldRow>> {
     builds::live(connection, super::schema(plan.trigger), company, plan.fold, false).await
 }
 
@@ -128,7 +129,7 @@ fn within(query: &mut QueryBuilder<'_, Db>, scope: Scope<'_>) {
 /// it is left on the connection, and whatever does not say so sees nothing. `OFFSET 0` keeps the part that reads from being
 /// merged with the part that says so; as it depends on the other's result, it is done after it.
 pub(super) async fn get(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     plan: &Plan,
     company: CompanyId,
     key: &str,
@@ -164,7 +165,7 @@ pub(super) async fn get(
 
 /// The same of whichever version is live.
 pub(super) async fn get_live(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     plan: &Plan,
     company: CompanyId,
     key: &str,
@@ -316,7 +317,7 @@ fn page_of<'q>(plan: &Plan, live: &FoldRow, query: &Query, asked: &Asked) -> Que
 }
 
 pub(super) async fn query(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     plan: &Plan,
     company: CompanyId,
     query: &Query,
@@ -342,7 +343,7 @@ pub(super) async fn query(
 }
 
 pub(super) async fn changes_since(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     plan: &Plan,
     company: CompanyId,
     since: Position,

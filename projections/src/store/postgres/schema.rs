@@ -1,9 +1,10 @@
 //! Tables, indexes, the role that reads, and row security.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
 use cnc_domain::kernel::{CompanyId, LocationId};
-use sqlx::{Executor, PgPool, Result};
+use cnc_postgres::Pool;
+use sqlx::{Executor, Result};
 
 use super::{
     super::{Form, Generation, Plan, Table},
@@ -12,6 +13,9 @@ use super::{
 
 /// Taken while tables are made, so that processes that start at once do not get in each other's way.
 const MAKING: i64 = 0x636e_635f_666f_6c64;
+
+/// How long it may take to make tables, and how long others who make some are waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The role may be another's to make, or made by another at this moment; without it, readers read as who connects. From
 /// Postgres 16 on, who makes a role is a member of it and may not yet become it.
@@ -50,7 +54,7 @@ const SWAPS: &str = "CREATE TABLE cnc_views.swaps
 
 /// Makes what all folds share, once: every process asks for it when it starts, and to secure a table anew would lock out
 /// those who work on it.
-pub(super) async fn make(pool: &PgPool) -> Result<()> {
+pub(super) async fn make(pool: &Pool) -> Result<()> {
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
     let made = made(&mut tx).await?;
@@ -82,7 +86,7 @@ async fn make_shared(tx: &mut Tx) -> Result<()> {
 }
 
 /// See [`Storage::generation`](super::Storage::generation). Who finds none begins one.
-pub(super) async fn generation(pool: &PgPool) -> Result<Generation> {
+pub(super) async fn generation(pool: &Pool) -> Result<Generation> {
     let known = "SELECT g.number, s.number FROM cnc_views.generation AS g CROSS JOIN cnc_views.swaps AS s";
     let begin = "INSERT INTO cnc_views.generation (number) VALUES ((random() * 9e15)::bigint) ON CONFLICT DO NOTHING";
     let mut found = sqlx::query_as(known).fetch_optional(pool).await?;
@@ -169,6 +173,7 @@ async fn drop_table(tx: &mut Tx, schema: &str, name: &str) -> Result<()> {
 }
 
 async fn lock(tx: &mut Tx) -> Result<()> {
+    tx.allow(PATIENCE).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MAKING).execute(&mut **tx).await.map(drop)
 }
 
@@ -269,7 +274,7 @@ fn secure(table: &str, by_location: bool) -> String {
 }
 
 /// Whether who connects may become `cnc_read`. Before Postgres 16 every member could.
-pub(super) async fn has_reader(pool: &PgPool) -> Result<bool> {
+pub(super) async fn has_reader(pool: &Pool) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cnc_read' AND pg_has_role(oid,
             CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END))";
     sqlx::query_scalar(sql).fetch_one(pool).await

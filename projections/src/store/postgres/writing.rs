@@ -6,7 +6,8 @@ use cnc_domain::{
     kernel::{self, Deadline, Timestamp},
     ledger::Parcel,
 };
-use sqlx::{PgConnection, Postgres as Db, Result, Row as _, postgres::PgArguments, query::Query};
+use cnc_postgres::Session;
+use sqlx::{Postgres as Db, Result, Row as _, postgres::PgArguments, query::Query};
 
 use super::{
     super::{Commit, Write, Written},
@@ -34,7 +35,7 @@ const PER_SHELF: usize = 5;
 /// `expected`, nobody has changed a document since it came there; and that was before this statement began, since who
 /// asks for it has read or written it.
 pub(super) async fn commit(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     trigger: bool,
     now: Timestamp,
     writes: &[Write],
