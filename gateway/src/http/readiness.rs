@@ -16,7 +16,7 @@ use futures::{
 };
 use serde_json::{Value, json};
 
-use super::App;
+use super::app::App;
 use crate::{catalog::catalog, problem::Problem};
 
 /// A part that does not answer for so long counts as away.

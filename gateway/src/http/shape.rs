@@ -8,7 +8,7 @@ use cnc_domain::kernel::{Reading, Timestamp};
 use cnc_projections::Row;
 use serde_json::{Value, json};
 
-use super::App;
+use super::app::App;
 use crate::{authorize::Grant, catalog::Served, problem::Problem};
 
 /// How one caller sees one view at one time.

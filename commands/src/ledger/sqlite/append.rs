@@ -100,8 +100,8 @@ impl Database for Writer {
         Transaction::begin(self.connection.clone().lock_owned().await).map_err(fault("append"))
     }
 
-    async fn find(&self, tx: &mut Transaction, batch: &Batch<'_>) -> Result<Found, Fault> {
-        find(&tx.0, batch).map_err(fault("append"))
+    async fn find(&self, tx: &mut Transaction, batch: &Batch<'_>) -> Result<Found, Failed> {
+        find(&tx.0, batch).map_err(|error| Failed::Refused(fault("append")(error)))
     }
 
     async fn write(&self, tx: &mut Transaction, stamped: &Stamped<'_>) -> Result<(), Fault> {
