@@ -128,7 +128,7 @@ async fn a_process_whose_folds_stand_still_says_that_it_should_be_started_again(
         async move { engine.run(stopped).await }
     });
     let limits = Limits { standstill: Duration::from_secs(3), ..Limits::default() };
-    let gateway = Beside::serve(&mover, rooms.host.clone(), store, engine, limits).await;
+    let gateway = Beside::serve(&mover, rooms.host.clone(), store, engine, limits);
     let until = async |status: u16| loop {
         let answer = answered(gateway.request(Method::GET, "/health/live")).await;
         if answer.status == status {
