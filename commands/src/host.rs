@@ -22,7 +22,7 @@ use crate::{
     clock::{Clock, ClockLimits, ClockMonitor},
     door::canonical,
     keyring::Keyring,
-    request::{AsOf, HostError, Request, Shown},
+    request::{HostError, Request},
     shelf::{Kept, Shelf},
     unit::{Finished, Origin, Stop, Unit, last_entries},
 };
@@ -31,10 +31,11 @@ mod adopt;
 mod carry;
 mod reach;
 mod standings;
+mod states;
 
 use adopt::{Adopting, unadopted};
 use carry::Task;
-use standings::Facts;
+use standings::{Facts, founds};
 
 /// How often a command is decided before it is given up because others are faster. Where three processes take turns at
 /// random, one in a hundred billion commands is.
@@ -185,46 +186,6 @@ impl Host {
     pub async fn execute_sealed(&self, request: Request) -> Result<Answer, HostError> {
         self.0.execute(&request, true).await
     }
-
-    /// An aggregate's state, now or in the past, with its personal fields sealed. `None` where it has (or had) no
-    /// entries.
-    pub async fn state(
-        &self,
-        company: CompanyId,
-        stream: &str,
-        id: Uuid,
-        as_of: Option<AsOf>,
-    ) -> Result<Option<Shown>, HostError> {
-        let inner = &self.0;
-        let served = inner.serving.stream(stream).ok_or(HostError::UnknownStream)?;
-        let kept = match as_of {
-            None => inner.shelf.load(company, served, id, true).await?.0,
-            Some(AsOf::Position(position)) => inner.shelf.past(company, served, id, position).await?,
-            Some(AsOf::Time(at)) => {
-                let position = self.ledger().position_at(company, at).await?;
-                inner.shelf.past(company, served, id, position).await?
-            }
-        };
-        Ok(shown(served, &kept))
-    }
-
-    /// An aggregate's state as it was at most a second ago; what this process has recorded itself is in it at once.
-    pub async fn state_lately(&self, company: CompanyId, stream: &str, id: Uuid) -> Result<Option<Shown>, HostError> {
-        let served = self.0.serving.stream(stream).ok_or(HostError::UnknownStream)?;
-        let kept = self.0.shelf.lately(company, served, id).await?;
-        Ok(shown(served, &kept))
-    }
-}
-
-fn shown(served: &Served, kept: &Kept) -> Option<Shown> {
-    (kept.sequence > 0).then(|| Shown {
-        state: served.rules.show(&kept.state),
-        sequence: kept.sequence,
-        position: kept.position,
-        location: served.rules.location(&kept.state),
-        rules: served.rules,
-        kept: kept.state.clone(),
-    })
 }
 
 impl Inner {
@@ -276,7 +237,7 @@ impl Inner {
             [request.stream.as_bytes(), request.id.as_bytes(), request.command.name.as_bytes(), fields.as_bytes()];
         Ok(Some(Idempotency {
             actor: request.actor.to_string(),
-            for_ever: !matches!(request.actor, Actor::User { .. }),
+            for_ever: request.actor.role().is_none(),
             refusals: matches!(request.actor, Actor::Trigger { .. } | Actor::Deadline { .. }),
             key: key.clone(),
             fingerprint: self.keyring.fingerprint(request.company, &parts).await?,
@@ -496,11 +457,4 @@ fn back_off(conflicts: u32, chance: (CommandId, i64)) -> Duration {
     let mut hasher = DefaultHasher::new();
     chance.hash(&mut hasher);
     most.mul_f64(f64::from(u32::try_from(hasher.finish() % 1_000).unwrap_or_default()) / 1_000.0)
-}
-
-/// Whether this is the founding of a company: the one command that needs none.
-fn founds(served: &Served, request: &Request) -> bool {
-    served.stream == standings::STREAM
-        && request.id == request.company.uuid()
-        && request.command.name == standings::FOUND
 }

@@ -95,6 +95,15 @@ async fn serve(host: &Host, queue: Vec<Parcel>) -> Vec<Replied> {
 
 async fn give(host: &Host, parcel: Parcel) -> Result<(), String> {
     let (fold, company, command) = (parcel.fold.clone(), parcel.company, parcel.command);
+    match host.ledger().contains(company, parcel.caused_at).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let at = parcel.caused_at;
+            tracing::warn!(%company, fold, %at, "a trigger's command is dropped: the ledger does not have what caused it");
+            return Ok(());
+        }
+        Err(fault) => return Err(fault.to_string()),
+    }
     match host.execute_sealed(request(parcel)).await {
         // Or it was carried out before, as another version of the trigger had worded it.
         Ok(_) | Err(HostError::KeyReused) => Ok(()),
@@ -111,7 +120,7 @@ async fn give(host: &Host, parcel: Parcel) -> Result<(), String> {
 }
 
 fn request(parcel: Parcel) -> Request {
-    let Parcel { company, command, fold, deadline, correlation, causation, also } = parcel;
+    let Parcel { company, command, fold, deadline, correlation, causation, also, .. } = parcel;
     let actor = if deadline { Actor::Deadline { deadline: fold } } else { Actor::Trigger { trigger: fold } };
     Request {
         command_id: command,
@@ -130,7 +139,7 @@ mod tests {
     use cnc_domain::{
         cloud_control::company::{Command, Company, Currency, Founding, Plan},
         kernel::{Also, CommandId, CompanyId, Id, Message, Timestamp},
-        ledger::{Due, Ledger},
+        ledger::{Due, Head, Ledger},
     };
     use tokio::sync::Notify;
 
@@ -185,6 +194,7 @@ mod tests {
             deadline,
             correlation: Id::number(8),
             causation: Id::<()>::number(9).uuid(),
+            caused_at: Head::default(),
             also: Also {
                 stream: "company".into(),
                 id: COMPANY.uuid(),

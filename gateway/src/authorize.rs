@@ -57,12 +57,11 @@ pub fn authorize(
     now: Timestamp,
 ) -> Result<Grant, Denied> {
     let claims = who.claims;
-    if now >= claims.expires() {
+    if !claims.is_good(now) {
         return Err(Denied::Token("the token has expired"));
     }
     let company = in_business(company, action)?;
     let (locations, crew_member) = match &who.account {
-        Account::Unlisted => (claims.locations.clone(), None),
         Account::Listed { role, .. } if *role != claims.role => {
             return Err(Denied::Token("the user's role has changed since this token was issued"));
         }
@@ -89,7 +88,7 @@ pub fn authorize(
     if !scope.covers(location) {
         return Err(Denied::Elsewhere);
     }
-    Ok(Grant { user: claims.sub, company: claims.company, role: claims.role.clone(), scope: Arc::new(scope) })
+    Ok(Grant { bearer: claims.sub, company: claims.company, role: claims.role.clone(), scope: Arc::new(scope) })
 }
 
 /// Whether an action is for somebody who reaches so far. Lines of all branches stand in one ledger, and some views show
@@ -144,15 +143,17 @@ impl From<Denied> for Problem {
 
 #[cfg(test)]
 mod tests {
-    use cnc_domain::kernel::{CompanyId, UserId};
+    use cnc_domain::kernel::{CompanyId, Id};
     use uuid::Uuid;
 
     use super::*;
+    use crate::principal::Principal;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
     fn claims(role: &str) -> Claims {
-        Claims::new(UserId::number(1), CompanyId::number(2), role, NOW, 60)
+        let (bearer, until) = (Principal::User(Id::number(1)), Timestamp::from_seconds(1_800_000_060));
+        Claims::new(Id::number(9), bearer, CompanyId::number(2), role, (NOW, until))
     }
 
     fn company() -> Standing {
@@ -169,17 +170,17 @@ mod tests {
 
     #[test]
     fn what_no_rule_allows_is_denied() {
-        assert_eq!(ask(claims("admin"), Account::Unlisted, "nothing.such", None).err(), Some(Denied::Role));
-        assert_eq!(ask(claims("nobody"), Account::Unlisted, "view.alerts", None).err(), Some(Denied::Role));
+        assert_eq!(ask(claims("admin"), listed("admin", true), "nothing.such", None).err(), Some(Denied::Role));
+        assert_eq!(ask(claims("nobody"), listed("nobody", true), "view.alerts", None).err(), Some(Denied::Role));
     }
 
     #[test]
     fn an_expired_token_or_a_company_out_of_business_allows_nothing() {
         let expired = Claims { exp: 1_800_000_000, ..claims("admin") };
-        let who = Who { claims: &expired, account: Account::Unlisted };
+        let who = Who { claims: &expired, account: listed("admin", true) };
         assert!(matches!(authorize(&who, "user.read", Some(&company()), None, NOW), Err(Denied::Token(_))));
         let claims = claims("admin");
-        let who = Who { claims: &claims, account: Account::Unlisted };
+        let who = Who { claims: &claims, account: listed("admin", true) };
         for company in [
             None,
             Some(Standing::default()),

@@ -17,7 +17,7 @@ BEGIN
     -- lost, and says how folds stand.
     FOREACH part IN ARRAY ARRAY['cnc_write', 'cnc_fold', 'cnc_relay'] LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA cnc, cnc_views TO %I', part);
-        EXECUTE format('GRANT SELECT ON cnc.ledger_versions, cnc_views.versions, cnc.folds, cnc_views.folds TO %I', part);
+        EXECUTE format('GRANT SELECT ON cnc.ledger_versions, cnc_views.versions, cnc_views.swaps, cnc.folds, cnc_views.folds TO %I', part);
         EXECUTE format('GRANT SELECT, INSERT ON cnc.fold_tables, cnc_views.fold_tables, cnc_views.generation TO %I',
             part);
     END LOOP;

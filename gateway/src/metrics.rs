@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use cnc_projections::FoldStatus;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -39,6 +40,9 @@ pub struct Metrics {
     waiting: Gauge<u64, AtomicU64>,
     lag: Family<FoldName, Gauge<u64, AtomicU64>>,
     stopped: Family<FoldName, Gauge<u64, AtomicU64>>,
+    skipped: Family<FoldName, Gauge<u64, AtomicU64>>,
+    rebuilding: Family<FoldName, Gauge<u64, AtomicU64>>,
+    forked: Family<FoldName, Gauge<u64, AtomicU64>>,
     fold_held: Gauge<u64, AtomicU64>,
     append_batches: Counter,
     append_commands: Counter,
@@ -97,6 +101,34 @@ struct Reason {
     reason: &'static str,
 }
 
+/// How a fold stands, over all companies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FoldFigures {
+    /// How many entries it is behind.
+    pub lag: u64,
+    /// For how many companies it has stopped.
+    pub stopped: u64,
+    /// How many entries it left out.
+    pub skipped: u64,
+    /// For how many companies it is built anew.
+    pub rebuilding: u64,
+    /// How many of its builds are of another history than the ledger's.
+    pub forked: u64,
+}
+
+impl FoldFigures {
+    /// Adds how it stands in one company.
+    pub fn add(&mut self, status: &FoldStatus) {
+        self.forked += u64::from(status.forked);
+        if matches!(status.standing, "live" | "building") {
+            self.lag += status.lag;
+            self.stopped += u64::from(status.poison.is_some());
+            self.skipped += status.skipped;
+            self.rebuilding += u64::from(status.rebuilding_until.is_some());
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FoldName {
     fold: String,
@@ -119,6 +151,9 @@ impl Default for Metrics {
             waiting: Gauge::default(),
             lag: Family::default(),
             stopped: Family::default(),
+            skipped: Family::default(),
+            rebuilding: Family::default(),
+            forked: Family::default(),
             fold_held: Gauge::default(),
             append_batches: Counter::default(),
             append_commands: Counter::default(),
@@ -153,6 +188,12 @@ impl Metrics {
         let about = "Documents that folds hold for the next news";
         registry.register_with_unit("fold_held", about, Unit::Bytes, self.fold_held.clone());
         registry.register("fold_stopped_companies", "Companies for which a fold has stopped", self.stopped.clone());
+        registry.register("fold_skipped_entries", "Entries that a fold left out, all companies", self.skipped.clone());
+        let rebuilding = "Companies for which a fold is built anew, since it was of another history than the ledger's";
+        registry.register("fold_rebuilding_companies", rebuilding, self.rebuilding.clone());
+        let forked =
+            "Builds of a fold that are of another history than the ledger's, those that were replaced among them";
+        registry.register("fold_forked_builds", forked, self.forked.clone());
         registry.register("append_batches", "Transactions of the appender", self.append_batches.clone());
         registry.register("append_commands", "Commands in those transactions", self.append_commands.clone());
         let about = "Connections to the database, by what they are for and whether they are in use";
@@ -172,11 +213,15 @@ impl Metrics {
         self.closed.get_or_create(&Reason { reason }).inc();
     }
 
-    /// Sets how far a fold is behind, over all companies, and for how many it has stopped.
-    pub fn fold(&self, fold: &str, lag: u64, stopped: u64) {
+    /// Sets how a fold stands, over all companies.
+    pub fn fold(&self, fold: &str, figures: &FoldFigures) {
         let name = FoldName { fold: fold.into() };
+        let FoldFigures { lag, stopped, skipped, rebuilding, forked } = *figures;
         self.lag.get_or_create(&name).set(lag);
         self.stopped.get_or_create(&name).set(stopped);
+        self.skipped.get_or_create(&name).set(skipped);
+        self.rebuilding.get_or_create(&name).set(rebuilding);
+        self.forked.get_or_create(&name).set(forked);
     }
 
     /// Sets how much folds hold between two pieces of news.
@@ -273,7 +318,7 @@ mod tests {
         metrics.request("/docs", "GET", 200, Duration::from_millis(3));
         metrics.socket_closed("too slow");
         metrics.connections.cut("idle");
-        metrics.fold("alerts", 1, 0);
+        metrics.fold("alerts", &FoldFigures { lag: 1, ..FoldFigures::default() });
         metrics.pool("ledger_read", 2, 1);
         metrics.text().expect("writes")
     }

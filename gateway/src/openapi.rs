@@ -123,13 +123,15 @@ fn row_schema(view: &Served) -> Value {
 fn of_view(paths: &mut Map<String, Value>, view: &Served) {
     let (name, document) = (view.name(), &view.document);
     let row = row_schema(view);
-    let alone = parts::with(
+    let mut alone = parts::with(
         &row,
         &[
             ("view", json!({ "const": name })),
             ("view_position", json!({ "type": "integer", "description": "How far the view was." })),
         ],
     );
+    // It is there only where something is wrong.
+    alone["properties"]["view_health"] = health();
     let mut parameters: Vec<Value> = document
         .filters
         .iter()
@@ -148,17 +150,17 @@ fn of_view(paths: &mut Map<String, Value>, view: &Served) {
     ]);
     let page = json!({ "type": "object", "required": ["view", "position", "rows", "next"], "properties": {
         "view": { "const": name }, "position": { "type": "integer" }, "rows": { "type": "array", "items": row },
-        "next": { "type": ["string", "null"] } } });
+        "next": { "type": ["string", "null"] }, "health": health() } });
     let statuses = ["400", "401", "403", "404", "503"];
     let restricted = document.restricted;
     paths.insert(format!("/v1/views/{name}"), json!({ "get": {
         "operationId": format!("view_{name}"), "tags": ["views"], "summary": view.view.about, "parameters": parameters,
-        "responses": problems(&statuses, "200", answer("A page.", &page, &["Cnc-Position"])), "x-restricted": restricted } }));
+        "responses": problems(&statuses, "200", answer("A page.", &page, &["Cnc-Position", "Cnc-View-Health"])), "x-restricted": restricted } }));
     let key = json!({ "name": "key", "in": "path", "required": true, "schema": { "type": "string" } });
     paths.insert(format!("/v1/views/{name}/{{key}}"), json!({ "parameters": [key], "get": {
         "operationId": format!("view_{name}_row"), "tags": ["views"], "summary": format!("One row of {name}."),
         "parameters": [at_least(), as_of(), no_cache()],
-        "responses": problems(&statuses, "200", answer("The row.", &alone, &["Cnc-Position"])), "x-restricted": restricted } }));
+        "responses": problems(&statuses, "200", answer("The row.", &alone, &["Cnc-Position", "Cnc-View-Health"])), "x-restricted": restricted } }));
 }
 
 fn of_ledger(paths: &mut Map<String, Value>) {
@@ -205,6 +207,15 @@ fn of_service(paths: &mut Map<String, Value>) {
     problem["parameters"] = json!([{ "name": "code", "in": "path", "required": true,
         "schema": { "type": "string", "examples": codes }, "description": "The `code`; also every rejection's." }]);
     paths.insert("/problems/{code}".into(), problem);
+}
+
+/// What is said of a view that is not well.
+fn health() -> Value {
+    json!({ "type": "object", "description": "There where the view is not well; the header `Cnc-View-Health` says the same.",
+        "required": ["stopped_at", "skipped"], "properties": {
+            "stopped_at": { "type": ["integer", "null"], "description":
+                "The position of an entry that could not be folded: the view shows nothing of it and of what came after." },
+            "skipped": { "type": "integer", "description": "How many entries it left out, since an operator had them skipped." } } })
 }
 
 fn as_of() -> Value {

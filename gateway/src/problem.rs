@@ -188,6 +188,15 @@ impl Problem {
         Self::new("view_behind", why).with("position", position).header(header::RETRY_AFTER, "1")
     }
 
+    /// 503: a view is built anew, and what there is of it must not be taken for the whole.
+    pub fn rebuilding(position: u64, until: u64) -> Self {
+        let why = format!("the view is built anew: it stands at {position} and is shown from {until} on");
+        Self::new("view_rebuilding", why)
+            .with("position", position)
+            .with("until", until)
+            .header(header::RETRY_AFTER, "1")
+    }
+
     /// 503: nothing is recorded by a clock that is wrong.
     pub fn clock_skew(skew: &ClockSkew) -> Self {
         let why = format!("nothing was recorded, since the server's clock is not believed: {skew}");

@@ -213,6 +213,13 @@ pub static KINDS: &[Kind] = &[
         "The view has not reached the position of `at_least`; `position` says how far it is. Try again.",
     ),
     kind(
+        "view_rebuilding",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The view is built anew",
+        "What stood there was of another history than the ledger's, which was restored or lost its tail. It is shown again \
+         once it reaches `until`; `position` says how far it is. Try again.",
+    ),
+    kind(
         "wedged",
         StatusCode::SERVICE_UNAVAILABLE,
         "A part stands still",

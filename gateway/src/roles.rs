@@ -93,7 +93,7 @@ impl Roles {
     pub(crate) fn folds(&self) -> EngineFolds {
         let views = if self.has(Role::Folds) { EngineFolds::views().views } else { Vec::new() };
         let triggers = if self.has(Role::Workers) { triggers() } else { Vec::new() };
-        EngineFolds { views, triggers, unwatched: !self.has(Role::Gateway) }
+        EngineFolds { views, triggers, unwatched: !self.has(Role::Gateway), warns: true }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tokens: JWTs signed with Ed25519 by a key of this installation, which is made on the first start and never leaves
-//! its file.
+//! its file. A token names a bearer whom the company's ledger knows, and is good only as long as the ledger says so: see
+//! [`issuing`](crate::issuing).
 
 use std::{
     collections::BTreeSet,
@@ -14,14 +15,19 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use cnc_commands::{cache::Recent, keyring::key_file};
 use cnc_domain::{
-    kernel::{CompanyId, LocationId, Timestamp, UserId},
+    cloud_control::tokens::TokenId,
+    kernel::{CompanyId, LocationId, Timestamp},
     ledger::Fault,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-/// Who issues and takes these tokens.
+use crate::principal::Principal;
+
+/// Who issues these tokens.
 pub const ISSUER: &str = "cnc";
+/// What they are good for.
+pub const AUDIENCE: &str = "cnc-api";
 /// The key's file in the data folder.
 pub const KEY_FILE: &str = "token.key";
 const READING: &str = "reading the token key";
@@ -33,8 +39,10 @@ const GOOD_MAX: usize = 10_000;
 /// What a token says of its bearer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
+    /// Its id, by which the ledger knows it.
+    pub jti: TokenId,
     /// Who.
-    pub sub: UserId,
+    pub sub: Principal,
     /// Of which company. A token is good for one company only.
     pub company: CompanyId,
     /// In which role.
@@ -44,18 +52,29 @@ pub struct Claims {
     pub locations: Option<BTreeSet<LocationId>>,
     /// Until when, in seconds since the epoch.
     pub exp: i64,
-    /// Since when.
+    /// From when on, where that is later than when it was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
+    /// When it was issued.
     pub iat: i64,
     /// By whom: always [`ISSUER`].
     pub iss: String,
+    /// What for: always [`AUDIENCE`].
+    pub aud: String,
 }
 
 impl Claims {
-    /// Claims from `now` for so many seconds.
-    pub fn new(user: UserId, company: CompanyId, role: &str, now: Timestamp, seconds: u32) -> Self {
-        let iat = now.micros().div_euclid(1_000_000);
-        let (role, iss) = (role.to_owned(), ISSUER.to_owned());
-        Self { sub: user, company, role, locations: None, exp: iat + i64::from(seconds), iat, iss }
+    /// Claims of a token from `now` until it expires.
+    pub fn new(
+        jti: TokenId,
+        sub: Principal,
+        company: CompanyId,
+        role: &str,
+        (now, expires): (Timestamp, Timestamp),
+    ) -> Self {
+        let (iss, aud) = (ISSUER.to_owned(), AUDIENCE.to_owned());
+        let (iat, exp) = (seconds(now), seconds(expires));
+        Self { jti, sub, company, role: role.to_owned(), locations: None, exp, nbf: None, iat, iss, aud }
     }
 
     /// The same for these branches only.
@@ -65,10 +84,20 @@ impl Claims {
         self
     }
 
+    /// Whether it is good at this time, as far as it says itself.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        now < self.expires() && self.nbf.is_none_or(|begins| now >= Timestamp::from_seconds(begins))
+    }
+
     /// The first moment at which the token is no longer good.
     pub fn expires(&self) -> Timestamp {
         Timestamp::from_seconds(self.exp)
     }
+}
+
+/// Whole seconds since the epoch, as JWTs count.
+fn seconds(at: Timestamp) -> i64 {
+    at.micros().div_euclid(1_000_000)
 }
 
 /// Issues and checks tokens. Cheap to clone.
@@ -108,8 +137,9 @@ impl Tokens {
         let pair = Ed25519KeyPair::from_pkcs8(key).map_err(|cause| Fault::broken(READING, cause))?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        // Expiry is checked here against the caller's clock: without leeway, and testable.
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["aud", "exp", "iss", "sub"]);
+        // Times are checked here against the caller's clock: without leeway, and testable.
         validation.validate_exp = false;
         Ok(Self(Arc::new(Keys {
             signing: EncodingKey::from_ed_der(key),
@@ -136,16 +166,23 @@ impl Tokens {
             claims
         } else {
             let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.checking, &self.0.validation).ok()?;
+            // What a token says must be understood, is not understood here.
+            if decoded.header.crit.is_some() {
+                return None;
+            }
             let claims = Arc::new(decoded.claims);
             good().put(token.to_owned(), claims.clone());
             claims
         };
-        (now < claims.expires()).then_some(claims)
+        claims.is_good(now).then_some(claims)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cnc_domain::kernel::Id;
+    use serde_json::{Value, json};
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -156,7 +193,20 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims::new(UserId::number(1), CompanyId::number(2), "dispatcher", NOW, 60).within([LocationId::number(3)])
+        let (bearer, until) = (Principal::User(Id::number(1)), Timestamp::from_seconds(1_800_000_060));
+        let claims = Claims::new(Id::number(9), bearer, CompanyId::number(2), "dispatcher", (NOW, until));
+        claims.within([LocationId::number(3)])
+    }
+
+    /// Whether a token with this header and these claims, rightly signed, is taken.
+    fn takes(header: &Value, claims: &Value) -> bool {
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("generates");
+        let tokens = Tokens::from_pkcs8(key.as_ref()).expect("is a key");
+        let url = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let signed = [header, claims].map(|part| url.encode(part.to_string())).join(".");
+        let pair = Ed25519KeyPair::from_pkcs8(key.as_ref()).expect("is a key");
+        let signature = url.encode(pair.sign(signed.as_bytes()));
+        tokens.check(&format!("{signed}.{signature}"), NOW).is_some()
     }
 
     #[test]
@@ -188,6 +238,45 @@ mod tests {
         for algorithm in ["none", "HS256"] {
             let header = url.encode(format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#));
             assert_eq!(fresh().check(&format!("{header}.{}.", url.encode(&body)), NOW), None);
+        }
+    }
+
+    #[test]
+    fn a_token_that_says_what_is_not_understood_is_no_token() {
+        let (header, good) = (json!({ "alg": "EdDSA", "typ": "JWT" }), serde_json::to_value(claims()).expect("writes"));
+        assert!(takes(&header, &good));
+        let with = |value: &Value, name: &str, member: Value| {
+            let mut value = value.clone();
+            value[name] = member;
+            value
+        };
+        for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!("exp")] {
+            assert!(!takes(&with(&header, "crit", crit.clone()), &good), "crit {crit}");
+        }
+        for alg in ["none", "HS256", "ES256", "RS256"] {
+            assert!(!takes(&with(&header, "alg", json!(alg)), &good), "{alg}");
+        }
+        let exp = claims().exp;
+        let texts = [("exp", json!(exp.to_string())), ("exp", json!(1.9e9)), ("exp", json!(null)), ("exp", json!(-1))];
+        let others =
+            [("iss", "other"), ("aud", "other"), ("sub", "0192"), ("jti", "1")].map(|(name, text)| (name, json!(text)));
+        for (name, value) in texts.into_iter().chain(others) {
+            assert!(!takes(&header, &with(&good, name, value.clone())), "{name} {value}");
+        }
+        for name in ["aud", "company", "exp", "iss", "jti", "sub"] {
+            let mut claims = good.clone();
+            claims.as_object_mut().expect("is an object").remove(name);
+            assert!(!takes(&header, &claims), "no {name}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_from_when_it_says() {
+        let header = json!({ "alg": "EdDSA", "typ": "JWT" });
+        for (nbf, good) in [(json!(1_800_000_000), true), (json!(1_800_000_001), false), (json!("1800000000"), false)] {
+            let mut claims = serde_json::to_value(claims()).expect("writes");
+            claims["nbf"] = nbf.clone();
+            assert_eq!(takes(&header, &claims), good, "{nbf}");
         }
     }
 

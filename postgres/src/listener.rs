@@ -39,7 +39,7 @@ impl Listener {
             match timeout(QUIET, self.0.try_recv()).await {
                 Ok(told) => return told?.ok_or(Error::PoolClosed),
                 Err(_) => match timeout(SETTLE_WITHIN, self.0.execute("SELECT 1")).await {
-                    Ok(answered) => drop(answered?),
+                    Ok(answered) => answered.map(|_| ())?,
                     Err(_) => return Err(silent()),
                 },
             }

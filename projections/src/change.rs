@@ -27,6 +27,8 @@ pub struct Change {
     pub row: Option<Row>,
     /// The row's branch before, where it was there and had one: who may see that branch only must drop the row.
     pub was_location: Option<LocationId>,
+    /// The whole view was built anew: whoever has seen it at any position must query again.
+    pub rebuilt: bool,
 }
 
 impl Change {

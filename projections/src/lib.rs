@@ -16,7 +16,7 @@ pub use change::Change;
 pub use engine::{AsOfError, Difference, Engine, EngineFolds, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 pub use feed::{FeedOptions, JetStreamFeed, hear_changes, tell_changes};
 pub use places::{Place, Places};
-pub use query::{Found, LIMIT_MAX, Page, Query, QueryError, Row};
+pub use query::{Found, Health, LIMIT_MAX, Page, Query, QueryError, Row, Unwell};
 #[cfg(feature = "simulation")]
 pub use store::simulated;
 pub use store::{Store, TriggerState, TriggerStore, carry_triggers, holds_folds};

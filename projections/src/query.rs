@@ -43,6 +43,37 @@ pub struct Row {
     pub restricted: Option<Value>,
 }
 
+/// Whether what a view shows is what the ledger says up to its position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// It is built anew up to this position, since it stood at what the ledger does not have: before that, it is not shown.
+    pub rebuilding_until: Option<Position>,
+    /// The entry that stopped it: it shows nothing of that one and of what came after.
+    pub stopped_at: Option<Position>,
+    /// How many entries it left out, since an operator had them skipped.
+    pub skipped: u64,
+}
+
+/// In how many companies a fold is not well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unwell {
+    /// The fold.
+    pub fold: String,
+    /// In so many an entry has stopped it.
+    pub stopped: u64,
+    /// In so many it has left out entries that were skipped.
+    pub skipped: u64,
+    /// In so many it is built anew, in the place of one that was of another history.
+    pub rebuilding: u64,
+}
+
+impl Health {
+    /// Whether nothing is wrong.
+    pub fn is_well(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One row of a view, where there is one, at one position.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -50,6 +81,8 @@ pub struct Found {
     pub row: Option<Arc<Row>>,
     /// The view's position.
     pub position: Position,
+    /// How well the view is.
+    pub health: Health,
 }
 
 /// Rows of a view at one position.
@@ -61,6 +94,8 @@ pub struct Page {
     pub next: Option<String>,
     /// The view's position.
     pub position: Position,
+    /// How well the view is.
+    pub health: Health,
 }
 
 impl Row {

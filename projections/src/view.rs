@@ -18,7 +18,8 @@ pub struct View {
 }
 
 /// All views, alphabetical.
-pub static VIEWS: &[View] = &[views::alerts::VIEW, views::dispatch_board::VIEW, views::journey_track::VIEW];
+pub static VIEWS: &[View] =
+    &[views::alerts::VIEW, views::dispatch_board::VIEW, views::journey_track::VIEW, views::users::VIEW];
 
 /// The view of this name.
 pub fn view(name: &str) -> Option<&'static View> {

@@ -72,6 +72,10 @@ impl Mover {
         let company = CompanyId::new(Uuid::now_v7());
         let mover = Self { running, company, branches, trucks, journeys, client };
         mover.found(company).await;
+        // Those whom most tests ask for, before anything that they count.
+        for role in ["admin", "auditor", "dispatcher"] {
+            mover.token(role).await;
+        }
         for nth in 0..2 {
             mover.equip(nth).await;
         }
@@ -86,7 +90,7 @@ impl Mover {
     }
 
     async fn equip(&self, nth: usize) {
-        let admin = self.token("admin");
+        let admin = self.token("admin").await;
         let (branch, truck, journey) = (self.branches[nth], self.trucks[nth], self.journeys[nth]);
         let opening = fixtures::branch(&format!("Branch {nth}"));
         self.post(&admin, &format!("/v1/location/{branch}/open"), &opening).await.good();
@@ -103,13 +107,13 @@ impl Mover {
     }
 
     /// A token of somebody in this role, for all branches.
-    pub fn token(&self, role: &str) -> String {
-        self.running.token(self.company, role, None).expect("signs")
+    pub async fn token(&self, role: &str) -> String {
+        self.running.token(self.company, role, None).await
     }
 
     /// A token for one branch.
-    pub fn token_at(&self, role: &str, nth: usize) -> String {
-        self.running.token(self.company, role, Some(&[self.branches[nth]])).expect("signs")
+    pub async fn token_at(&self, role: &str, nth: usize) -> String {
+        self.running.token(self.company, role, Some(&[self.branches[nth]])).await
     }
 
     /// Takes somebody on in a branch, as the operator's tool does.

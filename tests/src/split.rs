@@ -114,6 +114,13 @@ impl Split {
         out.lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect()
     }
 
+    /// A token of somebody in this role, good for so many hours.
+    pub fn token(&self, company: &str, role: &str, hours: &str) -> String {
+        let who = ["--role", role, "--name", "Ann Example", "--email", "ann@example.com", "--accept"];
+        let user = self.ok(&[&["user", "invite", "--company", company], &who[..]].concat());
+        self.ok(&["token", "issue", "--company", company, "--user", &user, "--hours", hours])
+    }
+
     /// The folder with keys and logs.
     pub fn data(&self) -> &Path {
         self.data.path()

@@ -1,12 +1,23 @@
 //! Those who work for a company: invited as its operator's tool does it, with tokens of their own.
 
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+};
+
 use cnc_commands::Request;
-use cnc_domain::kernel::{Actor, CompanyId, Id, LocationId, Message, UserId};
-use cnc_gateway::tokens::Claims;
+use cnc_domain::kernel::{Actor, CompanyId, LocationId, Message, Minutes, Timestamp, UserId};
+use cnc_gateway::{
+    issuing::{self, Bearer},
+    principal::Principal,
+};
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
 use crate::{fixtures, system::Running};
+
+/// A company, a role and the branches that somebody is bound to.
+pub(crate) type Place = (CompanyId, String, Option<Vec<LocationId>>);
 
 /// Who is to be invited.
 #[derive(Clone, Debug)]
@@ -56,7 +67,34 @@ impl Running {
             "locations": locations, "crew_member": crew_member });
         self.give(company, "user", user.uuid(), "invite", &invitation).await;
         self.give(company, "user", user.uuid(), "accept", &json!({})).await;
-        let claims = Claims::new(Id::new(user.uuid()), company, role, fixtures::now(), 3600);
-        (user, self.system.rooms.tokens.issue(&claims).expect("signs"))
+        (user, self.issue(company, Principal::User(user), Minutes(60)).await.token)
+    }
+
+    /// Issues a token that is good for so long.
+    pub async fn issue(&self, company: CompanyId, principal: Principal, length: Minutes) -> Bearer {
+        let now = fixtures::now();
+        self.issue_until(company, principal, now.plus(length)).await
+    }
+
+    /// Issues a token that is good until a time.
+    pub async fn issue_until(&self, company: CompanyId, principal: Principal, expires: Timestamp) -> Bearer {
+        let rooms = &self.system.rooms;
+        let times = (fixtures::now(), expires);
+        issuing::issue((&rooms.host, &rooms.tokens), company, principal, None, times).await.expect("is issued")
+    }
+
+    /// A token of somebody in this role, the same one each time: who was invited once is not invited again.
+    pub async fn token(&self, company: CompanyId, role: &str, locations: Option<&[LocationId]>) -> String {
+        let place = (company, role.to_owned(), locations.map(<[_]>::to_vec));
+        if let Some(token) = self.tokens().get(&place) {
+            return token.clone();
+        }
+        let (_, token) = self.invite(company, Person { role, locations, crew_member: None }).await;
+        self.tokens().insert(place, token.clone());
+        token
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<Place, String>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,19 +1,22 @@
 //! A whole system in the test's own process, on a data folder that goes away with it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use cnc_domain::{
-    kernel::{CompanyId, Id, LocationId, Timestamp},
-    ledger::Fault,
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
+
+use cnc_domain::ledger::Fault;
 use cnc_gateway::{
     limits::Limits,
     nats::NatsAccess,
     roles::Role,
     run::{Config, System},
-    tokens::Claims,
 };
 use tempfile::TempDir;
+
+use crate::staff::Place;
 
 /// How long anything that a test waits for may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -23,6 +26,8 @@ pub struct Running {
     /// The system.
     pub system: System,
     data: Arc<TempDir>,
+    /// The tokens that were issued for tests, by whose they are.
+    pub(crate) issued: Mutex<HashMap<Place, String>>,
 }
 
 /// What a system is started with, beside what all tests share.
@@ -81,12 +86,12 @@ impl Running {
             roles,
             ..Config::default()
         };
-        Ok(Self { system: System::start(config).await?, data })
+        Ok(Self { system: System::start(config).await?, data, issued: Mutex::default() })
     }
 
     /// Stops it, and starts another one on the same data.
     pub async fn restart(self, ledger: Option<String>) -> Result<Self, Fault> {
-        let Self { system, data } = self;
+        let Self { system, data, .. } = self;
         system.stop().await;
         Self::start(Shape { ledger, ..Shape::default() }, data).await
     }
@@ -108,25 +113,10 @@ impl Running {
         response.error_for_status().expect("is good").text().await.expect("is text")
     }
 
-    /// A token for an hour.
-    pub fn token(&self, company: CompanyId, role: &str, locations: Option<&[LocationId]>) -> Result<String, Fault> {
-        let now = Timestamp::from_micros(i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX));
-        let claims = Claims::new(Id::new(uuid::Uuid::now_v7()), company, role, now, 3600);
-        let claims = match locations {
-            Some(locations) => claims.within(locations.iter().copied()),
-            None => claims,
-        };
-        self.system.rooms.tokens.issue(&claims)
-    }
-
     /// Stops it as an operator would.
     pub async fn stop(self) {
         self.system.stop().await;
     }
-}
-
-fn since_epoch() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn new_folder() -> TempDir {

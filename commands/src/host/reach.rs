@@ -17,9 +17,9 @@ pub fn enter(unit: &Unit<'_>, job: &Job<'_>, place: usize, seen: &Seen) -> Resul
     let is_hidden = !seen.is_within(&request.scope);
     let stands = if is_hidden { 0 } else { seen.before.sequence };
     let begins = job.served.commands.get(&request.command.name).is_some_and(|command| command.begins);
-    // Those within the system are told by the rules what is wrong with asking for what does not exist.
-    let is_public = !request.internal_allowed;
-    if stands == 0 && is_public && (!begins || request.if_match.is_some_and(|sequence| sequence != 0)) {
+    // A tool is told by the rules what is wrong with asking for what does not exist.
+    let has_signed_in = request.actor.role().is_some();
+    if stands == 0 && has_signed_in && (!begins || request.if_match.is_some_and(|sequence| sequence != 0)) {
         return Err(Stop::NotFound);
     }
     if request.if_match.is_some_and(|sequence| sequence != stands) {

@@ -11,12 +11,12 @@ use cnc_domain::{
 use tokio::time::Instant;
 
 use super::Inner;
-use crate::cache::Lately;
+use crate::{cache::Lately, catalog::Served, request::Request};
 
 /// The stream that says it; its id is the company's.
 pub const STREAM: &str = "company";
 /// The command that founds a company.
-pub const FOUND: &str = "found";
+const FOUND: &str = "found";
 
 /// How long another process' change may go unseen by who only reads.
 const KEPT: Duration = Duration::from_secs(1);
@@ -29,6 +29,11 @@ pub struct Facts {
     pub state: State,
     /// The hash of the last entry that is a fact of it.
     pub hash: Hash,
+}
+
+/// Whether this is the founding of a company: the one command that needs none.
+pub fn founds(served: &Served, request: &Request) -> bool {
+    served.stream == STREAM && request.id == request.company.uuid() && request.command.name == FOUND
 }
 
 /// Where they are kept.

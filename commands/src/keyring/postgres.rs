@@ -59,19 +59,19 @@ fn wrapped(row: &PgRow) -> Result<Wrapped, Fault> {
 }
 
 impl PostgresKeys {
-    async fn connect(url: &str) -> Result<Self, Fault> {
+    fn connect(url: &str) -> Result<Self, Fault> {
         Ok(Self(Pool::new(cnc_postgres::options(url).map_err(fault)?, CONNECTIONS)))
     }
 
     /// The store that is there; `None` where there are no tables.
     pub async fn existing(url: &str) -> Result<Option<Self>, Fault> {
-        let store = Self::connect(url).await?;
+        let store = Self::connect(url)?;
         Ok(if store.has(HAS_TABLES).await? { Some(store) } else { None })
     }
 
     /// The store, made where there is none.
     pub async fn create(url: &str) -> Result<Self, Fault> {
-        let store = Self::connect(url).await?;
+        let store = Self::connect(url)?;
         if store.has(MADE).await? {
             return Ok(store);
         }

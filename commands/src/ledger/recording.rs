@@ -71,7 +71,7 @@ pub(super) trait Database: Send + Sync {
     /// Locks the heads and looks up what the batch stands on.
     async fn find(&self, tx: &mut Self::Transaction, batch: &Batch<'_>) -> Result<Found, Failed>;
 
-    /// Those of the companies whose heads somebody else holds now; none where heads are not locked one by one.
+    /// Those of the companies whose heads somebody else holds now: none where there is one lock for all.
     async fn held(&self, _companies: &[CompanyId]) -> Result<Vec<CompanyId>, Fault> {
         Ok(Vec::new())
     }
@@ -211,7 +211,7 @@ async fn came_through(
     loop {
         match database.is_recorded(batch, stamped).await {
             Err(Failed::Lost(_) | Failed::Held(_)) if started.elapsed() < ASK_FOR => {
-                tokio::time::sleep(ASK_EVERY).await
+                tokio::time::sleep(ASK_EVERY).await;
             }
             Ok(true) => return Ok(()),
             Ok(false) => return Err(lost),

@@ -62,6 +62,10 @@ const MATRIX: &[(&str, &str)] = &[
     ("location.read", EVERYBODY),
     ("location.rename", MANAGE),
     // Counts of the whole installation: no company's data, but none of a branch's business either.
+    ("service_account.read", OVERSEE),
+    ("service_account.register", ADMIN),
+    ("service_account.retire", ADMIN),
+    ("service_account.revoke_token", ADMIN),
     ("truck.back_in_service", MANAGE),
     ("truck.commission", MANAGE),
     ("truck.out_of_service", DISPATCH),
@@ -100,10 +104,12 @@ const MATRIX: &[(&str, &str)] = &[
     ("user.lock", ADMIN),
     ("user.read", OVERSEE),
     ("user.remove", ADMIN),
+    ("user.revoke_token", ADMIN),
     ("user.unlock", ADMIN),
     ("view.alerts", RECORDS),
     ("view.dispatch_board", BOARD),
     ("view.journey_track", EVERYBODY),
+    ("view.users", OVERSEE),
 ];
 
 /// For whom personal data of a kind is opened. An auditor reads everything, sealed.

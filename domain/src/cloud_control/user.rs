@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::roles::{self, ROLES};
+use super::{
+    reach::{OutOfReach, is_seen, may_give},
+    tokens::{IssuedToken, NewToken, NotIssued, TOKENS_MAX, TokenId, Tokens},
+};
 use crate::crew_customer::{CrewMember, crew_member};
 use crate::kernel::{
     Actor, Aggregate, Also, Context, Decision, Email, Id, Lifespan, LocationId, Name, OutOfScope, Personal, Scope,
@@ -31,6 +34,13 @@ pub enum Command {
     Unlock,
     /// Keep them out for good.
     Remove,
+    /// Issue them a token: for the operator's tool, which signs it.
+    IssueToken(NewToken),
+    /// Take a token back.
+    RevokeToken {
+        /// Which.
+        token: TokenId,
+    },
 }
 
 /// What happened to a user.
@@ -52,6 +62,13 @@ pub enum Event {
     Unlocked,
     /// They are kept out for good.
     Removed,
+    /// They were issued a token.
+    TokenIssued(IssuedToken),
+    /// A token was taken back.
+    TokenRevoked {
+        /// Which.
+        token: TokenId,
+    },
 }
 
 /// Why not.
@@ -96,6 +113,15 @@ pub enum Refusal {
     /// Only the invited person can take up an invitation.
     #[error("only the invited person can take up an invitation")]
     NotYours,
+    /// The token would have run out already.
+    #[error("a token must run out later than now")]
+    TokenRunOut,
+    /// As many tokens are good as may be.
+    #[error("at most {limit} tokens can be good at a time; revoke some first")]
+    TooManyTokens {
+        /// How many.
+        limit: usize,
+    },
     /// Nobody changes their own role, locks or removes themselves.
     #[error("nobody can do this to themselves")]
     Yourself,
@@ -141,12 +167,15 @@ pub struct User {
     accepted: bool,
     locked: Option<String>,
     removed: bool,
+    #[serde(default)]
+    tokens: Tokens,
 }
 
 type Outcome = Result<Decision<Event>, Refusal>;
 
 impl Aggregate for User {
     const STREAM: &'static str = "user";
+    const INTERNAL: &'static [&'static str] = &["issue_token"];
     const BEGINNING: &'static [&'static str] = &["invite"];
     type Command = Command;
     type Event = Event;
@@ -160,6 +189,8 @@ impl Aggregate for User {
             Command::Lock { reason } => self.lock(reason, context),
             Command::Unlock => self.unlock(context),
             Command::Remove => self.remove(context),
+            Command::IssueToken(token) => self.issue_token(token, context),
+            Command::RevokeToken { token } => self.revoke_token(token, context),
         }
     }
 
@@ -171,16 +202,13 @@ impl Aggregate for User {
             Event::Locked { reason } => self.locked = Some(reason),
             Event::Unlocked => self.locked = None,
             Event::Removed => self.removed = true,
+            Event::TokenIssued(token) => self.tokens.put(token),
+            Event::TokenRevoked { token } => self.tokens.remove(token),
         }
     }
 
-    /// A user of several branches is seen in each of them, and one who is bound to none in all.
     fn is_within(&self, scope: &Scope) -> bool {
-        let bound = self.invitation.as_ref().and_then(|invitation| invitation.locations.as_ref());
-        match (&scope.locations, bound) {
-            (Some(seen), Some(bound)) => !seen.is_disjoint(bound),
-            _ => true,
-        }
+        is_seen(self.invitation.as_ref().and_then(|invitation| invitation.locations.as_ref()), scope)
     }
 }
 
@@ -205,11 +233,15 @@ impl User {
         self.removed
     }
 
+    /// The tokens that they were issued.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     fn invite(&self, invitation: Invitation, context: &Context) -> Outcome {
         let links = links(None, invitation.crew_member, context);
         let invited = self.life().begin(invitation, Refusal::AlreadyInvited, |invitation| {
-            known_role(&invitation.role)?;
-            within_reach(&invitation.role, invitation.locations.as_ref(), context)?;
+            may_give(&invitation.role, invitation.locations.as_ref(), context)?;
             Ok(Event::Invited(invitation))
         })?;
         Ok(carrying(invited, links))
@@ -226,7 +258,7 @@ impl User {
     /// Refuses to touch whoever may do more, or in more branches, than the sender.
     fn governed(&self, context: &Context) -> Result<&Invitation, Refusal> {
         let invitation = self.known()?;
-        within_reach(&invitation.role, invitation.locations.as_ref(), context)?;
+        may_give(&invitation.role, invitation.locations.as_ref(), context)?;
         Ok(invitation)
     }
 
@@ -245,8 +277,7 @@ impl User {
     fn change_role(&self, duties: Duties, context: &Context) -> Outcome {
         let before = self.governed(context)?.duties();
         not_me(context)?;
-        known_role(&duties.role)?;
-        within_reach(&duties.role, duties.locations.as_ref(), context)?;
+        may_give(&duties.role, duties.locations.as_ref(), context)?;
         let links = links(before.crew_member, duties.crew_member, context);
         Ok(carrying(Decision::unless(before == duties, Event::RoleChanged(duties)), links))
     }
@@ -276,6 +307,16 @@ impl User {
         }
         let crew_member = self.governed(context)?.crew_member;
         Ok(carrying(removed, links(crew_member, None, context)))
+    }
+
+    fn issue_token(&self, new: NewToken, context: &Context) -> Outcome {
+        self.governed(context)?;
+        Ok(self.tokens.issue(new, context)?.map_or_else(Decision::nothing, |token| Event::TokenIssued(token).into()))
+    }
+
+    fn revoke_token(&self, token: TokenId, context: &Context) -> Outcome {
+        self.governed(context)?;
+        Ok(Decision::unless(self.tokens.get(token).is_none(), Event::TokenRevoked { token }))
     }
 }
 
@@ -309,25 +350,23 @@ fn not_me(context: &Context) -> Result<(), Refusal> {
     if is_me(context) { Err(Refusal::Yourself) } else { Ok(()) }
 }
 
-/// Nobody gives, or takes away, more than they hold: neither a role above theirs nor a branch that is not theirs. A tool
-/// is the operator's, who holds everything.
-fn within_reach(role: &str, locations: Option<&BTreeSet<LocationId>>, context: &Context) -> Result<(), Refusal> {
-    if let Actor::User { role: yours, .. } = &context.actor
-        && !roles::is_at_least(yours, role)
-    {
-        return Err(Refusal::AboveYourRole { role: role.into(), yours: yours.clone() });
-    }
-    Ok(context.scope.spans(locations)?)
-}
-
-impl From<OutOfScope> for Refusal {
-    fn from(OutOfScope { yours }: OutOfScope) -> Self {
-        Self::OutsideYourBranches { yours }
+impl From<OutOfReach> for Refusal {
+    fn from(out: OutOfReach) -> Self {
+        match out {
+            OutOfReach::UnknownRole(role) => Self::UnknownRole { role },
+            OutOfReach::Role { role, yours } => Self::AboveYourRole { role, yours },
+            OutOfReach::Branches(OutOfScope { yours }) => Self::OutsideYourBranches { yours },
+        }
     }
 }
 
-fn known_role(role: &str) -> Result<(), Refusal> {
-    if ROLES.contains(&role) { Ok(()) } else { Err(Refusal::UnknownRole { role: role.into() }) }
+impl From<NotIssued> for Refusal {
+    fn from(not_issued: NotIssued) -> Self {
+        match not_issued {
+            NotIssued::RunOut => Self::TokenRunOut,
+            NotIssued::TooMany => Self::TooManyTokens { limit: TOKENS_MAX },
+        }
+    }
 }
 
 #[cfg(test)]

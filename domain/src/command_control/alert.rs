@@ -24,6 +24,8 @@ pub enum AlertKind {
     NotDeparted,
     /// A truck that should be moving sends no fixes.
     NoFix,
+    /// A view or a trigger cannot take an entry, and shows or does nothing of it and of what comes after.
+    FoldStopped,
 }
 
 /// What an alert is about.
@@ -280,6 +282,7 @@ impl fmt::Display for AlertKind {
             Self::NotAcknowledged => "not_acknowledged",
             Self::NotDeparted => "not_departed",
             Self::NoFix => "no_fix",
+            Self::FoldStopped => "fold_stopped",
         })
     }
 }

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CommandId, CompanyId, Id, LocationId, Scope, Seconds, Settings, Timestamp, UserId};
+use super::{CommandId, CompanyId, Id, LocationId, Scope, Seconds, ServiceAccountId, Settings, Timestamp, UserId};
 
-/// Who gave a command: exactly one of a user in a role, a trigger, a deadline that ran out, or a tool.
+/// Who gave a command: exactly one of a user or a service account in a role, a trigger, a deadline that ran out, or a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
@@ -16,6 +16,13 @@ pub enum Actor {
     User {
         /// Who.
         user: UserId,
+        /// In which role.
+        role: String,
+    },
+    /// A program that signed in.
+    ServiceAccount {
+        /// Which.
+        service_account: ServiceAccountId,
         /// In which role.
         role: String,
     },
@@ -42,6 +49,14 @@ impl Actor {
         Self::Tool { tool: name.into() }
     }
 
+    /// The role of who signed in, which bounds what they may give.
+    pub fn role(&self) -> Option<&str> {
+        match self {
+            Self::User { role, .. } | Self::ServiceAccount { role, .. } => Some(role),
+            Self::Trigger { .. } | Self::Deadline { .. } | Self::Tool { .. } => None,
+        }
+    }
+
     /// Whether a tool did it: old records brought in by one are not held to the clock, and wake nobody.
     pub fn is_tool(&self) -> bool {
         matches!(self, Self::Tool { .. })
@@ -53,6 +68,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User { user, .. } => write!(f, "user:{user}"),
+            Self::ServiceAccount { service_account, .. } => write!(f, "service_account:{service_account}"),
             Self::Trigger { trigger } => write!(f, "trigger:{trigger}"),
             Self::Deadline { deadline } => write!(f, "deadline:{deadline}"),
             Self::Tool { tool } => write!(f, "tool:{tool}"),

@@ -12,7 +12,7 @@ use super::{
     rules::read_event,
     schema::{DocumentContract, Schemas},
 };
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Hash};
 
 /// Pure code that reads a ledger in order and keeps documents.
 pub trait Fold: Default + Send + Sync + 'static {
@@ -56,13 +56,16 @@ pub type Folded = Result<(), Stop>;
 pub struct Told {
     /// The entry.
     pub entry: Entry,
+    /// Its hash.
+    pub hash: Hash,
     event: OnceLock<Result<Box<dyn Any + Send + Sync>, String>>,
 }
 
 impl Told {
-    /// Wraps an entry.
-    pub fn new(entry: Entry) -> Self {
-        Self { entry, event: OnceLock::new() }
+    /// Wraps entries that follow one another, of which the last has this hash: each names that of the one before it.
+    pub fn chain(entries: Vec<Entry>, last: Hash) -> Vec<Self> {
+        let hashes: Vec<Hash> = entries.iter().skip(1).map(|entry| entry.previous).chain([last]).collect();
+        entries.into_iter().zip(hashes).map(|(entry, hash)| Self { entry, hash, event: OnceLock::new() }).collect()
     }
 
     /// The event as one of `A`, read at most once.
@@ -141,6 +144,9 @@ pub trait Running: Send + Sync {
 
 impl<F: Fold> Running for F {
     fn tell(&mut self, told: &Told) -> Folded {
+        if let Some(outbox) = Fold::outbox(self) {
+            outbox.answers(told.hash);
+        }
         F::Reads::tell(self, told)
     }
     fn shelves(&mut self) -> Vec<&mut dyn Shelf> {

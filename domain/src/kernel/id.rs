@@ -19,6 +19,8 @@ pub mod marker {
     pub enum Location {}
     /// A person who signs in.
     pub enum User {}
+    /// A program that signs in.
+    pub enum ServiceAccount {}
     /// One command, as given by a person, a trigger, a deadline or a tool.
     pub enum Command {}
     /// All that followed from one original request.
@@ -37,6 +39,8 @@ pub type CompanyId = Id<marker::Company>;
 pub type LocationId = Id<marker::Location>;
 /// A user's id; also the id of its `user` stream.
 pub type UserId = Id<marker::User>;
+/// A service account's id; also the id of its `service_account` stream.
+pub type ServiceAccountId = Id<marker::ServiceAccount>;
 /// A command's id.
 pub type CommandId = Id<marker::Command>;
 

@@ -26,7 +26,7 @@ pub use decision::{Also, Decision, Rejection};
 pub use docs::{Change, Docs, Document, Shelf};
 pub use fold::{Fold, FoldKind, Folded, On, Present, Reading, Reads, Running, Stop, Told, Tried, fold, try_batch};
 pub use given::Given;
-pub use id::{CommandId, CompanyId, Id, LocationId, UserId, marker};
+pub use id::{CommandId, CompanyId, Id, LocationId, ServiceAccountId, UserId, marker};
 pub use lifespan::Lifespan;
 pub use message::{Message, Unreadable};
 pub use outbox::{Deadline, Outbox, Sent};

@@ -2,12 +2,14 @@
 //! transaction as the trigger's documents and position.
 
 use super::{Aggregate, Also, CommandId, Id, Timestamp};
-use crate::ledger::{Due, Entry, Parcel};
+use crate::ledger::{Due, Entry, Hash, Head, Parcel};
 
 /// A trigger's commands and deadlines of the batch being folded.
 #[derive(Debug, Default)]
 pub struct Outbox {
     fold: &'static str,
+    /// The hash of the entry that is being folded.
+    hash: Hash,
     /// The position whose commands are being counted, and how many it has.
     nth: (u64, u32),
     sent: Vec<Parcel>,
@@ -38,8 +40,14 @@ impl Outbox {
         self.fold = fold;
     }
 
-    /// Gives `command` to the aggregate `id` in answer to `entry`. Its command id follows from trigger, company, position
-    /// and count, so that folding the entry again acts once.
+    /// Says the hash of the entry that is folded next.
+    pub(super) fn answers(&mut self, hash: Hash) {
+        self.hash = hash;
+    }
+
+    /// Gives `command` to the aggregate `id` in answer to `entry`. Its command id follows from trigger, company, position,
+    /// the entry's hash and count, so that folding the entry again acts once, and another entry that came to stand in its
+    /// place, where a database was restored or a standby took over, is acted on for itself.
     pub fn send<A: Aggregate>(&mut self, entry: &Entry, id: Id<A>, command: A::Command) {
         self.nth = if self.nth.0 == entry.position { (entry.position, self.nth.1 + 1) } else { (entry.position, 0) };
         let command_id = CommandId::derived(&[
@@ -47,6 +55,7 @@ impl Outbox {
             self.fold.as_bytes(),
             entry.company.uuid().as_bytes(),
             &entry.position.to_be_bytes(),
+            &self.hash.0,
             &self.nth.1.to_be_bytes(),
         ]);
         self.sent.push(self.parcel(entry, command_id, false, Also::to(id, command)));
@@ -93,6 +102,7 @@ impl Outbox {
             deadline,
             correlation: entry.correlation,
             causation: entry.entry_id(),
+            caused_at: Head { position: entry.position, hash: self.hash },
             also,
         }
     }

@@ -142,7 +142,7 @@ type Store = BTreeMap<(String, String), Option<Value>>;
 
 /// Folds entries as an engine does, with `store` to load from.
 fn drive(fold: &mut dyn Running, entries: &[Entry], store: &Store) {
-    let batch: Vec<Told> = entries.iter().cloned().map(Told::new).collect();
+    let batch = Told::chain(entries.to_vec(), Hash::default());
     loop {
         let wanted = match try_batch(fold, &batch) {
             Tried::Done => return,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Hash, Head, Notification, Position, Sequence, StreamHead};
+use super::{Draft, Entry, Hash, Head, Notification, Position, Sequence, StreamHead};
 use crate::kernel::{Also, CommandId, CompanyId, Id, Rejection, Timestamp, marker};
 
 /// The system failed, not the caller: a 5xx. Holds what a log needs and nothing that an answer may show.
@@ -60,6 +60,16 @@ pub trait Feed: Send + Sync {
 
     /// The last position recorded at or before `at`, 0 where there is none.
     async fn position_at(&self, company: CompanyId, at: Timestamp) -> Result<Position, Fault>;
+
+    /// Whether the ledger itself has this entry at this position: what was remembered with a place may be of a history that
+    /// is no more, where a database was restored or a standby took over. A feed forgets what it was told of one that is not.
+    async fn contains(&self, company: CompanyId, head: Head) -> Result<bool, Fault> {
+        let Some(before) = head.position.checked_sub(1) else { return Ok(head == Head::default()) };
+        let lines = self.read(company, before, 1).await?;
+        // What cannot be read may have been skipped, and stands where its hash says.
+        let stands = |line: &String| Entry::read(line).map_or(true, |entry| entry.position == head.position);
+        Ok(lines.iter().any(|line| Hash::of(line) == head.hash && stands(line)))
+    }
 
     /// Waits until this feed has noticed more growth than up to `cursor`, and says of which ledgers. A caller starts with
     /// 0 and passes the cursor of the last call, taken before it read: so it misses nothing that happens while it reads.
@@ -272,6 +282,9 @@ pub struct Parcel {
     pub correlation: Id<marker::Correlation>,
     /// The entry that caused it.
     pub causation: Uuid,
+    /// Where that entry stands, and its hash: in a ledger that has another entry there, nothing caused this.
+    #[serde(default)]
+    pub caused_at: Head,
     /// The command itself and whom it is for.
     pub also: Also,
 }

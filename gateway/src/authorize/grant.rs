@@ -6,19 +6,20 @@ use std::{collections::BTreeSet, sync::Arc};
 use cnc_commands::Shown;
 use cnc_domain::{
     cloud_control::roles,
-    kernel::{Actor, CompanyId, LocationId, Scope, UserId},
+    kernel::{Actor, CompanyId, LocationId, Scope},
 };
 use cnc_projections::{Query, Row};
 
 use crate::{
     catalog::{Served, Stream},
     matching,
+    principal::Principal,
 };
 
 /// What was allowed. Whatever reads on somebody's behalf asks for one, and there is no other way to get one.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    pub(super) user: UserId,
+    pub(super) bearer: Principal,
     pub(super) company: CompanyId,
     pub(super) role: String,
     pub(super) scope: Arc<Scope>,
@@ -28,7 +29,12 @@ impl Grant {
     /// A grant for tests of what is told under one.
     #[cfg(test)]
     pub(crate) fn sample(company: CompanyId, role: &str, scope: Scope) -> Self {
-        Self { user: UserId::nil(), company, role: role.into(), scope: Arc::new(scope) }
+        Self {
+            bearer: Principal::User(cnc_domain::kernel::UserId::number(0)),
+            company,
+            role: role.into(),
+            scope: Arc::new(scope),
+        }
     }
 
     /// Whose data.
@@ -104,6 +110,6 @@ impl Grant {
 
     /// The actor of commands given under this grant.
     pub fn actor(&self) -> Actor {
-        Actor::User { user: self.user, role: self.role.clone() }
+        self.bearer.actor(&self.role)
     }
 }

@@ -1,18 +1,21 @@
 //! `cnc company`: tenants.
 
-use cnc_commands::{Host, HostError, Request};
-use cnc_domain::kernel::{Actor, CommandId, CompanyId, Id, Message};
-use serde_json::{Value, json, value::RawValue};
+use cnc_domain::{
+    kernel::{Actor, CompanyId, Id},
+    ledger::Answer,
+};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    in_rooms, move_company,
+    giving::{Target, give},
+    in_existing, in_rooms, move_company,
     output::{Failure, Out},
     read_only,
 };
-use crate::run::{BackEnd, Config};
+use crate::run::{BackEnd, Config, Rooms};
 
-/// Found a company, or list them
+/// Found a company, list them, reopen or move one
 #[derive(Debug, clap::Subcommand)]
 pub enum Company {
     /// Found a company: its ledger begins. Prints its id, which every other command asks for
@@ -26,6 +29,12 @@ pub enum Company {
         #[arg(long, default_value = "ca-central")]
         region: String,
     },
+    /// Reopen a company that was closed by mistake
+    Reopen {
+        /// The company: see `cnc company list`
+        #[arg(value_name = "ID")]
+        company: CompanyId,
+    },
     /// List all companies with the positions of their ledgers
     List,
     Move(move_company::Move),
@@ -36,33 +45,24 @@ pub async fn run(command: &Company, config: Config, out: Out) -> Result<(), Fail
         Company::Found { name, currency, region } => {
             let company = Id::new(Uuid::now_v7());
             let fields = json!({ "name": name, "currency": currency.to_uppercase(), "region": region, "plan": { "modules": [] } });
-            in_rooms(&config, async |rooms| found(&rooms.host, company, &fields, Actor::tool("cnc")).await).await?;
+            in_rooms(&config, async |rooms| of_company(rooms, company, "found", &fields).await).await?;
             out.say(company, &json!({ "company": company, "name": name }))
+        }
+        Company::Reopen { company } => {
+            let reopen = async |rooms: &Rooms| of_company(rooms, *company, "reopen", &json!({})).await;
+            let answer = in_existing(&config, reopen).await?;
+            let done = if answer.recorded == 0 { "was not closed" } else { "is open again" };
+            out.say(format_args!("{company} {done}"), &json!({ "company": company, "recorded": answer.recorded }))
         }
         Company::List => list(&read_only(&config).await?, out).await,
         Company::Move(command) => move_company::run(command, config, out).await,
     }
 }
 
-/// Founds a company under this id.
-pub async fn found(host: &Host, company: CompanyId, fields: &Value, actor: Actor) -> Result<(), Failure> {
-    let fields = RawValue::from_string(fields.to_string()).map_err(Failure::fault)?;
-    let found = Message { name: "found".into(), fields };
-    let request = Request {
-        command_id: CommandId::derived(&[b"found", company.uuid().as_bytes()]),
-        ..Request::internal(company, "company", company.uuid(), found, actor)
-    };
-    match host.execute(request).await {
-        Ok(answer) => match answer.rejection {
-            None => Ok(()),
-            Some(rejection) => Err(Failure::Usage(rejection.to_string())),
-        },
-        Err(HostError::Form(errors)) => {
-            let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Err(Failure::Usage(wrong.join("; ")))
-        }
-        Err(error) => Err(Failure::fault(error)),
-    }
+/// Gives a command to a company itself.
+async fn of_company(rooms: &Rooms, company: CompanyId, name: &str, fields: &Value) -> Result<Answer, Failure> {
+    let target = Target { company, stream: "company", id: company.uuid() };
+    give(&rooms.host, target, name, fields, Actor::tool("cnc")).await
 }
 
 async fn list(back_end: &BackEnd, out: Out) -> Result<(), Failure> {

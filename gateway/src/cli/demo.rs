@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use cnc_domain::kernel::Minutes;
 use serde_json::json;
 
 use super::{
@@ -10,13 +11,13 @@ use super::{
     serve::stopped,
 };
 use crate::{
-    clock, demo,
+    clock, demo, issuing,
+    principal::Principal,
     run::{Config, System},
-    tokens::Claims,
 };
 
 /// For how long the printed token is good.
-const TOKEN_SECONDS: u32 = 12 * 3600;
+const TOKEN_LENGTH: Minutes = Minutes(12 * 60);
 
 /// Found a small company, play its day up to now, and serve it
 ///
@@ -35,8 +36,9 @@ pub async fn run(command: &Demo, config: Config, out: Out) -> Result<(), Failure
     // Triggers are silent about what was there before their first start, so that the server is there first.
     let system = System::start(Config { listen: command.listen, ..config }).await?;
     let played = demo::play(&system.rooms.host, now).await?;
-    let claims = Claims::new(played.dispatcher, played.company, "dispatcher", now, TOKEN_SECONDS);
-    let token = system.rooms.tokens.issue(&claims)?;
+    let dispatcher = Principal::User(played.dispatcher);
+    let (rooms, times) = (&system.rooms, (now, now.plus(TOKEN_LENGTH)));
+    let token = issuing::issue((&rooms.host, &rooms.tokens), played.company, dispatcher, None, times).await?.token;
     let at = format!("http://{}", system.address);
     let company = played.company;
     let done = if played.commands == 0 { "as you left it".into() } else { format!("{} commands", played.commands) };

@@ -115,15 +115,23 @@ fn status(folds: &[FoldStatus], out: Out) -> Result<(), Failure> {
     let row = |company: &str, fold: &str, standing: &str, position: &str, lag: &str, stopped: &str| {
         format!("{company:36}  {fold:24}  {standing:10}  {position:>10}  {lag:>8}  {stopped}")
     };
-    let mut text = row("company", "fold", "standing", "position", "behind", "stopped by");
+    let mut text = row("company", "fold", "standing", "position", "behind", "not well");
     for fold in folds {
-        let poison = fold.poison.as_ref().map(|poison| format!("{}: {}", poison.position, poison.reason));
         let (position, lag) = (fold.position.to_string(), fold.lag.to_string());
-        let stopped = poison.unwrap_or_default();
         text.push('\n');
-        text.push_str(&row(&fold.company.to_string(), &fold.fold, fold.standing, &position, &lag, &stopped));
+        text.push_str(&row(&fold.company.to_string(), &fold.fold, fold.standing, &position, &lag, &unwell(fold)));
     }
     out.say(text, &Value::Null)
+}
+
+/// What is not well with a fold.
+fn unwell(fold: &FoldStatus) -> String {
+    let poison = fold.poison.as_ref().map(|poison| format!("{}: {}", poison.position, poison.reason));
+    let forked = fold.forked.then(|| "it is of another history than the ledger's".to_owned());
+    let rebuilding = fold.rebuilding_until.map(|until| format!("it is built anew, and shown from {until} on"));
+    let skipped =
+        Some(fold.skipped).filter(|entries| *entries > 0).map(|entries| format!("{entries} entries are skipped"));
+    poison.into_iter().chain(forked).chain(rebuilding).chain(skipped).collect::<Vec<_>>().join("; ")
 }
 
 async fn rebuild(engine: &Engine, fold: &str, company: Option<CompanyId>, out: Out) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ mod company;
 mod demo;
 mod environment;
 mod folds;
+mod giving;
 mod health;
 mod import_gps;
 mod integration;
@@ -22,6 +23,7 @@ mod progress;
 mod schemas;
 mod serve;
 mod token;
+mod user;
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -43,7 +45,8 @@ Start here:
   cnc demo                                    a small company, a day of journeys, and a server to look at it
   cnc serve                                   a server on ./cnc-data
   cnc company found \"Northwind Movers\"        prints the company's id
-  cnc token --company ID --role dispatcher    a token for the API
+  cnc user invite --company ID --role admin --name NAME --email ADDRESS --accept    prints the user's id
+  cnc token issue --company ID --user ID      a token for the API
 
 Exit status:
   0  done, or verified
@@ -110,8 +113,13 @@ enum Command {
     #[command(subcommand)]
     Integration(integration::Integration),
     Migrate(migrate::Migrate),
+    #[command(subcommand)]
+    User(user::User),
+    #[command(subcommand)]
+    ServiceAccount(user::ServiceAccount),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    #[command(subcommand)]
     Token(token::Token),
     Schemas(schemas::Schemas),
 }
@@ -168,6 +176,8 @@ async fn run(cli: &Cli, out: Out) -> Result<(), Failure> {
         Command::Backup(command) => backup::save(command, config, out).await,
         Command::Restore(command) => backup::restore(command, config, out).await,
         Command::Migrate(_) => migrate::run(config, out).await,
+        Command::User(command) => user::run(command, config, out).await,
+        Command::ServiceAccount(command) => user::run_service_account(command, config, out).await,
         Command::Token(command) => token::run(command, config, out).await,
         Command::Schemas(command) => schemas::run(command, out),
     }

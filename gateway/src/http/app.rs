@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cnc_commands::{Host, HostError};
-use cnc_domain::kernel::{CompanyId, LocationId, Timestamp, UserId};
+use cnc_domain::kernel::{LocationId, State, Timestamp};
 use cnc_projections::{Engine, Store};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -84,21 +84,33 @@ impl App {
         self.host.now()
     }
 
-    /// Asks whether the bearer of `claims` may do `action`, in the branch where one is known.
+    /// Asks whether the bearer of `claims` may do `action`, in the branch where one is known. What the company's ledger says
+    /// of them is known at once where it was recorded here, and after at most a second where it was elsewhere.
     pub async fn grant(&self, claims: &Claims, action: &str, location: Option<LocationId>) -> Result<Grant, Problem> {
-        let standing = self.host.standing(claims.company).await?;
-        let account = self.account(claims.company, claims.sub).await?;
-        let who = Who { claims, account };
-        Ok(authorize(&who, action, standing.as_deref(), location, self.now())?)
+        let state = self.host.state_lately(claims.company, claims.sub.stream(), claims.sub.id()).await;
+        self.decide(claims, action, location, state).await
     }
 
-    /// What the company's ledger says of a user: at once what was recorded here, after at most a second what was elsewhere.
-    async fn account(&self, company: CompanyId, user: UserId) -> Result<Account, Problem> {
-        match self.host.state_lately(company, "user", user.uuid()).await {
-            Ok(Some(shown)) => Ok(Account::of(&shown.state)),
-            Ok(None) | Err(HostError::NotFound | HostError::NoCompany) => Ok(Account::Unlisted),
-            Err(other) => Err(other.into()),
-        }
+    /// Asks the same of the ledger as it stands now.
+    pub async fn grant_now(&self, claims: &Claims, action: &str) -> Result<Grant, Problem> {
+        let state = self.host.state_now(claims.company, claims.sub.stream(), claims.sub.id()).await;
+        self.decide(claims, action, None, state).await
+    }
+
+    async fn decide(
+        &self,
+        claims: &Claims,
+        action: &str,
+        location: Option<LocationId>,
+        bearer: Result<Option<State>, HostError>,
+    ) -> Result<Grant, Problem> {
+        let bearer = match bearer {
+            Err(HostError::NotFound | HostError::NoCompany) => None,
+            state => state?,
+        };
+        let standing = self.host.standing(claims.company).await?;
+        let who = Who { claims, account: Account::of(claims, bearer.as_ref()) };
+        Ok(authorize(&who, action, standing.as_deref(), location, self.now())?)
     }
 
     /// Opens what this grant may open of a value's personal data, and marks the rest. Returns how many were opened.

@@ -18,7 +18,7 @@ pub(crate) mod shape;
 pub(crate) mod shares;
 mod shown;
 mod state;
-mod views;
+pub(crate) mod views;
 pub(crate) mod waiting;
 
 pub use app::App;

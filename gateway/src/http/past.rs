@@ -90,7 +90,7 @@ fn cut(mut rows: Vec<Row>, query: &Query) -> Result<Page, Problem> {
     let more = rows.len() > query.limit;
     rows.truncate(query.limit);
     let next = rows.last().filter(|_| more).map(|row| URL_SAFE_NO_PAD.encode(&row.key));
-    Ok(Page { rows, next, position: 0 })
+    Ok(Page { rows, next, ..Page::default() })
 }
 
 impl From<AsOfError> for Problem {

@@ -10,6 +10,7 @@ use cnc_domain::{
     kernel::CompanyId,
     ledger::{Fault, MESSAGE_BYTES_MAX, Writable},
 };
+use cnc_projections::Unwell;
 use futures::{
     FutureExt as _,
     future::{BoxFuture, join_all, ready as ready_now},
@@ -28,6 +29,7 @@ type Ask = fn(&App) -> BoxFuture<'_, Condition>;
 /// Every part, by its name in the answer.
 const PARTS: &[(&str, Ask)] = &[
     ("clock", |app| ready_now(clock(app)).boxed()),
+    ("folds", |app| folds(app).boxed()),
     ("ledger", |app| ledger(app).boxed()),
     ("nats", |app| ready_now(nats(app)).boxed()),
     ("views", |app| views(app).boxed()),
@@ -56,6 +58,26 @@ impl<T> From<Result<T, Fault>> for Condition {
                 Self::Failed("does not answer".into())
             }
         }
+    }
+}
+
+/// Folds that are stopped, or that lack entries, make no process less ready than another: they are said, and that is all.
+async fn folds(app: &App) -> Condition {
+    let unwell = match app.engine.unwell().await {
+        Ok(unwell) => unwell,
+        Err(fault) => return Err::<(), _>(fault).into(),
+    };
+    let says = unwell.iter().flat_map(|Unwell { fold, stopped, skipped, rebuilding }| {
+        let counts = [("is stopped", stopped), ("lacks skipped entries", skipped), ("is built anew", rebuilding)];
+        let counts = counts.into_iter().filter(|(_, companies)| **companies > 0);
+        counts.map(move |(what, companies)| {
+            let noun = if *companies == 1 { "company" } else { "companies" };
+            format!("{fold} {what} for {companies} {noun}")
+        })
+    });
+    match says.collect::<Vec<_>>().join("; ") {
+        well if well.is_empty() => Condition::Ok,
+        unwell => Condition::Degraded(unwell.into()),
     }
 }
 

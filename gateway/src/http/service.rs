@@ -17,7 +17,11 @@ use cnc_domain::ledger::Hash;
 use serde_json::{Value, json};
 
 use super::{app::App, extract::Parted, gzip::Fixed};
-use crate::{metrics::OPENMETRICS, problem::Problem, problems};
+use crate::{
+    metrics::{FoldFigures, OPENMETRICS},
+    problem::Problem,
+    problems,
+};
 
 const DOCS: &str = include_str!("docs.html");
 
@@ -81,14 +85,12 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
 
 /// All metrics: of the whole installation, without a company or anything personal.
 pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let mut folds: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut folds: BTreeMap<String, FoldFigures> = BTreeMap::new();
     for status in app.engine.status().await? {
-        let (lag, stopped) = folds.entry(status.fold).or_default();
-        *lag += status.lag;
-        *stopped += u64::from(status.poison.is_some());
+        folds.entry(status.fold.clone()).or_default().add(&status);
     }
-    for (fold, (lag, stopped)) in folds {
-        app.metrics.fold(&fold, lag, stopped);
+    for (fold, figures) in folds {
+        app.metrics.fold(&fold, &figures);
     }
     app.metrics.folds_hold(app.engine.held_bytes());
     let (batches, commands) = app.host.appended();

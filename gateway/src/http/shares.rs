@@ -4,11 +4,11 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName};
-use cnc_domain::kernel::{CompanyId, UserId};
+use cnc_domain::kernel::CompanyId;
 use cnc_projections::{Place, Places};
 use tokio::sync::Semaphore;
 
-use crate::tokens::Claims;
+use crate::{principal::Principal, tokens::Claims};
 
 /// Where a client comes from. An IPv6 client has a whole network of 2^64 addresses, which count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +33,8 @@ impl Address {
     }
 }
 
-/// A user of a company.
-pub(crate) type Person = (CompanyId, UserId);
+/// A user or a service account of a company.
+pub(crate) type Person = (CompanyId, Principal);
 
 /// Who asks for a place.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,8 @@ impl Asker {
 
     /// Somebody, for tests of what is bounded.
     #[cfg(test)]
-    pub fn sample(company: CompanyId, user: UserId) -> Self {
-        Self { person: (company, user), address: Address(Ipv6Addr::LOCALHOST.into()) }
+    pub fn sample(company: CompanyId, user: cnc_domain::kernel::UserId) -> Self {
+        Self { person: (company, Principal::User(user)), address: Address(Ipv6Addr::LOCALHOST.into()) }
     }
 }
 
@@ -105,6 +105,8 @@ impl Shares {
 mod tests {
     use axum::http::HeaderValue;
 
+    use cnc_domain::kernel::UserId;
+
     use super::*;
 
     fn ip(text: &str) -> Address {
@@ -112,7 +114,7 @@ mod tests {
     }
 
     fn asker(company: u128, user: u128, address: &str) -> Asker {
-        Asker { person: (CompanyId::number(company), UserId::number(user)), address: ip(address) }
+        Asker { person: (CompanyId::number(company), Principal::User(UserId::number(user))), address: ip(address) }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cnc_domain::ledger::Position;
-use cnc_projections::{Page, Query, QueryError};
-use serde_json::json;
+use cnc_projections::{Health, Page, Query, QueryError};
+use serde_json::{Value, json};
 
 use super::{
     app::App,
@@ -28,6 +28,8 @@ use crate::{
 
 /// Says which position of the ledger an answer stands at.
 pub const POSITION: HeaderName = HeaderName::from_static("cnc-position");
+/// Says what is not well with the view of an answer, where something is.
+pub const HEALTH: HeaderName = HeaderName::from_static("cnc-view-health");
 
 /// A page of a view.
 pub async fn page(
@@ -49,10 +51,16 @@ pub async fn page(
             (past.page(&app, &grant, view, &query).await?, past.at)
         }
     };
-    let Page { rows, next, position } = page;
+    let Page { rows, next, position, health } = page;
+    let unwell = unwell(health, position)?;
     let rows = Shape::of(&app, &grant, view, at).await?.rows(&app, rows).await?;
-    let body = json!({ "view": view.name(), "position": position, "rows": rows, "next": next });
-    Ok(([(POSITION, position.to_string())], Json(body)).into_response())
+    let mut body = json!({ "view": view.name(), "position": position, "rows": rows, "next": next });
+    if let Some((_, said)) = &unwell {
+        body["health"] = said.clone();
+    }
+    let mut answer = ([(POSITION, position.to_string())], Json(body)).into_response();
+    answer.headers_mut().extend(unwell.map(|(header, _)| (HEALTH, header)));
+    Ok(answer)
 }
 
 /// One row of a view.
@@ -69,7 +77,7 @@ pub async fn row(
     asked.done()?;
     catch_up(&app, &grant, view, at_least).await?;
     let lately = as_of.is_none() && !from_store;
-    let (position, row, at) = match as_of {
+    let (position, row, at, health) = match as_of {
         None => {
             let bounds = grant.bound(view, Query::default());
             let (company, scope) = (grant.company(), bounds.scope.as_ref());
@@ -78,18 +86,38 @@ pub async fn row(
             } else {
                 app.store.get(company, view.name(), &key, scope).await?
             };
-            (found.position, found.row.filter(|row| grant.sees(view, row)), app.now())
+            (found.position, found.row.filter(|row| grant.sees(view, row)), app.now(), found.health)
         }
         Some(as_of) => {
             let past = Past::of(&app, &grant, as_of).await?;
-            (past.position, past.row(&app, &grant, view, &key).await?.map(Arc::new), past.at)
+            (past.position, past.row(&app, &grant, view, &key).await?.map(Arc::new), past.at, Health::default())
         }
     };
+    let unwell = unwell(health, position)?;
     let row = row.ok_or_else(Problem::not_found)?;
     let text = Shape::of(&app, &grant, view, at).await?.row(&app, row, lately).await?;
-    let body = [&*text, ",\"view_position\":", &position.to_string(), "}"].concat();
+    let said = unwell.as_ref().map_or_else(String::new, |(_, said)| format!(",\"view_health\":{said}"));
+    let body = [&*text, ",\"view_position\":", &position.to_string(), &said, "}"].concat();
     let json = HeaderValue::from_static("application/json");
-    Ok(([(POSITION, position.into()), (header::CONTENT_TYPE, json)], Body::from(body)).into_response())
+    let mut answer = ([(POSITION, position.into()), (header::CONTENT_TYPE, json)], Body::from(body)).into_response();
+    answer.headers_mut().extend(unwell.map(|(header, _)| (HEALTH, header)));
+    Ok(answer)
+}
+
+/// What is said of a view that is not well, in a header and in a member; `Err` where it must not be shown.
+pub(crate) fn unwell(health: Health, position: Position) -> Result<Option<(HeaderValue, Value)>, Problem> {
+    if let Some(until) = health.rebuilding_until {
+        return Err(Problem::rebuilding(position, until));
+    }
+    if health.is_well() {
+        return Ok(None);
+    }
+    let stopped = health.stopped_at.map(|at| format!("stopped;position={at}"));
+    let skipped =
+        Some(health.skipped).filter(|entries| *entries > 0).map(|entries| format!("skipped;entries={entries}"));
+    let header = stopped.into_iter().chain(skipped).collect::<Vec<_>>().join(", ");
+    let header = HeaderValue::try_from(header).map_err(|cause| Problem::broken("writing a header", cause))?;
+    Ok(Some((header, json!({ "stopped_at": health.stopped_at, "skipped": health.skipped }))))
 }
 
 /// Whether the caller wants an answer from the store itself.

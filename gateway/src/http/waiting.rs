@@ -74,9 +74,10 @@ mod tests {
     use cnc_domain::kernel::{CompanyId, UserId};
 
     use super::*;
+    use crate::principal::Principal;
 
     fn person(number: u128) -> Person {
-        (CompanyId::number(1), UserId::number(number))
+        (CompanyId::number(1), Principal::User(UserId::number(number)))
     }
 
     fn large() -> Response {

@@ -58,8 +58,18 @@ impl End {
 }
 
 /// A part of a view as it is.
-pub(super) fn snapshot(id: &str, view: &str, position: Position, rows: Vec<Value>, more: bool) -> String {
-    json!({ "snapshot": { "id": id, "view": view, "position": position, "rows": rows, "more": more } }).to_string()
+pub(super) fn snapshot(
+    id: &str,
+    view: &str,
+    position: Position,
+    (rows, more): (Vec<Value>, bool),
+    unwell: Option<Value>,
+) -> String {
+    let mut told = json!({ "snapshot": { "id": id, "view": view, "position": position, "rows": rows, "more": more } });
+    if let Some(unwell) = unwell {
+        told["snapshot"]["health"] = unwell;
+    }
+    told.to_string()
 }
 
 /// What changed after `previous` and up to `position`.

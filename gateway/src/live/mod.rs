@@ -31,7 +31,7 @@ pub const ABOUT: &str = "Send the token in `Authorization`, or from a browser as
 `Sec-WebSocket-Protocol: cnc.bearer, <token>`; never in the URL. Messages are JSON texts. Ask with \
 `{\"subscribe\":{\"id\":\"a\",\"view\":\"alerts\",\"filters\":{},\"after\":42}}`, `{\"unsubscribe\":{\"id\":\"a\"}}` or \
 `{\"ping\":1}`. Without `after` comes `{\"snapshot\":{\"id\",\"view\",\"position\",\"rows\",\"more\"}}`, in several parts \
-while `more` is true; with it, what has changed since. Then comes \
+while `more` is true, with a `health` where the view is not well; with it, what has changed since. Then comes \
 `{\"change\":{\"id\",\"view\",\"position\",\"previous\",\"rows\",\"removed\"}}`: `previous` is the position that you were told \
 last; where it is not, or on `{\"requery\":{\"id\"}}`, subscribe again without `after`. A row that leaves the filters or \
 your branches is `removed`. `{\"error\":{\"id\",\"code\",\"detail\"}}` answers what cannot be done. The server closes with \

@@ -61,6 +61,10 @@ impl Session {
         let mut closing = app.closing();
         // Before any snapshot, so that no change falls between the two.
         let mut changes = app.engine.changes();
+        // What changed before that is in the ledger by now, and may be newer than what the socket was opened on.
+        if let Err(end) = self.renew().await {
+            return Some(end);
+        }
         let mut heartbeat = tokio::time::interval(app.limits.heartbeat);
         heartbeat.tick().await;
         let left = self.teller.claims.expires().since(app.now());
@@ -142,10 +146,14 @@ impl Session {
     }
 
     async fn batch(&mut self, batch: &[Change]) -> Result<(), End> {
+        if batch.iter().any(|change| self.teller.concerns(change)) {
+            self.renew().await?;
+        }
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = match subscription.take(batch) {
                 Ok(told) => self.teller.tell(&mut subscription, told).await,
-                Err(Gap) => self.teller.catch_up(&mut subscription).await,
+                Err(Gap::Missed) => self.teller.catch_up(&mut subscription).await,
+                Err(Gap::Rebuilt) => Err(Stop::Requery),
             };
             self.keep(subscription, done)?;
         }
@@ -153,6 +161,7 @@ impl Session {
     }
 
     async fn catch_up(&mut self) -> Result<(), End> {
+        self.renew().await?;
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = self.teller.catch_up(&mut subscription).await;
             self.keep(subscription, done)?;
@@ -160,12 +169,18 @@ impl Session {
         Ok(())
     }
 
-    /// Looks whether the client is there and still allowed to be.
+    /// Looks whether the client is there, and still allowed to be.
     async fn heartbeat(&mut self) -> Result<(), End> {
         if !std::mem::take(&mut self.heard) {
             return Err(End::SILENT);
         }
         self.teller.outlet.ping()?;
+        self.renew().await
+    }
+
+    /// Looks whether the client is still let in, and may know what it is told.
+    async fn renew(&mut self) -> Result<(), End> {
+        self.teller.admit().await?;
         for mut subscription in std::mem::take(&mut self.subscriptions) {
             let done = self.teller.renew(&mut subscription).await;
             self.keep(subscription, done)?;

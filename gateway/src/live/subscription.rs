@@ -33,9 +33,14 @@ pub(super) struct Told {
     pub removed: Vec<String>,
 }
 
-/// It is not known what changed since the subscription's position.
+/// Why a subscription cannot go on with what it was told.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Gap;
+pub(super) enum Gap {
+    /// It is not known what changed since its position.
+    Missed,
+    /// The view was built anew: what was told before may be wrong.
+    Rebuilt,
+}
 
 impl Subscription {
     /// A subscription that has seen nothing yet.
@@ -72,11 +77,14 @@ impl Subscription {
         let mut position = self.position;
         let mut news = Vec::new();
         for change in batch.iter().filter(|change| change.company == company && change.view == view) {
+            if change.rebuilt {
+                return Err(Gap::Rebuilt);
+            }
             if change.position <= self.position {
                 continue;
             }
             if change.is_unknown() || change.previous > position {
-                return Err(Gap);
+                return Err(Gap::Missed);
             }
             position = position.max(change.position);
             news.push(change);
@@ -178,6 +186,7 @@ mod tests {
             location: row.as_ref().and_then(|row| row.location),
             row,
             was_location: was.map(LocationId::number),
+            rebuilt: false,
         }
     }
 
@@ -227,8 +236,8 @@ mod tests {
     #[test]
     fn a_missed_or_unknown_change_is_a_gap_and_an_old_one_is_nothing() {
         let mut subscription = subscription(&[]);
-        assert_eq!(subscription.take(&[change("a", (11, 12), None, Some((MINE, "x")))]), Err(Gap));
-        assert_eq!(subscription.take(&[change("", (10, 12), None, None)]), Err(Gap));
+        assert_eq!(subscription.take(&[change("a", (11, 12), None, Some((MINE, "x")))]), Err(Gap::Missed));
+        assert_eq!(subscription.take(&[change("", (10, 12), None, None)]), Err(Gap::Missed));
         assert_eq!(subscription.take(&[change("a", (9, 10), None, Some((MINE, "x")))]), Ok(None));
         assert_eq!(subscription.position, 10);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cnc_domain::ledger::Position;
-use cnc_projections::{Change, Query};
+use cnc_projections::{Change, Query, views};
 
 use super::{
     message::{self, End},
@@ -11,7 +11,8 @@ use super::{
     subscription::{Subscription, Told},
 };
 use crate::{
-    http::{app::App, shape::Shape},
+    authorize::Grant,
+    http::{app::App, shape::Shape, views::unwell},
     problem::Problem,
     tokens::Claims,
 };
@@ -50,11 +51,12 @@ impl Teller {
             if count > self.app.limits.snapshot_rows {
                 return Err(Problem::bad_request("too_many_rows", "ask for fewer rows by a filter").into());
             }
+            let unwell = unwell(page.health, page.position)?.map(|(_, said)| said);
             subscription.gives(&page.rows);
             let shape = Shape::of(&self.app, &subscription.grant, subscription.view, self.app.now()).await?;
             let rows = shape.rows(&self.app, page.rows).await?;
             let more = page.next.is_some();
-            self.outlet.part(message::snapshot(&subscription.id, view, position, rows, more)).await?;
+            self.outlet.part(message::snapshot(&subscription.id, view, position, (rows, more), unwell)).await?;
             if !more {
                 (subscription.position, subscription.told) = (position, position);
                 return Ok(());
@@ -106,15 +108,32 @@ impl Teller {
         Ok(())
     }
 
+    /// Whether a change may mean that the client is let in no more, or as somebody else.
+    pub fn concerns(&self, change: &Change) -> bool {
+        let claims = &self.claims;
+        let is_theirs = || change.is_unknown() || change.key == claims.sub.id().to_string();
+        change.company == claims.company && change.view == views::users::VIEW.kind.name() && is_theirs()
+    }
+
+    /// Looks whether the client is still let in at all.
+    pub async fn admit(&self) -> Result<(), End> {
+        self.may("live").await.map(drop)
+    }
+
+    /// What the client may do now; nothing is said where whether it may is not known.
+    async fn may(&self, action: &str) -> Result<Option<Grant>, End> {
+        match self.app.grant_now(&self.claims, action).await {
+            Ok(grant) => Ok(Some(grant)),
+            Err(problem) if problem.code() == "unauthenticated" => Err(End::EXPIRED),
+            Err(problem) if problem.status().is_client_error() => Err(End::FORBIDDEN),
+            // Whatever failed may pass; the next look will tell.
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Looks whether the client still may know what it is told. A client whose branches have changed asks anew.
     pub async fn renew(&self, subscription: &mut Subscription) -> Result<(), Stop> {
-        let grant = match self.app.grant(&self.claims, subscription.view.reading(), None).await {
-            Ok(grant) => grant,
-            Err(problem) if problem.code() == "unauthenticated" => return Err(Stop::End(End::EXPIRED)),
-            Err(problem) if problem.status().is_client_error() => return Err(Stop::End(End::FORBIDDEN)),
-            // Whatever failed may pass; the next look will tell.
-            Err(_) => return Ok(()),
-        };
+        let Some(grant) = self.may(subscription.view.reading()).await? else { return Ok(()) };
         if grant.scope() != subscription.grant.scope() {
             return Err(Stop::Requery);
         }

@@ -102,6 +102,8 @@ pub fn components() -> Value {
             "ETag": { "schema": { "type": "string" }, "description": "The stream's sequence, for If-Match." },
             "Idempotent-Replayed": { "schema": { "const": "true" }, "description": "There where this was answered before, under the same Idempotency-Key, and nothing was done now." },
             "Cnc-Position": { "schema": { "type": "integer" }, "description": "The ledger position of this answer." },
+            "Cnc-View-Health": { "schema": { "type": "string", "examples": ["stopped;position=12, skipped;entries=1"] },
+                "description": "There where the view is not well: an entry stopped it, or entries were skipped." },
         },
         "schemas": {
             "Answer": { "type": "object", "required": ["command", "position", "sequence", "recorded"], "properties": {
@@ -116,7 +118,8 @@ pub fn components() -> Value {
                 "facts": { "type": "object", "description": "What a rejection rests on." },
                 "by": { "type": "string", "description": "Which aggregate refused, as `stream/id`, where it was not the one that was asked." },
                 "sequence": { "type": "integer", "description": "Where the stream stands, which If-Match did not say." },
-                "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least`." },
+                "position": { "type": "integer", "description": "How far the view is, which has not reached `at_least` or is built anew." },
+                "until": { "type": "integer", "description": "From where on a view that is built anew is shown." },
                 "skew_seconds": { "type": "integer", "description": "How far the server's clock is ahead; behind where negative." },
                 "parts": { "type": "object", "additionalProperties": { "type": "string" },
                     "description": "The parts that the process works with: each `ok`, or the reason why not." },

@@ -78,7 +78,7 @@ impl Inner {
         while at < until {
             let chunk = reader.read(at, until).await?;
             if chunk.told.is_empty() {
-                let cause = chunk.broken.clone().unwrap_or_default();
+                let cause = chunk.broken.as_ref().map_or("", |(wrong, _)| wrong);
                 return Err(Fault::broken("reading entries", cause));
             }
             let end = chunk.end().min(until);

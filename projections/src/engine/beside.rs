@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Why a build beside the others cannot go on.
 const LOST: &str = "its build was dropped or set back meanwhile: try again";
 
+/// Why no build can.
+const PARTED: &str = "it does not continue the entry before it: the chain is broken, or another ledger took its place";
+
 /// A scratch build on its way.
 pub(super) struct Beside {
     worker: Worker,
@@ -36,20 +39,24 @@ impl Beside {
     }
 
     pub fn at(&self) -> Position {
-        self.worker.at
+        self.worker.at.position
     }
 
     /// Folds up to `until`. Says why where it had to stop before.
     pub async fn fold_to(&mut self, inner: &Inner, until: Position) -> Result<Option<String>, Fault> {
-        while self.worker.at < until {
-            let chunk = self.reader.read(self.worker.at, until).await?;
+        while self.worker.at.position < until {
+            let chunk = self.reader.read(self.at(), until).await?;
             loop {
-                let (to, write) = match self.worker.prepare(inner.storage().as_ref(), &chunk, until).await? {
-                    Prepared::Write(write) => (write.to, write),
-                    Prepared::Moved(to) => (to, self.worker.blank(to)),
-                    Prepared::Stopped(position, reason) => return Ok(Some(format!("position {position}: {reason}"))),
-                    Prepared::Lost => return Ok(Some(LOST.into())),
-                };
+                let (to, write) =
+                    match self.worker.prepare(inner.storage().as_ref(), &inner.process, &chunk, until).await? {
+                        Prepared::Write(write) => (write.to, write),
+                        Prepared::Moved(to) => (to, self.worker.blank(to)),
+                        Prepared::Stopped(position, reason) => {
+                            return Ok(Some(format!("position {position}: {reason}")));
+                        }
+                        Prepared::Lost | Prepared::Doubtful => return Ok(Some(LOST.into())),
+                        Prepared::Parted => return Ok(Some(format!("position {}: {PARTED}", self.at() + 1))),
+                    };
                 let text = write.changes.iter().flat_map(|(_, changes)| changes);
                 let text = text.map(|change| change.doc.as_ref().map_or(0, String::len)).sum();
                 let commit = inner.storage().commit(write.plan.trigger, inner.now(), vec![write]).await?;
@@ -57,7 +64,7 @@ impl Beside {
                 if self.worker.stale {
                     return Ok(Some(LOST.into()));
                 }
-                if self.worker.at >= chunk.end().min(until) {
+                if self.at() >= chunk.end().min(until) {
                     break;
                 }
             }

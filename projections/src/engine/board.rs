@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::fresh::Fresh;
-use crate::{Change, Found, Row};
+use crate::{Change, Found, Health, Row, store::Build};
 
 /// How many batches of changes a watcher may be behind before it loses some.
 const BEHIND_MAX: usize = 1_024;
@@ -63,6 +63,10 @@ struct Known {
     started: bool,
     /// Rows as they are at the position.
     fresh: Fresh,
+    /// How well the view was when one of them was read last.
+    health: Health,
+    /// Which build it is of, where that was asked.
+    build: Option<Build>,
 }
 
 impl Default for Board {
@@ -107,6 +111,22 @@ impl Board {
         }
     }
 
+    /// A view's live build is this one, and stands here. Where it was another before, whoever knows anything of the view must
+    /// query again, also where both stand at the same position.
+    pub fn built(&self, company: CompanyId, view: &'static str, at: Position, build: Build) {
+        let mut views = self.lock();
+        let known = views.entry((company, view)).or_insert_with(|| Known::at(at));
+        let before = known.build.replace(build);
+        if known.started && before.is_some_and(|before| before != build) {
+            known.told = at;
+            known.fresh.forget();
+            known.position.send_replace(at);
+            let rebuilt = Change { rebuilt: true, ..unknown(company, view, at) };
+            // Nobody listening is no fault.
+            let _ = self.changes.send(Arc::new(vec![rebuilt]));
+        }
+    }
+
     /// Views stand here, after the store lost its last commits: what is known beyond is forgotten. Those who were told of
     /// it may be told again.
     pub fn set_back(&self, standing: &HashMap<Key, Position>) {
@@ -125,7 +145,7 @@ impl Board {
         let views = self.lock();
         let known = views.get(&(company, view)).filter(|known| known.started)?;
         let row = known.fresh.get(key)?.clone();
-        Some(Found { row: Some(row), position: *known.position.borrow() })
+        Some(Found { row: Some(row), position: *known.position.borrow(), health: known.health })
     }
 
     /// Keeps what was read from the store, where the view has not moved past it meanwhile.
@@ -134,6 +154,7 @@ impl Board {
         let mut views = self.lock();
         let known = views.get_mut(&(company, view)).filter(|known| known.started);
         if let Some(known) = known.filter(|known| *known.position.borrow() <= found.position) {
+            known.health = found.health;
             known.fresh.keep(row.clone());
         }
     }
@@ -170,6 +191,7 @@ impl Board {
             location: change.location,
             row: change.doc.is_some().then(|| row(change, to)),
             was_location: *was_location,
+            rebuilt: false,
         };
         let read = known.map(|changes| changes.iter().map(read).collect());
         if let Some(out) = self.out.get() {
@@ -252,14 +274,17 @@ impl Board {
 
 impl Known {
     fn at(position: Position) -> Self {
-        Self { position: watch::channel(position).0, told: position, started: false, fresh: Fresh::default() }
+        let position = watch::channel(position).0;
+        let told = *position.borrow();
+        let (fresh, health) = (Fresh::default(), Health::default());
+        Self { position, told, started: false, fresh, health, build: None }
     }
 }
 
 /// A view changed, and nobody here knows how.
 fn unknown(company: CompanyId, view: &'static str, to: Position) -> Change {
     let (key, location, row, was_location) = (String::new(), None, None, None);
-    Change { company, view, key, position: to, previous: to, location, row, was_location }
+    Change { company, view, key, position: to, previous: to, location, row, was_location, rebuilt: false }
 }
 
 /// A changed document as a row.
@@ -317,6 +342,23 @@ mod tests {
     }
 
     #[test]
+    fn a_build_in_the_place_of_another_is_told_also_where_both_stand_at_the_same_position() {
+        let board = Board::default();
+        board.start(COMPANY, "board", 3);
+        board.built(COMPANY, "board", 3, (1, 1));
+        let mut changes = board.subscribe();
+        board.built(COMPANY, "board", 3, (1, 1));
+        assert!(told(&mut changes).is_empty(), "it is the same");
+        board.keep_fresh(COMPANY, "board", &found("a", 1, 3));
+        for (at, build) in [(3, (1, 2)), (0, (2, 1))] {
+            board.built(COMPANY, "board", at, build);
+            let change = changes.try_recv().expect("is told")[0].clone();
+            assert!(change.rebuilt && change.is_unknown() && self::at(&board, "a").is_none());
+            assert_eq!(board.position(COMPANY, "board"), Some(at));
+        }
+    }
+
+    #[test]
     fn a_view_whose_last_commits_were_lost_stands_where_the_store_has_it_and_tells_again_what_follows() {
         let board = Board::default();
         let mut changes = board.subscribe();
@@ -334,7 +376,7 @@ mod tests {
 
     fn found(key: &str, changed_at: Position, position: Position) -> Found {
         let row = Row { key: key.into(), location: None, position: changed_at, doc: Value::Null, restricted: None };
-        Found { row: Some(Arc::new(row)), position }
+        Found { row: Some(Arc::new(row)), position, health: Health::default() }
     }
 
     fn at(board: &Board, key: &str) -> Option<(Position, Position)> {

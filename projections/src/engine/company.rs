@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cnc_domain::{
     kernel::{self, CompanyId},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head, Position},
 };
 use tokio::time::Instant;
 
@@ -21,9 +21,9 @@ const TURN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A company's folds and what they have loaded.
 pub(super) struct CompanyFolds {
-    company: CompanyId,
+    pub(super) company: CompanyId,
     reader: Reader,
-    workers: Vec<Worker>,
+    pub(super) workers: Vec<Worker>,
     /// Folds that stand still here, since a higher version of them is live or building.
     outdated: Vec<&'static str>,
 }
@@ -31,7 +31,7 @@ pub(super) struct CompanyFolds {
 /// How a turn ended.
 pub(super) struct Turn {
     /// All folds that can go on have read up to here.
-    pub done: Position,
+    pub done: Head,
     /// There is something to look after once a second: an entry that stopped a fold, a position that is not written.
     pub watch: bool,
     /// When to look at folds that rest while another process folds.
@@ -41,8 +41,8 @@ pub(super) struct Turn {
 /// A fold's write on its way, with what its readers will be told.
 struct Pending {
     worker: usize,
-    from: Position,
-    to: Position,
+    from: Head,
+    to: Head,
     text: usize,
     /// `None` where nobody listens.
     told: Option<Vec<kernel::Change>>,
@@ -71,35 +71,35 @@ impl CompanyFolds {
         self.workers.iter_mut().for_each(Worker::forget);
     }
 
+    /// Forgets what was read ahead.
+    pub fn reread(&mut self, inner: &Inner) {
+        self.reader = Reader::new(inner.feed.clone(), self.company);
+    }
+
     /// Has everything read from the store again that is remembered of it.
     pub fn distrust(&mut self, inner: &Inner) {
-        self.reader = Reader::new(inner.feed.clone(), self.company);
+        self.reread(inner);
         self.outdated.clear();
         self.workers.iter_mut().for_each(Worker::distrust);
     }
 
     /// Folds up to `head`, or until its turn is over.
-    pub async fn turn(
-        &mut self,
-        inner: &Inner,
-        plans: &[Arc<Plan>],
-        head: Position,
-        tick: bool,
-    ) -> Result<Turn, Fault> {
+    pub async fn turn(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Head, tick: bool) -> Result<Turn, Fault> {
         let started = Instant::now();
         self.open(inner, plans, head, tick).await?;
+        self.compare(inner, head, tick).await?;
         loop {
             let mut starts: Vec<Position> = self
                 .workers
                 .iter()
-                .filter(|worker| worker.is_ready() && worker.at < head)
-                .map(|worker| worker.at)
+                .filter(|worker| worker.is_ready() && worker.at.position < head.position)
+                .map(|worker| worker.at.position)
                 .collect();
             starts.sort_unstable_by(|a, b| b.cmp(a));
             starts.dedup();
             // Those in front first: they are what people look at.
             for start in &starts {
-                let chunk = self.reader.read(*start, head).await?;
+                let chunk = self.reader.read(*start, head.position).await?;
                 self.take(inner, &chunk, *start).await?;
             }
             self.reopen_stale(inner).await?;
@@ -111,12 +111,14 @@ impl CompanyFolds {
         if tick {
             self.flush(inner).await?;
         }
-        inner.feed.folded(self.company, self.written(head));
-        let ready = self.workers.iter().filter(|worker| worker.is_ready()).map(|worker| worker.at);
-        let done = ready.min().unwrap_or(head).min(head);
+        inner.feed.folded(self.company, self.written(head.position));
+        let ready = || self.workers.iter().filter(|worker| worker.is_ready()).map(|worker| worker.at);
+        // Who is further than the head, or at another hash, is compared with it at a tick.
+        let behind = ready().filter(|at| at.position < head.position).min_by_key(|at| at.position);
+        let done = behind.or_else(|| ready().find(|at| *at != head)).unwrap_or(head);
         let watch = self.workers.iter().any(Worker::needs_watch);
         let resting = self.workers.iter_mut().filter_map(|worker| worker.resting.as_mut());
-        Ok(Turn { done, watch, look: resting.filter_map(|rest| rest.look(head)).min() })
+        Ok(Turn { done, watch, look: resting.filter_map(|rest| rest.look(head.position)).min() })
     }
 
     /// How far all live folds that can go on are written, whoever wrote them.
@@ -126,7 +128,7 @@ impl CompanyFolds {
     }
 
     /// Opens folds that are not open, and looks again at those that stand still.
-    async fn open(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Position, tick: bool) -> Result<(), Fault> {
+    async fn open(&mut self, inner: &Inner, plans: &[Arc<Plan>], head: Head, tick: bool) -> Result<(), Fault> {
         for plan in plans {
             if self.knows(plan) {
                 continue;
@@ -137,7 +139,8 @@ impl CompanyFolds {
             };
             let worker = Worker::new(plan.clone(), opened, inner.store.clock().clone());
             if worker.is_live() && !plan.trigger {
-                inner.board.start(self.company, plan.fold, worker.at);
+                inner.board.start(self.company, plan.fold, worker.at.position);
+                inner.board.built(self.company, plan.fold, worker.at.position, worker.row.id.build());
             }
             self.workers.push(worker);
         }
@@ -156,7 +159,7 @@ impl CompanyFolds {
             };
             let now_at = opened.row.position;
             worker.reopen(opened);
-            worker.resting = worker.resting.and_then(|rest| rest.looked(now_at, head));
+            worker.resting = worker.resting.and_then(|rest| rest.looked(now_at, head.position));
             inner.follow(self.company, &worker.plan).await?;
         }
         for plan in outdated {
@@ -180,24 +183,29 @@ impl CompanyFolds {
     /// Tells a chunk to all folds that stand at its start, to its end.
     async fn take(&mut self, inner: &Inner, chunk: &Arc<Chunk>, start: Position) -> Result<(), Fault> {
         let mut taking: Vec<usize> = (0..self.workers.len())
-            .filter(|worker| self.workers[*worker].is_ready() && self.workers[*worker].at == start)
+            .filter(|worker| self.workers[*worker].is_ready() && self.workers[*worker].at.position == start)
             .collect();
         while !taking.is_empty() {
-            let mut writes = Vec::new();
+            let (mut writes, mut parted) = (Vec::new(), Vec::new());
             for place in &taking {
                 let worker = &mut self.workers[*place];
-                match worker.prepare(inner.storage().as_ref(), chunk, Position::MAX).await? {
+                match worker.prepare(inner.storage().as_ref(), &inner.process, chunk, Position::MAX).await? {
                     Prepared::Write(write) => writes.push((*place, write)),
                     Prepared::Moved(to) => worker.skip_to(to),
                     Prepared::Stopped(position, reason) => stop(inner, worker, position, &reason).await?,
                     // Its row is read again before it goes on.
                     Prepared::Lost => {}
+                    Prepared::Doubtful => worker.doubt(),
+                    Prepared::Parted => parted.push(*place),
                 }
             }
             self.commit(inner, writes).await?;
+            for place in &parted {
+                self.part(inner, *place).await?;
+            }
             taking.retain(|place| {
                 let worker = &self.workers[*place];
-                worker.is_ready() && worker.at < chunk.end()
+                !parted.contains(place) && worker.is_ready() && worker.at.position < chunk.end()
             });
         }
         Ok(())
@@ -224,7 +232,13 @@ impl CompanyFolds {
                 }
             };
             for (pending, written) in pending.into_iter().zip(commit) {
+                let (place, company) = (pending.worker, self.company);
+                let stopped = self.workers[place].stopped_after();
                 self.settle(inner, pending, written);
+                let worker = &self.workers[place];
+                if let Some(at) = stopped.filter(|_| worker.row.poisoned.is_none()) {
+                    inner.settle_warning(company, worker.plan.fold, at).await?;
+                }
             }
         }
         Ok(())
@@ -244,8 +258,9 @@ impl CompanyFolds {
         let worker = &mut self.workers[worker];
         worker.settle(to, written.as_ref(), text);
         let Some(written) = written else { return };
+        inner.process.end(worker.plan.trigger, &worker.row.id);
         if worker.is_live() && !worker.plan.trigger {
-            inner.board.tell(self.company, worker.plan.fold, from, to, told, &written.were);
+            inner.board.tell(self.company, worker.plan.fold, from.position, to.position, told, &written.were);
         }
     }
 
@@ -261,7 +276,7 @@ impl CompanyFolds {
             let same = opened.row.id == build;
             worker.reopen(opened);
             // Another process folds it too: it goes on, and this one watches.
-            worker.resting = same.then(|| Rest::at(worker.at));
+            worker.resting = same.then(|| Rest::at(worker.at.position));
             inner.follow(self.company, &worker.plan).await?;
         }
         for plan in outdated {
@@ -271,15 +286,15 @@ impl CompanyFolds {
     }
 
     /// Puts new versions that have caught up in the place of the old.
-    async fn swap(&mut self, inner: &Inner, head: Position) -> Result<(), Fault> {
+    async fn swap(&mut self, inner: &Inner, head: Head) -> Result<(), Fault> {
         for worker in &mut self.workers {
-            let caught_up = worker.at >= head && worker.at == worker.row.position;
+            let caught_up = worker.at.position >= head.position && worker.at == worker.row.head();
             if worker.row.standing != Standing::Building || !caught_up {
                 continue;
             }
             if inner.storage().swap(worker.plan.trigger, &worker.row.id).await? {
                 worker.row.standing = Standing::Live;
-                inner.follow(self.company, &worker.plan).await?;
+                inner.board.built(self.company, worker.plan.fold, worker.at.position, worker.row.id.build());
             }
         }
         Ok(())
@@ -288,17 +303,17 @@ impl CompanyFolds {
     /// Writes positions that are not written yet.
     async fn flush(&mut self, inner: &Inner) -> Result<(), Fault> {
         let late =
-            self.workers.iter().enumerate().filter(|(_, worker)| !worker.stale && worker.at != worker.row.position);
+            self.workers.iter().enumerate().filter(|(_, worker)| !worker.stale && worker.at != worker.row.head());
         let writes = late.map(|(place, worker)| (place, worker.blank(worker.at))).collect();
         self.commit(inner, writes).await
     }
 }
 
 /// Records that an entry stopped a fold.
-async fn stop(inner: &Inner, worker: &mut Worker, position: Position, reason: &str) -> Result<(), Fault> {
+pub(super) async fn stop(inner: &Inner, worker: &mut Worker, position: Position, reason: &str) -> Result<(), Fault> {
     let id = worker.row.id.clone();
     tracing::error!(company = %id.company, fold = id.fold, version = id.version, position, reason, "a fold has stopped");
     let poisoned = inner.storage().poison(worker.plan.trigger, &id, position, reason, inner.now()).await?;
     worker.stopped(poisoned);
-    Ok(())
+    inner.warn(worker, position).await
 }

@@ -9,7 +9,10 @@ use cnc_domain::{
 use tokio::sync::watch;
 
 use super::{Inner, board::Batch};
-use crate::{VIEWS, store::Plan};
+use crate::{
+    VIEWS,
+    store::{Generation, LivePosition, Plan},
+};
 
 /// How often positions are looked at while a view is behind its ledger, or somebody may be waiting.
 const LOOK: Duration = Duration::from_millis(20);
@@ -21,7 +24,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     let following = async {
         let (mut seen, mut generation) = (0, None);
         loop {
-            if let Err(fault) = inner.has_lost(&mut generation).await {
+            if let Err(fault) = inner.look_at_store(&mut generation).await {
                 tracing::warn!(%fault, "the store does not say whether it lost anything");
             }
             let told = inner.is_told();
@@ -66,22 +69,29 @@ async fn until_even(inner: &Inner) -> Result<(), Fault> {
 
 impl Inner {
     /// Whether the store may have lost commits since it had this generation. Then what this process knows of views is set
-    /// back to what is there.
-    pub(super) async fn has_lost(&self, known: &mut Option<i64>) -> Result<bool, Fault> {
+    /// back to what is there; and who watches a view whose live build is another one is told.
+    pub(super) async fn look_at_store(&self, known: &mut Option<Generation>) -> Result<bool, Fault> {
         let generation = self.storage().generation().await?;
         if *known == Some(generation) {
             return Ok(false);
         }
-        if known.is_some() {
+        let lost = known.is_none_or(|known| known.losses != generation.losses);
+        if lost && known.is_some() {
             tracing::warn!("the store may have lost its last commits: what is known of it is read again");
         }
         let names = VIEWS.iter().map(|view| view.kind.name()).chain(self.folds.views.iter().map(|kind| kind.name()));
         let names: Vec<String> = names.map(str::to_owned).collect();
-        let standing = self.storage().standing(None, &names).await?.into_iter();
-        let standing = standing.filter_map(|live| Some(((live.company, self.view(&live.fold)?.name()), live.position)));
-        self.board.set_back(&standing.collect());
+        let standing = self.storage().standing(None, &names).await?;
+        let standing: Vec<_> =
+            standing.iter().filter_map(|live| Some(((live.company, self.view(&live.fold)?.name()), live))).collect();
+        for ((company, view), live) in &standing {
+            self.board.built(*company, view, live.position, live.build);
+        }
+        if lost {
+            self.board.set_back(&standing.into_iter().map(|(key, live)| (key, live.position)).collect());
+        }
         *known = Some(generation);
-        Ok(true)
+        Ok(lost)
     }
 
     /// Tells what changed in views that this engine does not fold itself, or not everywhere.
@@ -99,7 +109,7 @@ impl Inner {
         let names: Vec<String> = others.iter().map(|name| (*name).to_owned()).collect();
         for standing in self.storage().standing(None, &names).await? {
             if let Some(view) = others.iter().find(|name| **name == standing.fold) {
-                self.follow_to(standing.company, view, standing.position).await?;
+                self.follow_live(view, &standing).await?;
             }
         }
         Ok(())
@@ -110,8 +120,16 @@ impl Inner {
         if plan.trigger {
             return Ok(());
         }
-        let position = self.store.position(company, plan.fold).await?;
-        self.follow_to(company, plan.fold, position).await
+        let standing = self.storage().standing(Some(company), &[plan.fold.to_owned()]).await?;
+        match standing.first() {
+            Some(live) => self.follow_live(plan.fold, live).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn follow_live(&self, view: &'static str, live: &LivePosition) -> Result<(), Fault> {
+        self.board.built(live.company, view, live.position, live.build);
+        self.follow_to(live.company, view, live.position).await
     }
 
     /// Takes what another process says that it folded; what is missing before it is read from the store.

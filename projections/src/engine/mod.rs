@@ -5,13 +5,16 @@ mod beside;
 mod board;
 mod company;
 mod following;
+mod forking;
 mod fresh;
 mod reader;
 mod resting;
 mod running;
+mod starting;
 mod status;
 mod upkeep;
 mod verifying;
+mod warning;
 mod worker;
 
 use std::{
@@ -31,6 +34,7 @@ use cnc_domain::{
     kernel::{CompanyId, FoldKind, LocationId, Timestamp},
     ledger::{Fault, Feed, Position},
 };
+use starting::Process;
 pub use status::{AsOfError, Difference, FoldStatus, Poison, Pruned, Rebuilt, Skipped, Verified};
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -38,12 +42,14 @@ use tokio::{
 };
 
 use crate::{
-    Change, Found, Places, Store, VIEWS,
+    Change, Found, Places, Store, Unwell, VIEWS,
     store::{Plan, Storage},
 };
 
 /// How long a wait for a view relies on what this process knows, before it looks into the store.
 const KNOWN_FOR: Duration = Duration::from_millis(100);
+/// How long an answer to which folds are not well is good for.
+const UNWELL_FOR: Duration = Duration::from_secs(2);
 /// How many past moments are read at once.
 const PASTS_AT_ONCE: usize = 2;
 /// How many of one company.
@@ -58,6 +64,8 @@ pub struct EngineFolds {
     pub triggers: Vec<&'static dyn FoldKind>,
     /// Nobody asks this process about views: those that others fold need not be followed.
     pub unwatched: bool,
+    /// Companies are warned, by an alert, of folds that an entry has stopped.
+    pub warns: bool,
 }
 
 /// Reads the feed and folds what is new. Cheap to clone.
@@ -72,6 +80,8 @@ struct Inner {
     folds: EngineFolds,
     board: Board,
     pasts: Places,
+    /// This process, as it shows itself to others.
+    process: Process,
     restarts: AtomicU64,
     /// How much text the folds of companies that wait for news hold.
     held: AtomicUsize,
@@ -79,6 +89,8 @@ struct Inner {
     outdated: Mutex<BTreeSet<&'static str>>,
     /// Whether other processes tell what they fold, so that the store need not be asked all the time.
     told: AtomicBool,
+    /// Which folds are not well, as of when that was asked last.
+    unwell: tokio::sync::Mutex<Option<(Instant, Vec<Unwell>)>>,
     /// When the loop last looked, in microseconds.
     beat: AtomicI64,
 }
@@ -92,10 +104,12 @@ impl Engine {
             folds,
             board: Board::default(),
             pasts: Places::new(PASTS_AT_ONCE, PASTS_EACH),
+            process: Process::default(),
             restarts: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             outdated: Mutex::default(),
             told: AtomicBool::new(false),
+            unwell: tokio::sync::Mutex::default(),
             beat: AtomicI64::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -199,6 +213,18 @@ impl Engine {
         Some(self.inner.beat.load(Ordering::Relaxed)).filter(|beat| *beat > 0).map(Timestamp::from_micros)
     }
 
+    /// The live folds, of views and triggers, that are not well in some company, whoever folds them; a moment ago.
+    pub async fn unwell(&self) -> Result<Vec<Unwell>, Fault> {
+        let mut known = self.inner.unwell.lock().await;
+        if let Some((_, unwell)) = known.as_ref().filter(|(asked, _)| asked.elapsed() < UNWELL_FOR) {
+            return Ok(unwell.clone());
+        }
+        let mut unwell = self.inner.storage().unwell_of(false).await?;
+        unwell.extend(self.inner.storage().unwell_of(true).await?);
+        *known = Some((Instant::now(), unwell.clone()));
+        Ok(unwell)
+    }
+
     /// How often a company's folds had to be started again since this process started.
     pub fn restarts(&self) -> u64 {
         self.inner.restarts.load(Ordering::Relaxed)
@@ -266,7 +292,6 @@ impl Inner {
         let plans = self.store.admit(&self.kinds().collect::<Vec<_>>()).await?;
         if plans.iter().any(|plan| plan.trigger) {
             let heads = self.feed.heads().await?;
-            let heads: Vec<_> = heads.into_iter().map(|(company, head)| (company, head.position)).collect();
             for plan in plans.iter().filter(|plan| plan.trigger) {
                 self.storage().register(plan, &heads).await?;
             }

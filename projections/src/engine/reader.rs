@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cnc_domain::{
     kernel::{CompanyId, Told},
-    ledger::{Entry, Fault, Feed, Position},
+    ledger::{Entry, Fault, Feed, Hash, Head, Position},
 };
 use tokio::task::JoinHandle;
 
@@ -17,14 +17,30 @@ pub(super) struct Chunk {
     pub after: Position,
     /// The entries.
     pub told: Vec<Told>,
-    /// The line after them is none that can be read, and why.
-    pub broken: Option<String>,
+    /// The line after them is none that can be read: why, and its hash.
+    pub broken: Option<(String, Hash)>,
 }
 
 impl Chunk {
     /// The position of the last entry.
     pub fn end(&self) -> Position {
         self.after + self.told.len() as u64
+    }
+
+    /// The hash of the entry at a position, as the entry after it names it; of the last, as it is. `None` where the chunk does
+    /// not say.
+    pub fn hash(&self, at: Position) -> Option<Hash> {
+        let place = usize::try_from(at.checked_sub(self.after)?).ok()?;
+        match (self.told.get(place), self.told.last()) {
+            (Some(next), _) => Some(next.entry.previous),
+            (None, Some(last)) if place == self.told.len() => Some(last.hash),
+            _ => self.broken.as_ref().filter(|_| place == self.told.len() + 1).map(|(_, hash)| *hash),
+        }
+    }
+
+    /// The entry at a position, with its hash.
+    pub fn head(&self, position: Position) -> Head {
+        Head { position, hash: self.hash(position).unwrap_or_default() }
     }
 
     /// The entries after `at` up to `to`.
@@ -91,20 +107,25 @@ async fn read(feed: Arc<dyn Feed>, company: CompanyId, after: Position) -> Resul
 
 /// Reads lines; whatever the feed repeats or leaves out, what comes of it are entries in order without a gap.
 fn decode(company: CompanyId, after: Position, lines: &[String]) -> Chunk {
-    let mut chunk = Chunk { after, told: Vec::with_capacity(lines.len()), broken: None };
+    let mut entries = Vec::with_capacity(lines.len());
+    let (mut last, mut broken) = (None, None);
     for line in lines {
-        match Entry::read(line) {
-            Ok(entry) if entry.company != company => chunk.broken = Some("an entry of another company".into()),
-            Ok(entry) if entry.position <= chunk.end() => continue,
-            Ok(entry) if entry.position == chunk.end() + 1 => {
-                chunk.told.push(Told::new(entry));
+        let next = after + 1 + entries.len() as u64;
+        let wrong = match Entry::read(line) {
+            Ok(entry) if entry.company != company => "an entry of another company".into(),
+            Ok(entry) if entry.position < next => continue,
+            Ok(entry) if entry.position == next => {
+                entries.push(entry);
+                last = Some(line);
                 continue;
             }
             // The missing ones are read next.
-            Ok(_) => {}
-            Err(malformed) => chunk.broken = Some(malformed.to_string()),
-        }
+            Ok(_) => break,
+            Err(malformed) => malformed.to_string(),
+        };
+        broken = Some((wrong, Hash::of(line)));
         break;
     }
-    chunk
+    let told = Told::chain(entries, last.map(Hash::of).unwrap_or_default());
+    Chunk { after, told, broken }
 }

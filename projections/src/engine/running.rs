@@ -10,7 +10,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{CompanyId, Seconds},
-    ledger::{Fault, Grown, Position},
+    ledger::{Fault, Grown, Head},
 };
 use tokio::{
     sync::{Semaphore, watch},
@@ -22,7 +22,7 @@ use super::{
     Inner,
     company::{CompanyFolds, Turn},
 };
-use crate::store::Plan;
+use crate::store::{Generation, Plan, Standing};
 
 /// How many companies are folded at once.
 const AT_ONCE: usize = 8;
@@ -45,8 +45,8 @@ struct Slot {
     task: Option<Id>,
     /// When its last turn ended.
     ended: Option<Instant>,
-    head: Position,
-    done: Position,
+    head: Head,
+    done: Head,
     watch: bool,
     /// When its resting folds are looked at.
     look: Option<Instant>,
@@ -67,7 +67,7 @@ struct Rounds {
     looks: BinaryHeap<Reverse<(Instant, CompanyId)>>,
     permits: Arc<Semaphore>,
     /// The generation of the store that is known here.
-    generation: Option<i64>,
+    generation: Option<Generation>,
 }
 
 /// Folds until `stop`.
@@ -104,6 +104,9 @@ impl Rounds {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut seen, mut ticks) = (0, 0_u64);
+        if let Err(fault) = self.survey().await {
+            tracing::warn!(%fault, "it is not known which companies have nothing to fold: all are looked at");
+        }
         loop {
             let (mut ticked, mut grown) = (false, Grown::Any);
             let look = self.looks.peek().map(|Reverse((at, _))| *at);
@@ -124,6 +127,9 @@ impl Rounds {
             if ticked && let Err(fault) = self.look_back().await {
                 tracing::warn!(%fault, "what the store remembers cannot be looked at");
             }
+            if ticked && let Err(fault) = self.inner.process.live(&**self.inner.storage()).await {
+                tracing::warn!(%fault, "others cannot be told that this process lives");
+            }
             if let Err(fault) = self.look(ticked, grown).await {
                 tracing::warn!(%fault, "the ledgers' heads cannot be read");
                 tokio::time::sleep(TICK / 10).await;
@@ -135,6 +141,35 @@ impl Rounds {
         }
     }
 
+    /// Finds, by a few questions for all companies, those whose every fold stands at the head: until there is news, nothing of
+    /// them needs to be opened.
+    async fn survey(&mut self) -> Result<(), Fault> {
+        let heads: BTreeMap<CompanyId, Head> = self.inner.feed.heads().await?.into_iter().collect();
+        let mut even: BTreeMap<CompanyId, usize> = BTreeMap::new();
+        for (trigger, row) in self.inner.storage().rows(None).await? {
+            let company = row.id.company;
+            let mine = |plan: &&Arc<Plan>| {
+                (plan.trigger, plan.fold, plan.version) == (trigger, row.id.fold.as_str(), row.id.version)
+            };
+            let Some(plan) = self.plans.iter().find(mine).filter(|_| row.standing == Standing::Live) else { continue };
+            if row.poisoned.is_some() || heads.get(&company) != Some(&row.head()) {
+                continue;
+            }
+            *even.entry(company).or_default() += 1;
+            if !trigger {
+                self.inner.board.start(company, plan.fold, row.position);
+                self.inner.board.built(company, plan.fold, row.position, row.id.build());
+            }
+        }
+        for (company, head) in heads {
+            if even.get(&company) == Some(&self.plans.len()) {
+                self.inner.feed.folded(company, head.position);
+                self.slots.insert(company, Slot { head, done: head, ..Slot::default() });
+            }
+        }
+        Ok(())
+    }
+
     /// Compares heads with positions, and gives a turn to who is behind. What was told may be late: then it says less than
     /// is known.
     async fn look(&mut self, tick: bool, grown: Grown) -> Result<(), Fault> {
@@ -142,15 +177,22 @@ impl Rounds {
         if let Grown::These(heads) = grown {
             for (company, head) in heads {
                 let slot = self.slots.entry(company).or_default();
-                slot.head = slot.head.max(head.position);
+                if head.position > slot.head.position {
+                    slot.head = head;
+                }
                 if slot.task.is_none() && slot.wants(tick) {
                     self.give_turn(company, tick);
                 }
             }
             return Ok(());
         }
-        for (company, head) in self.inner.feed.heads().await? {
-            self.slots.entry(company).or_default().head = head.position;
+        let heads = self.inner.feed.heads().await?;
+        if tick {
+            // A ledger that was restored may lack a company.
+            self.slots.values_mut().for_each(|slot| slot.head = Head::default());
+        }
+        for (company, head) in heads {
+            self.slots.entry(company).or_default().head = head;
         }
         let wanting: Vec<CompanyId> = self
             .slots
@@ -166,7 +208,7 @@ impl Rounds {
 
     /// Looks at what companies that have no news would never ask for.
     async fn look_back(&mut self) -> Result<(), Fault> {
-        if self.inner.has_lost(&mut self.generation).await? {
+        if self.inner.look_at_store(&mut self.generation).await? {
             let inner = &self.inner;
             self.slots.values_mut().for_each(|slot| slot.distrust(inner));
         }
@@ -180,7 +222,7 @@ impl Rounds {
             for company in self.inner.storage().live_in(&plan).await? {
                 let Some(slot) = self.slots.get_mut(&company) else { continue };
                 if slot.folds.as_mut().is_some_and(|folds| folds.resume(plan.fold)) {
-                    slot.done = 0;
+                    slot.done = Head::default();
                 }
             }
         }
@@ -284,13 +326,17 @@ impl Rounds {
 impl Slot {
     /// Has everything read from the store again that is remembered of it; where the folds are at work, after that.
     fn distrust(&mut self, inner: &Inner) {
-        (self.done, self.distrusted) = (0, self.task.is_some());
+        (self.done, self.distrusted) = (Head::default(), self.task.is_some());
         if let Some(folds) = &mut self.folds {
             folds.distrust(inner);
         }
     }
 
     fn wants(&self, tick: bool) -> bool {
-        if self.failed { tick } else { self.done < self.head || (tick && self.watch) }
+        if self.failed {
+            return tick;
+        }
+        // A head that is behind what is folded, or another one there, is looked into at a tick: it may be of a moment ago.
+        self.done.position < self.head.position || (tick && (self.watch || self.done != self.head))
     }
 }

@@ -32,7 +32,7 @@ pub struct FoldStatus {
     pub version: u32,
     /// Which of the builds of that version.
     pub build: i64,
-    /// `live`, `building`, `scratch` or `retired`.
+    /// `live`, `building`, `scratch`, `retired`, or `forked`: it stood at what the ledger does not have, and was replaced.
     pub standing: &'static str,
     /// All entries up to here are folded.
     pub position: Position,
@@ -40,6 +40,12 @@ pub struct FoldStatus {
     pub head: Position,
     /// How many entries it is behind.
     pub lag: u64,
+    /// It stands at what the ledger does not have, as far as the head says: it is of another history.
+    pub forked: bool,
+    /// It is built anew up to here, in the place of one that was of another history.
+    pub rebuilding_until: Option<Position>,
+    /// How many entries were skipped.
+    pub skipped: u64,
     /// Up to here a trigger sends nothing.
     pub silent_until: Position,
     /// The entry that stopped it.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use cnc_domain::{
     kernel::{CompanyId, Seconds},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head},
 };
 
 use super::{Engine, FoldStatus, Inner, Poison, Pruned, Rebuilt, Skipped, beside::Beside};
@@ -22,14 +22,13 @@ const ABANDONED_AFTER: Seconds = Seconds(3_600);
 impl Engine {
     /// How all folds stand, by company and fold.
     pub async fn status(&self) -> Result<Vec<FoldStatus>, Fault> {
-        let heads: HashMap<CompanyId, Position> =
-            self.inner.feed.heads().await?.into_iter().map(|(company, head)| (company, head.position)).collect();
+        let heads: HashMap<CompanyId, Head> = self.inner.feed.heads().await?.into_iter().collect();
         let restarts = self.restarts();
         let rows = self.inner.storage().rows(None).await?;
         Ok(rows
             .into_iter()
             .map(|(trigger, row)| {
-                let head = heads.get(&row.id.company).copied().unwrap_or(0);
+                let head = heads.get(&row.id.company).copied().unwrap_or_default();
                 status(trigger, row, head, restarts)
             })
             .collect())
@@ -52,9 +51,9 @@ impl Engine {
     /// Lets folds that an entry stopped try again, for one company or all, one fold or all. Returns how many.
     pub async fn retry(&self, company: Option<CompanyId>, fold: Option<&str>) -> Result<usize, Fault> {
         let rows = self.inner.storage().rows(company).await?;
-        let stopped = rows.iter().filter(|(_, row)| {
-            row.poisoned.is_some() && row.standing != Standing::Retired && fold.is_none_or(|fold| row.id.fold == fold)
-        });
+        let stopped = rows
+            .iter()
+            .filter(|(_, row)| row.poisoned.is_some() && !row.is_over() && fold.is_none_or(|fold| row.id.fold == fold));
         let mut count = 0;
         for (trigger, row) in stopped {
             self.inner.storage().retry(*trigger, &row.id).await?;
@@ -68,7 +67,7 @@ impl Engine {
     pub async fn skip(&self, company: CompanyId, fold: &str, by: &str) -> Result<Option<Skipped>, Fault> {
         let rows = self.inner.storage().rows(Some(company)).await?;
         for (trigger, row) in rows {
-            let standing = matches!(row.standing, Standing::Live | Standing::Building);
+            let standing = row.is_served_or_will_be();
             let Some(Poisoned { position, reason, .. }) = row.poisoned.filter(|_| standing && row.id.fold == fold)
             else {
                 continue;
@@ -94,7 +93,7 @@ impl Engine {
             let over = match row.standing {
                 Standing::Live => false,
                 Standing::Building => !is_known,
-                Standing::Retired | Standing::Scratch => true,
+                Standing::Retired | Standing::Forked | Standing::Scratch => true,
             };
             let at_work = is_fresh && (!is_known || row.standing == Standing::Scratch);
             if over && at_work {
@@ -136,10 +135,17 @@ impl Inner {
     async fn rebuild(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Rebuilt>, Fault> {
         // Where nothing stands yet, there is nothing to build anew.
         let Some(mut live) = self.live(plan, company).await? else { return Ok(None) };
+        if !self.feed.contains(company, live.head()).await? {
+            self.replace(plan, &live).await?;
+            let Some(replaced) = self.live(plan, company).await? else { return Ok(None) };
+            live = replaced;
+        }
         let mut beside = Beside::start(self, plan, company).await?;
         let mut stopped = None;
         for _ in 0..SWAPS_TRIED {
-            stopped = beside.fold_to(self, live.position).await?;
+            // A trigger swaps where the other stands; of a view the larger part may be built here.
+            let until = if plan.trigger { live.position } else { live.position.max(live.whole_from) };
+            stopped = beside.fold_to(self, until).await?;
             if stopped.is_some() {
                 break;
             }
@@ -159,7 +165,10 @@ impl Inner {
     }
 }
 
-fn status(trigger: bool, row: FoldRow, head: Position, restarts: u64) -> FoldStatus {
+fn status(trigger: bool, row: FoldRow, head: Head, restarts: u64) -> FoldStatus {
+    let (stands, health) = (row.head(), row.health());
+    let beyond = stands.position > head.position || (stands.position == head.position && stands != head);
+    let forked = row.standing == Standing::Forked || (row.is_served_or_will_be() && beyond);
     let poison = row.poisoned.map(|poisoned| Poison {
         retry_at: Some(poisoned.retry_at).filter(|_| !poisoned.waits()),
         position: poisoned.position,
@@ -174,8 +183,11 @@ fn status(trigger: bool, row: FoldRow, head: Position, restarts: u64) -> FoldSta
         build: row.id.build,
         standing: row.standing.name(),
         position: row.position,
-        head,
-        lag: head.saturating_sub(row.position),
+        head: head.position,
+        lag: head.position.saturating_sub(row.position),
+        forked,
+        rebuilding_until: health.rebuilding_until,
+        skipped: health.skipped,
         silent_until: row.silent_until,
         poison,
         touched_at: row.touched_at,

@@ -57,6 +57,12 @@ impl Inner {
             verified.stopped = Some(format!("version {} stands, this program folds {}", live.id.version, plan.version));
             return Ok(Some(verified));
         }
+        if !self.feed.contains(company, live.head()).await? {
+            let (position, hash) = (live.position, live.hash);
+            verified.stopped =
+                Some(format!("it stands at position {position} with {hash}, which the ledger does not have"));
+            return Ok(Some(verified));
+        }
         let mut beside = Beside::start(self, plan, company).await?;
         let result = self.verify_against(plan, &live.id, &mut beside, &mut verified).await;
         beside.drop_it(self).await?;

@@ -8,10 +8,14 @@ use std::{
 
 use cnc_domain::{
     kernel::{self, Outbox, Running, Told, Tried, try_batch},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head, Position},
 };
 
-use super::{reader::Chunk, resting::Rest};
+use super::{
+    reader::Chunk,
+    resting::Rest,
+    starting::{Deaths, Process, Start},
+};
 use crate::store::{Clock, FoldRow, Loaded, Opened, Plan, Poisoned, Standing, Storage, Wanted, Write, Written};
 
 /// Loaded documents are forgotten past this much text.
@@ -20,10 +24,6 @@ const TEXT_MAX: usize = 4 << 20;
 pub(super) const PLACE: usize = 512;
 /// A position is written at the latest after this many entries that changed nothing.
 const UNWRITTEN_MAX: u64 = 1_000;
-/// After this many starts without an end, what was begun is folded entry by entry.
-const STARTS_SUSPECT: u32 = 3;
-/// After this many, the next entry is held to be what ends the process.
-const STARTS_MAX: u32 = 6;
 /// How often a batch may ask for more documents.
 const PASSES_MAX: usize = 64;
 /// Fewer entries than this are folded in place.
@@ -35,15 +35,17 @@ pub(super) struct Worker {
     clock: Clock,
     pub row: FoldRow,
     /// Folded up to here; written is `row.position`.
-    pub at: Position,
+    pub at: Head,
     skipped: BTreeSet<Position>,
     fold: Option<Box<dyn Running>>,
     /// Whether all documents that there are, are loaded: since it began with none, it has forgotten none.
     complete: bool,
     /// How much text was loaded and written since it last forgot, places included.
     pub text: usize,
-    /// Whether this process has counted its start.
+    /// Whether this process has said that it begins.
     begun: bool,
+    /// What is known of other processes that have begun here.
+    deaths: Deaths,
     /// Up to here entries are folded one by one, since among them is what may end the process.
     careful_until: Position,
     /// Another process folds it.
@@ -57,11 +59,15 @@ pub(super) enum Prepared {
     /// This is to be written.
     Write(Write),
     /// Nothing to write; it is folded.
-    Moved(Position),
+    Moved(Head),
     /// The entry at this position cannot be folded.
     Stopped(Position, String),
     /// The build does not stand where it is thought to.
     Lost,
+    /// It cannot be said yet whether the next entry ends processes.
+    Doubtful,
+    /// What is read does not continue what was folded: it names another hash of the last entry.
+    Parted,
 }
 
 /// How loading documents ended.
@@ -85,8 +91,10 @@ enum Pass {
 impl Worker {
     pub fn new(plan: Arc<Plan>, opened: Opened, clock: Clock) -> Self {
         let Opened { row, skipped } = opened;
-        let at = row.position;
-        let (fold, complete) = (None, at == 0);
+        let at = row.head();
+        let (fold, complete) = (None, at.position == 0);
+        let mut deaths = Deaths::default();
+        deaths.look(&row.begun);
         Self {
             plan,
             clock,
@@ -97,6 +105,7 @@ impl Worker {
             complete,
             text: 0,
             begun: false,
+            deaths,
             careful_until: 0,
             resting: None,
             stale: false,
@@ -106,10 +115,12 @@ impl Worker {
     /// Takes the row as it is now; what is loaded is kept only where the row is the same and stands where it was left.
     pub fn reopen(&mut self, opened: Opened) {
         let Opened { row, skipped } = opened;
-        if row.id != self.row.id || row.position != self.row.position {
+        if row.id != self.row.id || row.head() != self.row.head() {
             self.forget();
-            self.at = row.position;
+            self.at = row.head();
+            self.deaths = Deaths::default();
         }
+        self.deaths.look(&row.begun);
         (self.row, self.skipped, self.stale) = (row, skipped, false);
     }
 
@@ -120,27 +131,31 @@ impl Worker {
 
     /// Whether it can go on now.
     pub fn is_ready(&self) -> bool {
-        !self.stale && self.resting.is_none() && !self.is_stopped()
+        !self.stale && !self.deaths.are_doubtful && self.resting.is_none() && !self.is_stopped()
     }
 
     /// Whether an entry stops it, for now or until an operator lets it go on.
     pub fn is_stopped(&self) -> bool {
         self.row.poisoned.as_ref().is_some_and(|poisoned| {
             // Up to the entry that stopped it, it goes on.
-            self.at + 1 >= poisoned.position && poisoned.holds((self.clock)())
+            self.at.position + 1 >= poisoned.position && poisoned.holds((self.clock)())
         })
     }
 
     /// Whether its row must be looked at once a second.
     pub fn needs_watch(&self) -> bool {
-        self.stale || self.is_stopped() || self.at != self.row.position || self.row.standing == Standing::Building
+        self.stale
+            || self.deaths.are_doubtful
+            || self.is_stopped()
+            || self.at != self.row.head()
+            || self.row.standing == Standing::Building
     }
 
     /// Trusts nothing that it remembers of its build: the row is to be read again. That it has begun stays true, or each
     /// passing fault would be counted as a death of the process.
     pub fn distrust(&mut self) {
         self.forget();
-        (self.at, self.stale, self.resting) = (self.row.position, true, None);
+        (self.at, self.stale, self.resting) = (self.row.head(), true, None);
     }
 
     /// Drops all that is loaded.
@@ -152,27 +167,31 @@ impl Worker {
     pub async fn prepare(
         &mut self,
         storage: &dyn Storage,
+        process: &Process,
         chunk: &Arc<Chunk>,
         until: Position,
     ) -> Result<Prepared, Fault> {
-        let next = self.at + 1;
+        let next = self.at.position + 1;
+        if chunk.hash(self.at.position).is_some_and(|hash| hash != self.at.hash) {
+            return Ok(Prepared::Parted);
+        }
         if self.skipped.contains(&next) {
-            return Ok(self.moved(next));
+            return Ok(self.moved(chunk.head(next)));
         }
         if next > chunk.end() {
-            let reason = chunk.broken.clone().unwrap_or_else(|| "the feed has a gap".into());
+            let reason = chunk.broken.as_ref().map_or_else(|| "the feed has a gap".into(), |(wrong, _)| wrong.clone());
             return Ok(Prepared::Stopped(next, reason));
         }
-        if let Some(stopped) = self.begin(storage, chunk.end()).await? {
+        if let Some(stopped) = self.begin(storage, process, chunk.end()).await? {
             return Ok(stopped);
         }
         let mut end = self.batch_end(chunk.end().min(until));
-        if !self.listens_to(chunk.part(self.at, end)) {
-            return Ok(self.moved(end));
+        if !self.listens_to(chunk.part(self.at.position, end)) {
+            return Ok(self.moved(chunk.head(end)));
         }
         for _ in 0..PASSES_MAX {
             let tried = match self.pass(chunk, end).await? {
-                Pass::Done(changes, sent) => return Ok(self.done(end, changes, sent)),
+                Pass::Done(changes, sent) => return Ok(self.done(chunk.head(end), changes, sent)),
                 Pass::Wanted(wanted) => match self.load(storage, wanted).await? {
                     Loading::Done => Ok(()),
                     Loading::Unreadable(cause) => Err(cause),
@@ -183,7 +202,7 @@ impl Worker {
                 },
                 Pass::Unfoldable(0, cause) => return Ok(Prepared::Stopped(next, cause)),
                 Pass::Unfoldable(index, _) => {
-                    end = self.at + index as u64;
+                    end = self.at.position + index as u64;
                     Ok(())
                 }
                 Pass::Panicked(message) => Err(format!("the fold panicked: {message}")),
@@ -200,7 +219,8 @@ impl Worker {
     /// documents may be in any state, so they are loaded again.
     fn half(&mut self, end: Position) -> Option<Position> {
         self.forget();
-        (end > self.at + 1).then(|| self.at + (end - self.at).div_ceil(2))
+        let at = self.at.position;
+        (end > at + 1).then(|| at + (end - at).div_ceil(2))
     }
 
     fn listens_to(&self, batch: &[Told]) -> bool {
@@ -208,31 +228,40 @@ impl Worker {
         batch.iter().any(|told| streams.contains(&told.entry.stream.as_str()))
     }
 
-    /// Counts the first start of this process, and stops where too many before it never ended.
-    async fn begin(&mut self, storage: &dyn Storage, end: Position) -> Result<Option<Prepared>, Fault> {
+    /// Says, before the first batch of this process, that it begins; and stops where too many that began here have died.
+    async fn begin(
+        &mut self,
+        storage: &dyn Storage,
+        process: &Process,
+        end: Position,
+    ) -> Result<Option<Prepared>, Fault> {
         if self.begun {
             return Ok(None);
         }
-        let starts = storage.count_start(self.plan.trigger, &self.row.id).await?;
+        match self.deaths.start(process, self.row.poisoned.is_some()) {
+            Start::Stop(reason) => return Ok(Some(Prepared::Stopped(self.at.position + 1, reason))),
+            Start::Wait => return Ok(Some(Prepared::Doubtful)),
+            Start::Carefully => self.careful_until = end,
+            Start::Freely => {}
+        }
+        process.begin(storage, self.plan.trigger, &self.row).await?;
         self.begun = true;
-        if starts >= STARTS_SUSPECT {
-            self.careful_until = end;
-        }
-        let retried = self.row.poisoned.is_some() && starts > 1;
-        if starts < STARTS_MAX && !retried {
-            return Ok(None);
-        }
-        let reason = format!("the process ended {} times while this entry was to be folded", starts - 1);
-        Ok(Some(Prepared::Stopped(self.at + 1, reason)))
+        Ok(None)
+    }
+
+    /// Waits until it is known whether those who have begun live.
+    pub fn doubt(&mut self) {
+        self.deaths.are_doubtful = true;
     }
 
     /// How far one batch may go: not past where silence ends, nor onto an entry that is skipped.
     fn batch_end(&self, end: Position) -> Position {
-        let mut end = if self.at < self.careful_until { self.at + 1 } else { end };
-        if self.at < self.row.silent_until {
+        let at = self.at.position;
+        let mut end = if at < self.careful_until { at + 1 } else { end };
+        if at < self.row.silent_until {
             end = end.min(self.row.silent_until);
         }
-        match self.skipped.range(self.at + 1..=end).next() {
+        match self.skipped.range(at + 1..=end).next() {
             Some(skipped) => skipped - 1,
             None => end,
         }
@@ -240,7 +269,7 @@ impl Worker {
 
     async fn pass(&mut self, chunk: &Arc<Chunk>, end: Position) -> Result<Pass, Fault> {
         let mut fold = self.fold.take().unwrap_or_else(|| self.plan.kind.start());
-        let (chunk, at) = (chunk.clone(), self.at);
+        let (chunk, at) = (chunk.clone(), self.at.position);
         let small = end - at < IN_PLACE as u64;
         let work = move || {
             let pass = std::panic::catch_unwind(AssertUnwindSafe(|| pass(fold.as_mut(), &chunk, at, end)));
@@ -266,7 +295,7 @@ impl Worker {
             keys.entry(*shelf).or_default().push(key.clone());
         }
         let asked = keys.into_iter().map(|(shelf, keys)| Wanted { shelf, keys }).collect();
-        let at = Some(self.row.position);
+        let at = Some(self.row.head());
         let found =
             if self.complete { Some(Vec::new()) } else { storage.load(&self.plan, &self.row.id, at, asked).await? };
         let Some(found) = found else { return Ok(Loading::Elsewhere) };
@@ -286,8 +315,8 @@ impl Worker {
         Ok(())
     }
 
-    fn done(&mut self, to: Position, changes: Vec<(usize, Vec<kernel::Change>)>, sent: kernel::Sent) -> Prepared {
-        let silent = to <= self.row.silent_until;
+    fn done(&mut self, to: Head, changes: Vec<(usize, Vec<kernel::Change>)>, sent: kernel::Sent) -> Prepared {
+        let silent = to.position <= self.row.silent_until;
         let (parcels, deadlines) = if silent { Default::default() } else { (sent.parcels, sent.deadlines) };
         if changes.is_empty() && parcels.is_empty() && deadlines.is_empty() {
             return self.moved(to);
@@ -297,8 +326,8 @@ impl Worker {
 
     /// Nothing changed up to `to`. A view's position is what its readers wait for; a trigger's can be written later,
     /// since folding the same again would give the same nothing.
-    fn moved(&self, to: Position) -> Prepared {
-        if self.plan.trigger && self.is_live() && to - self.row.position < UNWRITTEN_MAX {
+    fn moved(&self, to: Head) -> Prepared {
+        if self.plan.trigger && self.is_live() && to.position - self.row.position < UNWRITTEN_MAX {
             Prepared::Moved(to)
         } else {
             Prepared::Write(self.blank(to))
@@ -306,11 +335,11 @@ impl Worker {
     }
 
     /// The write of a position alone.
-    pub fn blank(&self, to: Position) -> Write {
+    pub fn blank(&self, to: Head) -> Write {
         Write {
             plan: self.plan.clone(),
             id: self.row.id.clone(),
-            expected: self.row.position,
+            expected: self.row.head(),
             to,
             changes: Vec::new(),
             parcels: Vec::new(),
@@ -319,7 +348,7 @@ impl Worker {
     }
 
     /// Takes note of what became of a write.
-    pub fn settle(&mut self, to: Position, written: Option<&Written>, text: usize) {
+    pub fn settle(&mut self, to: Head, written: Option<&Written>, text: usize) {
         if written.is_none() {
             return self.lost();
         }
@@ -330,22 +359,28 @@ impl Worker {
         if let Some(fold) = &mut self.fold {
             fold.shelves().into_iter().for_each(kernel::Shelf::settle);
         }
-        (self.row.position, self.at) = (to, to);
-        self.row.poisoned = self.row.poisoned.take().filter(|poisoned| poisoned.position > to);
+        (self.row.position, self.row.hash, self.at) = (to.position, to.hash, to);
+        self.row.poisoned = self.row.poisoned.take().filter(|poisoned| poisoned.position > to.position);
     }
 
     /// Its row is not what it was.
-    fn lost(&mut self) {
+    pub fn lost(&mut self) {
         self.forget();
         self.stale = true;
     }
 
     /// Takes note that nothing had to be written.
-    pub fn skip_to(&mut self, to: Position) {
+    pub fn skip_to(&mut self, to: Head) {
         if let Some(fold) = &mut self.fold {
             fold.shelves().into_iter().for_each(kernel::Shelf::settle);
         }
         self.at = to;
+    }
+
+    /// Where it stands, where the next entry has stopped it.
+    pub fn stopped_after(&self) -> Option<Head> {
+        let stops = |poisoned: &&Poisoned| poisoned.position == self.row.position + 1;
+        self.row.poisoned.as_ref().filter(stops).map(|_| self.row.head())
     }
 
     /// Takes note of the entry that stopped it.
@@ -381,10 +416,16 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cnc_domain::kernel::{CompanyId, Timestamp};
+    use cnc_domain::{
+        kernel::{CompanyId, Timestamp},
+        ledger::Hash,
+    };
 
     use super::*;
-    use crate::{VIEWS, store::FoldId};
+    use crate::{
+        VIEWS,
+        store::{Begun, FoldId},
+    };
 
     fn worker() -> Worker {
         let plan = Arc::new(Plan::of(VIEWS[0].kind));
@@ -393,11 +434,14 @@ mod tests {
             id,
             standing: Standing::Live,
             position: 0,
+            hash: Hash::default(),
             silent_until: 0,
-            starts: 0,
             poisoned: None,
             touched_at: Timestamp::default(),
             horizon: 0,
+            whole_from: 0,
+            skipped: 0,
+            begun: Begun::default(),
         };
         Worker::new(plan, Opened { row, skipped: BTreeSet::new() }, Arc::new(Timestamp::default))
     }
@@ -407,7 +451,7 @@ mod tests {
         let mut worker = worker();
         for nth in 0..u64::MAX {
             worker.take_in(vec![(0, format!("nobody {nth}"))], Vec::new()).expect("nothing is read");
-            worker.settle(nth, Some(&Written { were: Vec::new() }), 0);
+            worker.settle(Head { position: nth, ..Head::default() }, Some(&Written { were: Vec::new() }), 0);
             if worker.fold.is_none() {
                 break;
             }

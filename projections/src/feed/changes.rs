@@ -218,7 +218,7 @@ impl Parts {
 fn read(company: CompanyId, view: &'static str, (from, to): (Position, Position), change: ToldChange<Value>) -> Change {
     let ToldChange { key, location, was_location, row } = change;
     let row = row.map(|ToldRow { doc, restricted }| Row { key: key.clone(), location, position: to, doc, restricted });
-    Change { company, view, key, position: to, previous: from, location, row, was_location }
+    Change { company, view, key, position: to, previous: from, location, row, was_location, rebuilt: false }
 }
 
 #[cfg(test)]
@@ -245,7 +245,7 @@ mod tests {
     fn heard(change: &kernel::Change) -> Change {
         let row = change.doc.is_some().then(|| row(change, 7));
         let (company, view, key, location) = (COMPANY, "alerts", change.key.clone(), change.location);
-        Change { company, view, key, position: 7, previous: 5, location, row, was_location: WAS }
+        Change { company, view, key, position: 7, previous: 5, location, row, was_location: WAS, rebuilt: false }
     }
 
     fn join(parts: &mut Parts, messages: &[Vec<u8>]) -> Option<Batch> {

@@ -109,6 +109,14 @@ impl Heard {
         self.companies.entry(company).or_default().lines.read(tail);
     }
 
+    /// Forgets what messages brought of a company: the ledger was asked, and may be another one than they were of.
+    pub fn forget(&mut self, company: CompanyId) {
+        if let Some(known) = self.companies.get_mut(&company) {
+            self.bytes -= known.lines.bytes();
+            (known.lines, known.told) = (Lines::default(), None);
+        }
+    }
+
     /// Everything up to here is folded: what waited for it is acknowledged.
     pub fn folded(&mut self, company: CompanyId, position: Position) -> Vec<Answer> {
         let known = self.companies.entry(company).or_default();

@@ -309,6 +309,12 @@ impl Feed for JetStreamFeed {
         self.ledger.position_at(company, at).await
     }
 
+    async fn contains(&self, company: CompanyId, head: Head) -> Result<bool, Fault> {
+        let contains = self.ledger.contains(company, head).await?;
+        self.heard().forget(company);
+        Ok(contains)
+    }
+
     async fn changed(&self, cursor: u64) -> Notification {
         let mut more = self.notifications.subscribe();
         let found = more.wait_for(|log| log.is_past(cursor)).await;

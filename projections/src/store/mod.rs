@@ -25,8 +25,8 @@ pub use postgres::carrying::holds_folds;
 
 pub(crate) use plan::{Form, Plan, Table};
 pub(crate) use storage::{
-    Commit, FoldId, FoldRow, KeptParcel, LivePosition, Loaded, Opened, Poisoned, Standing, Storage, Wanted, Write,
-    Written, latest_retry, now, put_off, read_parcels, retry_parcel_at, whole,
+    Begun, Build, Commit, FoldId, FoldRow, Generation, KeptParcel, LivePosition, Loaded, Opened, Poisoned, Standing,
+    Storage, Wanted, Write, Written, latest_retry, now, put_off, read_parcels, retry_parcel_at, whole,
 };
 
 /// Documents and positions of folds, on SQLite or Postgres. Cheap to clone.

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cnc_domain::ledger::{Fault, Weather};
 use rusqlite::{Connection, Result as Sql, Transaction, TransactionBehavior, params_from_iter, types::Value};
 
-use super::{Store, sqlite::Sqlite};
+use super::{
+    Store,
+    sqlite::{self, Sqlite},
+};
 
 /// The databases of a store, which outlive the processes that use them.
 pub struct Databases {
@@ -53,9 +56,11 @@ impl Databases {
 
 impl Shared {
     fn open() -> Sql<Self> {
-        let connection = Connection::open_in_memory()?;
+        let mut connection = Connection::open_in_memory()?;
         connection.set_prepared_statement_cache_capacity(128);
-        connection.execute_batch(include_str!("sqlite/tables.sql"))?;
+        let tx = connection.transaction()?;
+        sqlite::make_tables(&tx)?;
+        tx.commit()?;
         Ok(Self(Mutex::new(Kept { connection, on_disk: None })))
     }
 

@@ -1,15 +1,20 @@
 //! What a back end does for the engine and for queries. Each is written natively; what a batch means is said here.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{self, CommandId, CompanyId, Deadline, LocationId, Seconds, Timestamp},
-    ledger::{Fault, Outbox, Parcel, Position, Replied},
+    ledger::{Fault, Hash, Head, Outbox, Parcel, Position, Replied},
 };
 
+use uuid::Uuid;
+
 use super::Plan;
-use crate::{Change, Found, Page, Query, QueryError};
+use crate::{Change, Found, Health, Page, Query, QueryError, Unwell};
 
 /// One build of a fold's documents for one company. A fold may have several side by side; one is live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +23,13 @@ pub(crate) struct FoldId {
     pub fold: String,
     pub version: u32,
     pub build: i64,
+}
+
+impl FoldId {
+    /// Which of a fold's builds it is.
+    pub fn build(&self) -> Build {
+        (self.version, self.build)
+    }
 }
 
 /// What a build is for.
@@ -31,6 +43,8 @@ pub(crate) enum Standing {
     Scratch,
     /// It was replaced and can be dropped.
     Retired,
+    /// It was replaced since it stood at what the ledger does not have, and can be dropped.
+    Forked,
 }
 
 /// The row of a build.
@@ -40,15 +54,22 @@ pub(crate) struct FoldRow {
     pub standing: Standing,
     /// All entries up to here are folded.
     pub position: Position,
+    /// The hash of the entry there: a ledger that has another is not the one that was folded.
+    pub hash: Hash,
     /// Up to here nothing is sent.
     pub silent_until: Position,
-    /// How often work was begun at this position and never ended.
-    pub starts: u32,
     pub poisoned: Option<Poisoned>,
     /// When it was last written.
     pub touched_at: Timestamp,
-    /// Removals at or before this position may be forgotten.
+    /// Of what changed before this position nothing can be told any more.
     pub horizon: Position,
+    /// Before this position it is built anew in the place of one that stood at what the ledger does not have, and serves
+    /// nobody.
+    pub whole_from: Position,
+    /// How many entries were skipped.
+    pub skipped: u64,
+    /// The processes that have begun to fold what comes next, and have not ended it.
+    pub begun: Begun,
 }
 
 impl Standing {
@@ -59,6 +80,7 @@ impl Standing {
             Self::Building => "building",
             Self::Scratch => "scratch",
             Self::Retired => "retired",
+            Self::Forked => "forked",
         }
     }
 
@@ -68,6 +90,7 @@ impl Standing {
             "live" => Self::Live,
             "building" => Self::Building,
             "scratch" => Self::Scratch,
+            "forked" => Self::Forked,
             _ => Self::Retired,
         }
     }
@@ -117,6 +140,16 @@ pub(crate) const CHANGES_MAX: usize = 10_000;
 /// The time by this machine's clock.
 pub(crate) fn now() -> Timestamp {
     chrono::Utc::now().into()
+}
+
+/// Counts live folds that are not well, as both back ends do.
+pub(super) fn unwell_text(table: &str) -> String {
+    format!(
+        "SELECT fold, count(poison_position), sum(CASE WHEN skipped > 0 THEN 1 ELSE 0 END),
+            sum(CASE WHEN position < whole_from THEN 1 ELSE 0 END) FROM {table}
+         WHERE standing = 'live' AND (poison_position IS NOT NULL OR skipped > 0 OR position < whole_from)
+         GROUP BY fold ORDER BY fold"
+    )
 }
 
 /// The longest that a parcel waits after it failed.
@@ -177,6 +210,30 @@ pub(crate) fn whole(doc: String, restricted: Option<&str>) -> String {
 }
 
 impl FoldRow {
+    /// Where it stands.
+    pub fn head(&self) -> Head {
+        Head { position: self.position, hash: self.hash }
+    }
+
+    /// Whether it is nobody's any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::Retired | Standing::Forked)
+    }
+
+    /// Whether it is live, or on its way to be.
+    pub fn is_served_or_will_be(&self) -> bool {
+        matches!(self.standing, Standing::Live | Standing::Building)
+    }
+
+    /// How well what it shows is what the ledger says.
+    pub fn health(&self) -> Health {
+        Health {
+            rebuilding_until: Some(self.whole_from).filter(|whole| self.position < *whole),
+            stopped_at: self.poisoned.as_ref().map(|poisoned| poisoned.position),
+            skipped: self.skipped,
+        }
+    }
+
     /// Up to where a trigger that takes the place of this one is silent. One that was still catching up has answered nothing
     /// of what its own predecessor has.
     pub fn answered_until(&self) -> Position {
@@ -207,8 +264,8 @@ pub(crate) struct Write {
     pub plan: Arc<Plan>,
     pub id: FoldId,
     /// Where the row must still stand, or nothing of this is written.
-    pub expected: Position,
-    pub to: Position,
+    pub expected: Head,
+    pub to: Head,
     /// Changed documents by shelf.
     pub changes: Vec<(usize, Vec<kernel::Change>)>,
     pub parcels: Vec<Parcel>,
@@ -237,7 +294,24 @@ pub(crate) struct LivePosition {
     pub company: CompanyId,
     pub fold: String,
     pub position: Position,
+    /// Which build it is.
+    pub build: Build,
 }
+
+/// The version of a build, and its number among those of that version.
+pub(crate) type Build = (u32, i64);
+
+/// Numbers by which a process notices what happened to the store without news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// Changes whenever the store may have lost commits that it had confirmed.
+    pub losses: i64,
+    /// Changes whenever a view's live build is another one.
+    pub swaps: i64,
+}
+
+/// Processes that have begun to fold what a build reads next, each with a number that it raises while it lives.
+pub(crate) type Begun = BTreeMap<Uuid, i64>;
 
 #[async_trait]
 pub(crate) trait Storage: Outbox + Send + Sync {
@@ -251,7 +325,10 @@ pub(crate) trait Storage: Outbox + Send + Sync {
 
     /// Remembers, once for a trigger's version, that it must be silent up to these positions where it has no
     /// predecessor.
-    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault>;
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Head)]) -> Result<(), Fault>;
+
+    /// Up to where a trigger must be silent in a company, whatever its builds are; `None` where it acts from the first entry.
+    async fn registered(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Head>, Fault>;
 
     /// The build of this version that the engine should fold, made where there is none: live where nothing is live,
     /// otherwise building. A trigger's predecessor is retired, and the new one silent up to where that was, or was to be.
@@ -263,8 +340,21 @@ pub(crate) trait Storage: Outbox + Send + Sync {
     /// The companies in which just this version of a fold is live.
     async fn live_in(&self, plan: &Arc<Plan>) -> Result<Vec<CompanyId>, Fault>;
 
-    /// Counts a start of work, so that a process that dies of an entry is noticed. A commit takes the count back.
-    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault>;
+    /// Puts a new build in the place of one that stands, or stood, at what the ledger does not have: it starts from the first
+    /// entry and serves nobody before `whole_from`. A trigger's is silent up to `silent_until`; what its predecessor sent of
+    /// later entries, and nobody has carried out, and its deadlines of them, are taken back. False where the build does not
+    /// stand there any more.
+    async fn replace(
+        &self,
+        plan: &Arc<Plan>,
+        forked: &FoldRow,
+        whole_from: Position,
+        silent_until: Position,
+    ) -> Result<bool, Fault>;
+
+    /// Notes that `process` has begun to fold what a build reads next, and lives, as `beat` says: so one that dies of an entry
+    /// is noticed. A commit forgets all who have begun. False where the build does not stand `at` this any more.
+    async fn begin(&self, trigger: bool, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool, Fault>;
 
     /// Documents (with their restricted members) by shelf and key; those that are not there are left out. `None` where the
     /// build does not stand `at` this position, if one is asked for: then they are not those that belong to it.
@@ -272,7 +362,7 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         &self,
         plan: &Arc<Plan>,
         id: &FoldId,
-        at: Option<Position>,
+        at: Option<Head>,
         wanted: Vec<Wanted>,
     ) -> Result<Option<Loaded>, Fault>;
 
@@ -351,8 +441,8 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         limit: usize,
     ) -> Result<Documents, Fault>;
 
-    /// A number that changes whenever the store may have lost commits that it had confirmed.
-    async fn generation(&self) -> Result<i64, Fault>;
+    /// What a process asks now and then, to notice what nobody told it.
+    async fn generation(&self) -> Result<Generation, Fault>;
 
     /// Positions of live builds of these folds.
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault>;
@@ -371,6 +461,12 @@ pub(crate) trait Storage: Outbox + Send + Sync {
         position: Position,
         scope: Scope<'_>,
     ) -> Result<Option<Vec<Change>>, Fault>;
+
+    /// The live folds that are not well in some company: of views, or of triggers.
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault>;
+
+    /// Sends commands in the name of folds, each once.
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault>;
 
     /// Leaves nothing beside its files that the next start would have to bring in.
     async fn close(&self) -> Result<(), Fault> {

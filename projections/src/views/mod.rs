@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod dispatch_board;
 pub mod journey_track;
+pub mod users;
 
 use cnc_domain::kernel::Timestamp;
 use serde_json::Value;

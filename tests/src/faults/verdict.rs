@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use async_nats::jetstream;
-use cnc_domain::{kernel::Seconds, ledger::Entry};
+use cnc_domain::{
+    kernel::Seconds,
+    ledger::{Entry, subject},
+};
 use futures::StreamExt as _;
 
 use super::world::World;
@@ -98,7 +101,7 @@ pub(super) async fn reach(world: &World, notes: &[String]) -> Verdict {
 /// The positions of all entries that the stream holds; nothing while it cannot say.
 pub(super) async fn positions_in_stream(world: &World) -> Option<BTreeSet<u64>> {
     let context = jetstream::new(world.broker().await);
-    let stream = context.get_stream(cnc_domain::ledger::subject::STREAM).await.ok()?;
+    let stream = context.get_stream(subject::STREAM).await.ok()?;
     let count = stream.cached_info().state.messages;
     let mut positions = BTreeSet::new();
     if count == 0 {
@@ -108,11 +111,9 @@ pub(super) async fn positions_in_stream(world: &World) -> Option<BTreeSet<u64>> 
     let mut messages = stream.create_consumer(config).await.ok()?.messages().await.ok()?;
     for _ in 0..count {
         let message = tokio::time::timeout(crate::system::PATIENCE, messages.next()).await.ok()??.ok()?;
-        let id = message.headers.as_ref()?.get("Nats-Msg-Id")?.as_str().to_owned();
-        let (company, rest) = id.split_once(':')?;
-        let position = rest.split_once(':').map_or(rest, |(position, _)| position);
-        if company == world.company {
-            positions.insert(position.parse().ok()?);
+        let (company, head) = subject::read_message_id(message.headers.as_ref()?.get("Nats-Msg-Id")?.as_str())?;
+        if company.to_string() == world.company {
+            positions.insert(head.position);
         }
     }
     Some(positions)

@@ -95,7 +95,7 @@ impl World {
         let split = Split::new(program, &wired, &address);
         let split = if fault == Fault::ClockSteps { split.with_own_clocks() } else { split };
         let company = split.ok(&["company", "found", "Unlucky Movers"]);
-        let token = split.ok(&["token", "--company", &company, "--role", "admin"]);
+        let token = split.token(&company, "admin", "12");
         let start = |role: &str, count: usize| -> Vec<Part> {
             (0..count).map(|nth| split.start(&format!("{role}-{nth}"), role)).collect()
         };

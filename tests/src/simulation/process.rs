@@ -39,7 +39,12 @@ pub struct Process {
 
 /// The folds of every process.
 pub fn folds() -> EngineFolds {
-    EngineFolds { views: vec![fold::<Sums>()], triggers: vec![fold::<Counting>()], unwatched: true }
+    EngineFolds {
+        views: vec![fold::<Sums>()],
+        triggers: vec![fold::<Counting>()],
+        unwatched: true,
+        ..EngineFolds::default()
+    }
 }
 
 impl Process {

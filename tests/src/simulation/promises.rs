@@ -8,7 +8,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{self, Actor, CompanyId, Deadline, Sent, Timestamp, Told, Tried, try_batch},
-    ledger::{Entry, Feed as _, Head, verify},
+    ledger::{Entry, Feed as _, Hash, Head, verify},
 };
 use cnc_projections::{Engine, Query};
 
@@ -59,9 +59,9 @@ pub async fn keep(world: &Arc<World>) -> Promise {
     }
     auditor.folds().await?;
     for company in &world.companies {
-        let entries = auditor.chain(*company).await?;
+        let (entries, last) = auditor.chain(*company).await?;
         auditor.answers(*company, &entries)?;
-        triggers(&entries)?;
+        triggers(&entries, last)?;
         published(world, *company, &entries)?;
         auditor.view(*company, &entries).await?;
     }
@@ -131,7 +131,7 @@ impl Auditor {
 
     /// The chain verifies up to the head; positions and sequences have no gap; time does not run backwards, and no entry is
     /// of a time that has not come.
-    async fn chain(&self, company: CompanyId) -> Promise<Vec<Entry>> {
+    async fn chain(&self, company: CompanyId) -> Promise<(Vec<Entry>, Hash)> {
         let mut lines = Vec::new();
         loop {
             let page = self.ledger.read(company, lines.len() as u64, 1_000).await.map_err(told)?;
@@ -159,7 +159,7 @@ impl Auditor {
                 return Err(format!("position {}: sequence {} after {}", entry.position, entry.sequence, *last - 1));
             }
         }
-        Ok(entries)
+        Ok((entries, lines.last().map(Hash::of).unwrap_or_default()))
     }
 
     /// Every answered command is in the ledger exactly as it was answered, and no key acted twice.
@@ -242,7 +242,7 @@ fn sum(entries: &[Entry], till: Uuid, until: u64) -> i64 {
 
 /// What the trigger sends of these entries was done exactly once each, and so was, for each till, its last deadline, and none
 /// before its time.
-fn triggers(entries: &[Entry]) -> Promise {
+fn triggers(entries: &[Entry], last: Hash) -> Promise {
     let mut acted = HashMap::new();
     let given = |entry: &&Entry| matches!(entry.actor, Actor::Trigger { .. } | Actor::Deadline { .. });
     for entry in entries.iter().filter(given) {
@@ -250,7 +250,7 @@ fn triggers(entries: &[Entry]) -> Promise {
             return Err(format!("a trigger's command acted at position {before} and at {}", entry.position));
         }
     }
-    let sent = sent(entries)?;
+    let sent = sent(entries, last)?;
     let mut last = BTreeMap::new();
     for deadline in sent.deadlines {
         match deadline {
@@ -275,8 +275,8 @@ fn entry_at(entries: &[Entry], position: u64) -> Option<&Entry> {
 }
 
 /// What folding the entries at once, in memory, sends.
-fn sent(entries: &[Entry]) -> Promise<Sent> {
-    let told: Vec<Told> = entries.iter().cloned().map(Told::new).collect();
+fn sent(entries: &[Entry], last: Hash) -> Promise<Sent> {
+    let told = Told::chain(entries.to_vec(), last);
     let mut fold = kernel::fold::<tills::Counting>().start();
     loop {
         match try_batch(&mut *fold, &told) {

@@ -83,7 +83,7 @@ async fn backup_under_load(source: &Source) -> (PathBuf, Value, Vec<Acknowledged
     let url = source.mover.running.url("");
     let writer = Writer {
         client: reqwest::Client::new(),
-        token: source.mover.token("admin"),
+        token: source.mover.token("admin").await,
         urls: [url.clone(), url],
         there: Arc::default(),
         stop: Arc::new(AtomicBool::new(false)),
@@ -275,7 +275,7 @@ fn a_backup_overwrites_nothing_and_holds_the_master_key_only_where_that_is_asked
     operator.ok(&["backup", "--to", text(&with), "--with-key-files"]);
     let target = Operator::new();
     target.ok(&["restore", text(&with)]);
-    target.ok(&["token", "--company", &company, "--role", "dispatcher"]);
+    target.token(&company, "dispatcher");
     target.serve().stop();
     assert_eq!(operator.run(&["restore", text(&with)]).status, 2, "it is not empty");
 }

@@ -1,5 +1,6 @@
 //! `cnc folds`: a fold that an entry stops, and what an operator does about it.
 
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::{Operator, audit::tamper, bring_in, file, import::day, text, until};
@@ -22,6 +23,58 @@ fn poisoned(operator: &Operator) -> (String, u64, String) {
 /// How all folds stand.
 fn status(operator: &Operator) -> Vec<Value> {
     operator.ok(&["folds", "status", "--json"]).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// What a server answers whoever holds this token.
+fn get(address: &str, path: &str, token: &str) -> (HeaderMap, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let request = reqwest::Client::new().get(format!("http://{address}{path}")).bearer_auth(token);
+        let answer = request.send().await.expect("answers");
+        (answer.headers().clone(), answer.text().await.expect("is text"))
+    })
+}
+
+/// The same as JSON, with what it says of the view's health.
+fn view(address: &str, path: &str, token: &str) -> (Option<String>, Value) {
+    let (headers, text) = get(address, path, token);
+    let health = headers.get("cnc-view-health").map(|health| health.to_str().expect("is text").to_owned());
+    (health, serde_json::from_str(&text).unwrap_or_else(|_| panic!("is JSON: {text}")))
+}
+
+#[test]
+fn a_stopped_or_skipped_fold_is_said_wherever_somebody_relies_on_it() {
+    let operator = Operator::new();
+    let (company, position, _) = poisoned(&operator);
+    let server = operator.serve();
+    let token = operator.ok(&["token", "--company", &company, "--role", "admin"]);
+    let ask = |path: &str| view(&server.address, path, token.trim());
+    let warned = |state: &str| {
+        let (health, alerts) = ask("/v1/views/alerts?kind=fold_stopped");
+        assert_eq!(health, None, "of the alerts nothing is wrong");
+        let rows = alerts["rows"].as_array().expect("has rows").clone();
+        rows.iter().map(|row| &row["doc"]).any(|alert| {
+            let facts = &alert["facts"];
+            facts["fold"] == "dispatch_board" && facts["position"] == position && alert["state"] == state
+        })
+    };
+    until("an alert", || warned("raised"));
+    let (health, board) = ask("/v1/views/dispatch_board");
+    assert_eq!(health, Some(format!("stopped;position={position}")));
+    assert_eq!((&board["health"]["stopped_at"], &board["health"]["skipped"]), (&position.into(), &0.into()), "{board}");
+    let (_, ready) = ask("/health/ready");
+    assert_eq!(ready["status"], "ready");
+    let folds = || ask("/health/ready").1["parts"]["folds"].as_str().unwrap_or_default().to_owned();
+    assert!(folds().contains("dispatch_board is stopped for 1 company"), "{}", folds());
+
+    operator.ok(&["folds", "skip", "dispatch_board", "--company", &company, "--by", "ann"]);
+    until("a board that goes on", || {
+        status(&operator).iter().any(|found| found["fold"] == "dispatch_board" && found["lag"] == 0)
+    });
+    assert_eq!(ask("/v1/views/dispatch_board").0.as_deref(), Some("skipped;entries=1"));
+    until("a readiness that says so", || folds().contains("dispatch_board lacks skipped entries for 1 company"));
+    until("an alert that is settled", || warned("resolved"));
+    assert!(operator.ok(&["folds", "status"]).contains("1 entries are skipped"));
 }
 
 fn stopped(operator: &Operator, fold: &str) -> bool {

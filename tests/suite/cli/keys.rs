@@ -8,7 +8,8 @@ use super::{Operator, text};
 fn keys_that_the_platform_mounts_are_those_that_count() {
     let operator = Operator::new();
     let company = operator.found("Mounted Movers");
-    let issue = ["token", "--company", &company, "--role", "dispatcher"];
+    let user = operator.invite(&company, "dispatcher");
+    let issue = ["token", "issue", "--company", &company, "--user", &user];
     let mounted = tempfile::tempdir().expect("a folder");
     let [master, token] = ["master.key", "token.key"].map(|name| {
         let path = mounted.path().join(name);

@@ -118,7 +118,8 @@ async fn a_database_whose_keys_are_gone_is_refused_and_so_is_one_with_another_ma
 fn a_key_of_tokens_that_is_made_anew_is_told_in_the_log() {
     let operator = Operator::new();
     let company = operator.found("Signed-out Movers");
-    let issue = ["token", "--company", &company, "--role", "dispatcher"];
+    let user = operator.invite(&company, "dispatcher");
+    let issue = ["token", "issue", "--company", &company, "--user", &user];
     assert!(!operator.run(&issue).err.contains("signed out"));
     fs::remove_file(operator.data().join("token.key")).expect("is removed");
     let came = operator.run(&issue);

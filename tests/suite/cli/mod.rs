@@ -15,7 +15,9 @@ mod logs;
 mod lost_keys;
 mod moving;
 mod reading;
+mod restoring;
 mod secrets;
+mod tokens;
 
 use std::{
     io::{BufRead, BufReader},
@@ -113,6 +115,18 @@ impl Operator {
 
     pub fn found(&self, name: &str) -> String {
         self.ok(&["company", "found", name]).trim().to_owned()
+    }
+
+    /// Invites somebody, who comes in at once: their id.
+    pub fn invite(&self, company: &str, role: &str) -> String {
+        let who = ["--role", role, "--name", "Ann Example", "--email", "ann@example.com", "--accept"];
+        self.ok(&[&["user", "invite", "--company", company], &who[..]].concat()).trim().to_owned()
+    }
+
+    /// A token of somebody in this role.
+    pub fn token(&self, company: &str, role: &str) -> String {
+        let user = self.invite(company, role);
+        self.ok(&["token", "issue", "--company", company, "--user", &user]).trim().to_owned()
     }
 
     /// A company's ledger, or nothing while it cannot be read.
@@ -281,8 +295,11 @@ fn each_kind_of_failure_has_its_own_status() {
         (&["no-such-command"][..], 2),
         (&["audit", "verify"], 2),
         (&["company", "list", "--log", "cnc_commands=loud"], 2),
-        (&["token", "--company", nobody, "--role", "emperor"], 2),
-        (&["token", "--company", nobody, "--role", "dispatcher"], 3),
+        (&["user", "invite", "--company", nobody, "--role", "emperor", "--name", "Ann", "--email", "a@b.ca"], 2),
+        (&["user", "invite", "--company", nobody, "--role", "admin", "--name", "Ann", "--email", "a@b.ca"], 3),
+        (&["token", "issue", "--company", nobody], 2),
+        (&["token", "issue", "--company", nobody, "--user", nobody], 3),
+        (&["company", "reopen", nobody], 3),
         (&["audit", "export", "--company", nobody], 3),
         (&["audit", "verify", "/no/such/file"], 3),
         (&["import", "gps", "/no/such/file", "--company", nobody], 2),
@@ -306,7 +323,7 @@ fn beside_a_server(operator: &Operator) {
     let company = operator.found("Beside Movers");
     assert!(operator.ok(&["company", "list"]).contains("Beside Movers"));
     operator.ok(&["audit", "verify", "--company", &company]);
-    operator.ok(&["token", "--company", &company, "--role", "dispatcher"]);
+    operator.token(&company, "dispatcher");
     operator.ok(&["folds", "status"]);
     operator.ok(&["folds", "verify"]);
     drop(server);

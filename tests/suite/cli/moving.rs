@@ -12,7 +12,7 @@ use std::{
 
 use cnc_domain::{
     kernel::{Also, Id, Message},
-    ledger::{Entry, Parcel},
+    ledger::{Entry, Head, Parcel},
 };
 use cnc_tests::{
     fixtures,
@@ -182,7 +182,7 @@ async fn a_company_moves_while_it_works_and_everything_is_there_once() {
     let target = place.target().await;
     let writer = Writer {
         client: Client::new(),
-        token: place.mover.token("admin"),
+        token: place.mover.token("admin").await,
         urls: [place.mover.running.url(""), target.url("")],
         there: Arc::default(),
         stop: Arc::default(),
@@ -248,6 +248,7 @@ async fn what_is_left_behind_is_given_nobody(place: &Place) {
         deadline: true,
         correlation: Id::number(8),
         causation: Uuid::now_v7(),
+        caused_at: Head::default(),
         also: Also {
             stream: "truck_journey".into(),
             id: place.mover.journeys[0],
@@ -299,7 +300,7 @@ async fn waits(database: &mut PgConnection, table: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_move_that_is_killed_anywhere_is_finished_by_the_same_command() {
     let place = Place::new().await;
-    let token = place.mover.token("admin");
+    let token = place.mover.token("admin").await;
     let planned = Uuid::now_v7();
     place.mover.post(&token, &format!("/v1/truck_journey/{planned}/plan"), &plan(&place.mover, 0)).await.good();
     let path = format!("/v1/truck_journey/{}/report_status", place.mover.journeys[0]);

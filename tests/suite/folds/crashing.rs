@@ -11,7 +11,7 @@ use super::{
 };
 
 const SET_BACK: [&str; 3] = [
-    "UPDATE folds SET position = former.position FROM former WHERE folds.fold = former.fold",
+    "UPDATE folds SET position = former.position, hash = former.hash FROM former WHERE folds.fold = former.fold",
     "DELETE FROM sums_v1",
     "INSERT INTO sums_v1 (company, build, key, location, position, doc, restricted)
      SELECT company, build, key, location, position, doc, restricted FROM former_sums",

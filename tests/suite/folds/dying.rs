@@ -19,7 +19,29 @@ use crate::ledger::on_both;
 on_both!(
     every crate::folds::Place;
     a_task_that_dies_is_started_again_and_counted,
+    many_processes_that_start_at_once_call_no_fold_poison,
 );
+
+/// How many processes start at once.
+const AT_ONCE: usize = 8;
+
+async fn many_processes_that_start_at_once_call_no_fold_poison(place: Place) {
+    let feed = Arc::new(Ledgers::default());
+    let last = (0..3_000).map(|number| feed.tell(ACME, till(number), put_in(1))).max().expect("some");
+    let starting = (0..AT_ONCE).map(|_| Running::start(&feed, &place, views(&[fold::<Sums<1>>()])));
+    let all = futures::future::join_all(starting).await;
+    let watched = async {
+        while all[0].store.position(ACME, "sums").await.is_ok_and(|at| at < last) {
+            let status = all[0].engine.status().await.expect("answers");
+            assert!(status.iter().all(|fold| fold.poison.is_none()), "{status:?}");
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, watched).await.expect("all is folded");
+    all[0].reached(ACME, "sums", last).await;
+    for running in all {
+        running.stop().await;
+    }
+}
 
 async fn a_task_that_dies_is_started_again_and_counted(place: Place) {
     let feed = Arc::new(Ledgers::default());

@@ -4,6 +4,8 @@ mod crashing;
 mod dying;
 mod failing;
 mod folding;
+mod forking;
+mod idling;
 mod indexes;
 mod outbox;
 mod pruning;

@@ -150,10 +150,10 @@ async fn watchers_learn_of_every_change_and_of_what_was_before_it(place: Place) 
     feed.aside(ACME);
     for event in [moved, Event::TakenAway] {
         feed.tell(ACME, till(0), event.clone());
-        // The other company's may only now be told.
+        // The other company's may only now be told, or what was folded before.
         let told = loop {
             let told = changes.recv().await.expect("is told");
-            if told[0].company == ACME {
+            if told[0].company == ACME && told[0].position > seen {
                 break told;
             }
         };

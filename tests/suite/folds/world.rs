@@ -238,6 +238,20 @@ impl Ledgers {
         self.record(company, "other", Uuid::nil(), Message { name: "happened".into(), fields: payload })
     }
 
+    /// Loses all entries of a company after a position, as a database does that is restored, or a standby that takes over.
+    pub fn restore(&self, company: CompanyId, to: Position) {
+        let mut lines = self.lines.lock().expect("whole");
+        let (head, lines) = lines.get_mut(&company).expect("there is one");
+        lines.truncate(usize::try_from(to).expect("fits"));
+        *head = Head { position: to, hash: lines.last().map(Hash::of).unwrap_or_default() };
+    }
+
+    /// Records an entry that says to follow another one than it does.
+    pub fn forge(&self, company: CompanyId, till: Id<Till>, after: Head) {
+        self.lines.lock().expect("whole").entry(company).or_default().0 = after;
+        self.tell(company, till, Event::TakenAway);
+    }
+
     /// All lines of a company.
     pub fn lines(&self, company: CompanyId) -> Vec<String> {
         self.lines.lock().expect("whole").get(&company).map_or_else(Vec::new, |(_, lines)| lines.clone())

@@ -2,9 +2,9 @@
 
 use cnc_domain::{
     cloud_control::roles::{ROLES, actions, may},
-    kernel::CompanyId,
+    kernel::{CompanyId, Id, Minutes, Timestamp},
 };
-use cnc_gateway::{catalog::catalog, openapi::openapi};
+use cnc_gateway::{catalog::catalog, openapi::openapi, principal::Principal, tokens::Claims};
 use cnc_tests::mover::{Mover, answered};
 use reqwest::Method;
 use serde_json::json;
@@ -40,13 +40,9 @@ fn operations(id: Uuid) -> Vec<(Method, String)> {
 async fn every_route_says_401_without_a_good_token() {
     let mover = Mover::start().await;
     let before = mover.head().await;
-    let other = cnc_gateway::tokens::Claims::new(
-        cnc_domain::kernel::Id::number(1),
-        mover.company,
-        "admin",
-        cnc_domain::kernel::Timestamp::from_seconds(1_000_000_000),
-        60,
-    );
+    let long_ago = Timestamp::from_seconds(1_000_000_000);
+    let (nobody, times) = (Principal::User(Id::number(1)), (long_ago, long_ago.plus(Minutes(1))));
+    let other = Claims::new(Id::number(1), nobody, mover.company, "admin", times);
     let expired = mover.running.system.rooms.tokens.issue(&other).expect("signs");
     for (method, path) in operations(mover.journeys[0]) {
         let bare = answered(mover.request(method.clone(), &path)).await;
@@ -79,7 +75,7 @@ async fn what_is_open_is_open_and_hardened() {
 async fn every_command_is_for_the_roles_that_the_matrix_names() {
     let mover = Mover::start().await;
     for role in ROLES {
-        let token = mover.token(role);
+        let token = mover.token(role).await;
         for stream in catalog().streams() {
             let name = &stream.contract.stream;
             for command in stream.commands() {
@@ -111,7 +107,7 @@ async fn every_command_is_for_the_roles_that_the_matrix_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn internal_and_unknown_commands_streams_and_views_are_404() {
     let mover = Mover::start().await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     for stream in catalog().streams() {
         for command in stream.contract.commands.iter().filter(|command| command.internal) {
             let path = format!("/v1/{}/{}/{}", stream.contract.stream, mover.journeys[0], command.name);
@@ -130,9 +126,9 @@ async fn another_companys_ids_are_404_everywhere(ground: Ground) {
     let mover = mover(ground).await;
     let other = CompanyId::new(Uuid::now_v7());
     mover.found(other).await;
-    let stranger = mover.running.token(other, "admin", None).expect("signs");
+    let stranger = mover.running.token(other, "admin", None).await;
     let board = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
-    assert_eq!(mover.get(&mover.token("admin"), &board).await.good()["rows"].as_array().map(Vec::len), Some(2));
+    assert_eq!(mover.get(&mover.token("admin").await, &board).await.good()["rows"].as_array().map(Vec::len), Some(2));
     let ours = [
         ("truck_journey", mover.journeys[0]),
         ("truck", mover.trucks[0]),
@@ -160,7 +156,7 @@ async fn another_companys_ids_are_404_everywhere(ground: Ground) {
 
 async fn who_is_bound_to_a_branch_sees_and_does_nothing_elsewhere(ground: Ground) {
     let mover = mover(ground).await;
-    let mine = mover.token_at("dispatcher", 0);
+    let mine = mover.token_at("dispatcher", 0).await;
     let theirs = mover.journeys[1];
     mover.get(&mine, &format!("/v1/truck_journey/{}", mover.journeys[0])).await.good();
     mover.get(&mine, &format!("/v1/truck_journey/{theirs}")).await.problem(404, "not_found");
@@ -173,12 +169,12 @@ async fn who_is_bound_to_a_branch_sees_and_does_nothing_elsewhere(ground: Ground
     mover.post(&mine, &format!("/v1/truck_journey/{theirs}/cancel"), &cancel).await.problem(404, "not_found");
     let new = format!("/v1/truck_journey/{}/plan", Uuid::now_v7());
     mover.post(&mine, &new, &mover.plan(1)).await.problem(404, "not_found");
-    mover.get(&mover.token_at("admin", 0), "/v1/ledger").await.problem(403, "not_allowed");
+    mover.get(&mover.token_at("admin", 0).await, "/v1/ledger").await.problem(403, "not_allowed");
 }
 
 async fn a_suspended_company_does_nothing_until_it_is_reinstated(ground: Ground) {
     let mover = mover(ground).await;
-    let (admin, company) = (mover.token("admin"), mover.company);
+    let (admin, company) = (mover.token("admin").await, mover.company);
     mover.post(&admin, &format!("/v1/company/{company}/suspend"), &json!({ "reason": "unpaid" })).await.good();
     mover.get(&admin, "/v1/views/alerts").await.problem(403, "company_not_in_business");
     let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
@@ -189,14 +185,11 @@ async fn a_suspended_company_does_nothing_until_it_is_reinstated(ground: Ground)
 
 async fn a_locked_user_is_shut_out_at_once(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let user = Uuid::now_v7();
     let invite = json!({ "name": "Ann Example", "email": "ann@example.com", "role": "dispatcher", "locations": null });
     mover.post(&admin, &format!("/v1/user/{user}/invite"), &invite).await.good();
-    let now = cnc_tests::fixtures::now();
-    let claims =
-        cnc_gateway::tokens::Claims::new(cnc_domain::kernel::Id::new(user), mover.company, "dispatcher", now, 600);
-    let theirs = mover.running.system.rooms.tokens.issue(&claims).expect("signs");
+    let theirs = mover.running.issue(mover.company, Principal::User(Id::new(user)), Minutes(10)).await.token;
     mover.get(&theirs, "/v1/views/alerts").await.problem(401, "unauthenticated");
     mover.post(&theirs, &format!("/v1/user/{user}/accept"), &json!({})).await.good();
     mover.get(&theirs, "/v1/views/alerts").await.good();
@@ -221,7 +214,7 @@ fn every_view_is_for_the_roles_that_the_matrix_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_problem_names_a_page_that_says_what_it_means() {
     let mover = Mover::start().await;
-    let (dispatcher, journey) = (mover.token("dispatcher"), mover.journeys[0]);
+    let (dispatcher, journey) = (mover.token("dispatcher").await, mover.journeys[0]);
     let missing =
         mover.get(&dispatcher, &format!("/v1/truck_journey/{}", Uuid::now_v7())).await.problem(404, "not_found");
     let rejected = mover.post(&dispatcher, &format!("/v1/truck_journey/{journey}/depart"), &json!({})).await;

@@ -47,6 +47,9 @@ async fn theirs(mover: &Mover, stream: &str) -> Option<Uuid> {
             return Some(session.uuid());
         }
         "location" => return Some(branch.uuid()),
+        "service_account" => {
+            give("register", json!({ "name": "Export", "role": "dispatcher", "locations": [branch] })).await;
+        }
         "truck" => return Some(mover.trucks[1]),
         "truck_journey" => return Some(mover.journeys[1]),
         "user" => {
@@ -93,6 +96,9 @@ async fn another_branchs_id_is_answered_as_one_that_does_not_exist(ground: Groun
                 ("location", "open") => fixtures::branch("Theirs"),
                 ("user", "invite") => json!({ "name": "Ann", "email": "ann@example.com", "role": "mover",
                     "locations": [mover.branches[1]] }),
+                ("service_account", "register") => {
+                    json!({ "name": "Export", "role": "mover", "locations": [mover.branches[1]] })
+                }
                 ("user", "change_role") => json!({ "role": "mover", "locations": [mover.branches[1]] }),
                 _ => Sampler::default().value(&command.schema),
             };

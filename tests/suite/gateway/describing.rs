@@ -58,7 +58,7 @@ fn undescribed(document: &Value, schema: &Value, answer: &Value, at: &str, found
 /// A mover with something in every view.
 async fn eventful() -> Mover {
     let mover = Mover::start().await;
-    let (admin, journey) = (mover.token("admin"), mover.journeys[0]);
+    let (admin, journey) = (mover.token("admin").await, mover.journeys[0]);
     let fixes = json!([{ "at": "2026-01-01T00:00:00.000000Z", "lat_e7": 1, "lon_e7": 2 }]);
     let chunk = json!({ "device": Uuid::now_v7(), "chunk": 0, "fixes": fixes });
     mover.post(&admin, &format!("/v1/truck_journey/{journey}/record_gps"), &chunk).await.good();
@@ -71,7 +71,7 @@ async fn eventful() -> Mover {
 async fn first_page(mover: &Mover, view: &str) -> Answered {
     let (mut at_least, begun) = (mover.head().await, Instant::now());
     while begun.elapsed() < PATIENCE {
-        let page = mover.get(&mover.token("admin"), &format!("/v1/views/{view}?at_least={at_least}")).await;
+        let page = mover.get(&mover.token("admin").await, &format!("/v1/views/{view}?at_least={at_least}")).await;
         if page.body["rows"][0].is_object() {
             return page;
         }
@@ -83,7 +83,7 @@ async fn first_page(mover: &Mover, view: &str) -> Answered {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_row_page_or_state_has_a_member_that_its_schema_lacks() {
     let mover = eventful().await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let get = async |path: String| mover.get(&admin, &path).await;
     for view in catalog().views() {
         let view = view.name();
@@ -105,7 +105,7 @@ async fn no_row_page_or_state_has_a_member_that_its_schema_lacks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_to_a_command_and_no_problem_has_a_member_that_its_schema_lacks() {
     let mover = Mover::start().await;
-    let (admin, journey) = (mover.token("admin"), mover.journeys[0]);
+    let (admin, journey) = (mover.token("admin").await, mover.journeys[0]);
     let give = async |id: Uuid, command: &str, body: &Value| {
         let answer = mover.post(&admin, &format!("/v1/truck_journey/{id}/{command}"), body).await;
         let status = answer.status.as_u16();

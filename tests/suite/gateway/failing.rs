@@ -66,7 +66,7 @@ async fn a_view_that_does_not_come_is_503_with_how_far_it_is() {
     let limits = Limits { at_least: Duration::from_millis(150), ..Limits::default() };
     let gateway = Beside::unfolded(&mover, &folder, limits).await;
     let path = format!("/v1/views/alerts?at_least={}", mover.head().await);
-    let answer = answered(gateway.request(Method::GET, &path).bearer_auth(mover.token("admin"))).await;
+    let answer = answered(gateway.request(Method::GET, &path).bearer_auth(mover.token("admin").await)).await;
     assert!(answer.headers.contains_key("retry-after"));
     assert_eq!(answer.problem(503, "view_behind")["position"], 0);
     gateway.stop().await;
@@ -78,7 +78,7 @@ async fn what_takes_too_long_is_a_problem_that_says_to_try_again() {
     let limits = Limits { request: Duration::from_millis(300), ..Limits::default() };
     let gateway = Beside::unfolded(&mover, &folder, limits).await;
     let never = format!("/v1/views/alerts?at_least={}", mover.head().await);
-    let answer = answered(gateway.request(Method::GET, &never).bearer_auth(mover.token("dispatcher"))).await;
+    let answer = answered(gateway.request(Method::GET, &never).bearer_auth(mover.token("dispatcher").await)).await;
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(answer.headers.contains_key("x-request-id"));
     answer.problem(503, "timed_out");
@@ -105,7 +105,7 @@ async fn a_panic_or_a_fault_is_a_problem_that_tells_nothing_of_its_cause() {
     ledger.does(Whim::Fails);
     let tag = gateway
         .request(Method::POST, &format!("/v1/truck_journey/{}/tag", mover.journeys[0]))
-        .bearer_auth(mover.token("dispatcher"))
+        .bearer_auth(mover.token("dispatcher").await)
         .header("idempotency-key", "k")
         .json(&serde_json::json!({ "tag": "heavy" }));
     let problem = answered(tag.try_clone().expect("can be sent again")).await.problem(503, "unavailable");

@@ -4,11 +4,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use cnc_domain::kernel::Id;
-use cnc_gateway::{limits::Limits, tokens::Claims};
+use cnc_gateway::limits::Limits;
 use cnc_tests::{
-    fixtures::now,
     mover::{Mover, answered},
+    staff::Person,
     system::{PATIENCE, Running},
 };
 use h2::client::SendRequest;
@@ -18,7 +17,6 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
-use uuid::Uuid;
 
 use super::live::{Client, limited};
 
@@ -131,7 +129,7 @@ async fn a_body_that_does_not_come_is_given_up_and_one_without_a_token_is_not_wa
              content-length: 100\r\n\r\n{{\"tag\":"
         )
     };
-    let answer = heard(says(&mover, &begin(&mover.token("dispatcher"))).await).await;
+    let answer = heard(says(&mover, &begin(&mover.token("dispatcher").await)).await).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"code\":\"slow_body\""), "{answer}");
     let answer = heard(says(&mover, &begin("nonsense")).await).await;
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("\"code\":\"unauthenticated\""), "{answer}");
@@ -163,9 +161,8 @@ async fn one_address_leaves_others_room_for_connections() {
 }
 
 /// A token of one more user of the mover.
-fn token_of(mover: &Mover) -> String {
-    let claims = Claims::new(Id::new(Uuid::now_v7()), mover.company, "dispatcher", now(), 3600);
-    mover.running.system.rooms.tokens.issue(&claims).expect("signs")
+async fn token_of(mover: &Mover) -> String {
+    mover.invite(Person::of("dispatcher")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +170,7 @@ async fn one_user_or_address_leaves_others_room_for_sockets() {
     let limits = Limits { sockets_per_user: 2, sockets_per_address: 3, ..Limits::default() };
     let header = "x-forwarded-for".parse().expect("is a header");
     let mover = limited(Limits { client_address: Some(header), ..limits }).await;
-    let [one, other, third] = [0; 3].map(|_| token_of(&mover));
+    let [one, other, third] = [token_of(&mover).await, token_of(&mover).await, token_of(&mover).await];
     let here = |token: &str| Client::request_from(&mover, token, "9.9.9.9, 10.0.0.1");
     let _first = [Client::open(here(&one)).await, Client::open(here(&one)).await];
     Client::is_refused_to(here(&one)).await;
@@ -188,8 +185,8 @@ async fn one_user_or_address_leaves_others_room_for_sockets() {
 async fn answers_that_one_user_does_not_read_are_bounded_and_others_get_theirs() {
     let limits = Limits { waiting_bytes_per_user: 64 << 10, ..Limits::default() };
     let mover = Mover::on(Running::limited(limits).await.expect("starts")).await;
-    let (token, other) = (token_of(&mover), token_of(&mover));
-    let (path, dispatcher) = (format!("/v1/truck_journey/{}/tag", mover.journeys[0]), mover.token("dispatcher"));
+    let (token, other) = (token_of(&mover).await, token_of(&mover).await);
+    let (path, dispatcher) = (format!("/v1/truck_journey/{}/tag", mover.journeys[0]), mover.token("dispatcher").await);
     for nth in 0..45 {
         mover.post(&dispatcher, &path, &json!({ "tag": format!("tag-{nth}") })).await.good();
     }

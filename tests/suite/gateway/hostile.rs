@@ -15,7 +15,7 @@ on_both!(
 
 async fn hostile_bodies_are_refused_and_leave_nothing_behind(ground: Ground) {
     let mover = mover(ground).await;
-    let dispatcher = mover.token("dispatcher");
+    let dispatcher = mover.token("dispatcher").await;
     let good = mover.plan(0).to_string();
     let deep = |count: usize| format!("{}{}", "[".repeat(count), "]".repeat(count));
     let with = |member: &str| format!("{{{member},{}", &good[1..]);
@@ -74,7 +74,7 @@ async fn hostile_bodies_are_refused_and_leave_nothing_behind(ground: Ground) {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_not_text_or_not_json_are_refused() {
     let mover = Mover::start().await;
-    let dispatcher = mover.token("dispatcher");
+    let dispatcher = mover.token("dispatcher").await;
     let path = format!("/v1/truck_journey/{}/plan", Uuid::now_v7());
     let request = |kind: &'static str, body: Vec<u8>| {
         let request = mover.request(Method::POST, &path).bearer_auth(&dispatcher);
@@ -88,7 +88,7 @@ async fn bytes_that_are_not_text_or_not_json_are_refused() {
 
 async fn hostile_paths_and_queries_are_refused(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let id = mover.journeys[0];
     for path in [
         format!("/v1/truck_journey/{}", id.to_string().to_uppercase()),
@@ -120,7 +120,7 @@ async fn hostile_paths_and_queries_are_refused(ground: Ground) {
 /// Postgres takes U+0000 for no text at all, and says so as a fault of whoever asks it.
 async fn the_character_that_no_text_has_is_refused_wherever_it_is_asked_for(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     for key in ["%00", "a%00b", "%00?as_of=1"] {
         mover.get(&admin, &format!("/v1/views/dispatch_board/{key}")).await.problem(400, "bad_path");
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use cnc_domain::kernel::{CompanyId, Id};
-use cnc_gateway::{limits::Limits, tokens::Claims};
+use cnc_domain::kernel::{CompanyId, Seconds};
+use cnc_gateway::{limits::Limits, principal::Principal};
 use cnc_tests::{
     fixtures::now,
     mover::{ADDRESS, Mover, answered},
+    staff::Person,
     system::{PATIENCE, Running},
 };
 use futures::{SinkExt, StreamExt};
@@ -26,6 +27,7 @@ on_both!(
     a_snapshot_is_followed_by_changes,
     who_resumes_is_told_what_was_missed_removals_too,
     who_claims_to_have_seen_the_future_must_ask_anew,
+    who_watches_a_view_that_is_built_anew_where_it_stood_must_ask_anew,
     a_branch_hears_only_of_itself,
     frames_hold_no_personal_data_for_who_may_not_see_it,
 );
@@ -112,19 +114,36 @@ impl Client {
 
 async fn tag(mover: &Mover, nth: usize, tag: &str) -> u64 {
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[nth]);
-    let answer = mover.post(&mover.token("dispatcher"), &path, &json!({ "tag": tag })).await.good();
+    let answer = mover.post(&mover.token("dispatcher").await, &path, &json!({ "tag": tag })).await.good();
     answer["position"].as_u64().expect("is a position")
 }
 
 async fn settle(mover: &Mover) {
     let head = mover.head().await;
-    mover.get(&mover.token("admin"), &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
+    mover.get(&mover.token("admin").await, &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
+}
+
+async fn who_watches_a_view_that_is_built_anew_where_it_stood_must_ask_anew(ground: Ground) {
+    let mover = mover(ground).await;
+    settle(&mover).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
+    client.subscribe("dispatch_board", None).await;
+    let position = client.next().await["snapshot"]["position"].as_u64().expect("is a position");
+    // As an operator does it, beside the server.
+    let company = Some(mover.company);
+    let rebuilt = mover.running.system.rooms.engine().rebuild(company, "dispatch_board").await.expect("rebuilds");
+    assert_eq!((rebuilt[0].position, &rebuilt[0].stopped), (position, &None));
+    assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }));
+    client.subscribe("dispatch_board", Some(position)).await;
+    assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }), "who was away must, too");
+    client.subscribe("dispatch_board", None).await;
+    assert_eq!(client.next().await["snapshot"]["position"], position);
 }
 
 async fn a_snapshot_is_followed_by_changes(ground: Ground) {
     let mover = mover(ground).await;
     settle(&mover).await;
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.subscribe("dispatch_board", None).await;
     let snapshot = client.next().await["snapshot"].clone();
     assert_eq!((snapshot["rows"].as_array().map(Vec::len), &snapshot["more"]), (Some(2), &json!(false)));
@@ -132,7 +151,7 @@ async fn a_snapshot_is_followed_by_changes(ground: Ground) {
     let change = client.change_of(mover.journeys[0]).await;
     assert!(change["position"].as_u64() >= Some(position) && change["rows"][0].to_string().contains("fragile"));
     let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
-    mover.post(&mover.token("dispatcher"), &path, &json!({ "reason": "rain" })).await.good();
+    mover.post(&mover.token("dispatcher").await, &path, &json!({ "reason": "rain" })).await.good();
     let change = client.change_of(mover.journeys[0]).await;
     assert_eq!(change["removed"], json!([mover.journeys[0]]));
     client.send(&json!({ "ping": 7 })).await;
@@ -145,9 +164,9 @@ async fn who_resumes_is_told_what_was_missed_removals_too(ground: Ground) {
     let after = mover.head().await;
     tag(&mover, 1, "fragile").await;
     let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
-    mover.post(&mover.token("dispatcher"), &path, &json!({ "reason": "rain" })).await.good();
+    mover.post(&mover.token("dispatcher").await, &path, &json!({ "reason": "rain" })).await.good();
     settle(&mover).await;
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.subscribe("dispatch_board", Some(after)).await;
     let change = client.next().await["change"].clone();
     assert_eq!(change["previous"], after);
@@ -157,7 +176,7 @@ async fn who_resumes_is_told_what_was_missed_removals_too(ground: Ground) {
 
 async fn who_claims_to_have_seen_the_future_must_ask_anew(ground: Ground) {
     let mover = mover(ground).await;
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.subscribe("dispatch_board", Some(1_000_000)).await;
     assert_eq!(client.next().await, json!({ "requery": { "id": "a" } }));
 }
@@ -165,7 +184,7 @@ async fn who_claims_to_have_seen_the_future_must_ask_anew(ground: Ground) {
 async fn a_branch_hears_only_of_itself(ground: Ground) {
     let mover = mover(ground).await;
     settle(&mover).await;
-    let mut client = Client::connect(&mover, &mover.token_at("dispatcher", 0)).await;
+    let mut client = Client::connect(&mover, &mover.token_at("dispatcher", 0).await).await;
     client.subscribe("dispatch_board", None).await;
     let snapshot = client.next().await["snapshot"].clone();
     assert_eq!(snapshot["rows"].as_array().map(Vec::len), Some(1));
@@ -179,7 +198,7 @@ async fn frames_hold_no_personal_data_for_who_may_not_see_it(ground: Ground) {
     let mover = mover(ground).await;
     settle(&mover).await;
     for (role, opened) in [("dispatcher", true), ("auditor", false)] {
-        let mut client = Client::connect(&mover, &mover.token(role)).await;
+        let mut client = Client::connect(&mover, &mover.token(role).await).await;
         client.subscribe("journey_track", None).await;
         let frame = client.next().await.to_string();
         assert_eq!(frame.contains(ADDRESS), opened, "{role}: {frame}");
@@ -189,7 +208,7 @@ async fn frames_hold_no_personal_data_for_who_may_not_see_it(ground: Ground) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_or_cannot_be_subscribed_is_an_error_and_not_the_end() {
     let mover = Mover::start().await;
-    let mut client = Client::connect(&mover, &mover.token("driver")).await;
+    let mut client = Client::connect(&mover, &mover.token("driver").await).await;
     client.subscribe("dispatch_board", None).await;
     assert_eq!(client.next().await["error"]["code"], "not_allowed");
     client.subscribe("nothing", None).await;
@@ -205,14 +224,15 @@ async fn what_may_not_or_cannot_be_subscribed_is_an_error_and_not_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_and_an_expired_token_close_the_socket_with_a_reason() {
     let mover = Mover::start().await;
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.send(&json!({ "shout": {} })).await;
     assert_eq!(client.next().await["closed"], 4400);
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.send(&json!({ "ping": "x".repeat(20_000) })).await;
     assert_eq!(client.next().await["closed"], 1009);
-    let claims = Claims::new(Id::new(Uuid::now_v7()), mover.company, "dispatcher", now(), 2);
-    let token = mover.running.system.rooms.tokens.issue(&claims).expect("signs");
+    let (user, _) = mover.running.invite(mover.company, Person::of("dispatcher")).await;
+    let expires = now().plus(Seconds(2));
+    let token = mover.running.issue_until(mover.company, Principal::User(user), expires).await.token;
     let mut client = Client::connect(&mover, &token).await;
     assert_eq!(client.next().await["closed"], 4401);
 }
@@ -220,7 +240,7 @@ async fn nonsense_and_an_expired_token_close_the_socket_with_a_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_the_url_or_none_opens_nothing() {
     let mover = Mover::start().await;
-    let token = mover.token("dispatcher");
+    let token = mover.token("dispatcher").await;
     let open = |path: String| {
         let request = mover.request(Method::GET, &path).header("upgrade", "websocket").header("connection", "upgrade");
         answered(request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="))
@@ -234,7 +254,7 @@ async fn a_token_in_the_url_or_none_opens_nothing() {
 async fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
     let mover = Mover::start().await;
     settle(&mover).await;
-    let mut slow = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut slow = Client::connect(&mover, &mover.token("dispatcher").await).await;
     let ping = json!({ "ping": "x".repeat(15_000) });
     let dropped = async {
         // Each ping is answered in full; whoever does not read the answers soon has more of them waiting than fit.
@@ -243,7 +263,7 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_served() {
     tokio::time::timeout(PATIENCE, dropped).await.expect("is dropped in time");
     let text = mover.running.metrics().await;
     assert!(text.contains("cnc_live_closed_total{reason=\"too slow\"} 1"), "{text}");
-    let mut client = Client::connect(&mover, &mover.token("dispatcher")).await;
+    let mut client = Client::connect(&mover, &mover.token("dispatcher").await).await;
     client.subscribe("dispatch_board", None).await;
     assert!(client.next().await["snapshot"].is_object());
 }
@@ -256,7 +276,7 @@ pub async fn limited(limits: Limits) -> Mover {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_gives_no_sign_of_life_is_dropped_and_one_that_does_stays() {
     let mover = limited(Limits { heartbeat: Duration::from_millis(150), ..Limits::default() }).await;
-    let token = mover.token("dispatcher");
+    let token = mover.token("dispatcher").await;
     let silent = Client::connect(&mover, &token).await;
     // Whoever reads answers pings, as every browser does.
     let mut client = Client::connect(&mover, &token).await;
@@ -280,17 +300,17 @@ async fn one_company_leaves_others_room_for_sockets() {
     let mover = limited(Limits { sockets: 2, sockets_each: 1, ..Limits::default() }).await;
     let other = CompanyId::new(Uuid::now_v7());
     mover.found(other).await;
-    let token = mover.token("dispatcher");
+    let token = mover.token("dispatcher").await;
     let _client = Client::connect(&mover, &token).await;
     Client::is_refused(&mover, &token).await;
-    let token = mover.running.token(other, "dispatcher", None).expect("signs");
+    let token = mover.running.token(other, "dispatcher", None).await;
     Client::connect(&mover, &token).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_and_their_subscriptions_are_bounded() {
     let mover = limited(Limits { sockets: 1, subscriptions: 2, ..Limits::default() }).await;
-    let token = mover.token("dispatcher");
+    let token = mover.token("dispatcher").await;
     let mut client = Client::connect(&mover, &token).await;
     for (id, code) in [("a", None), ("b", None), ("b", Some("bad_subscription")), ("c", Some("bad_subscription"))] {
         client.send(&json!({ "subscribe": { "id": id, "view": "alerts" } })).await;

@@ -9,6 +9,7 @@ mod hostile;
 pub mod live;
 mod reading;
 mod refusing;
+mod tokens;
 mod unwritable;
 mod writing;
 

@@ -23,13 +23,13 @@ on_both!(
 
 async fn rename(mover: &Mover, name: &str) -> u64 {
     let path = format!("/v1/location/{}/rename", mover.branches[0]);
-    let answer = mover.post(&mover.token("admin"), &path, &json!({ "name": name })).await.good();
+    let answer = mover.post(&mover.token("admin").await, &path, &json!({ "name": name })).await.good();
     answer["position"].as_u64().expect("is a position")
 }
 
 async fn a_write_is_seen_by_who_waits_for_it(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
     for nth in 0..5 {
         let written = mover.post(&admin, &path, &json!({ "tag": format!("tag-{nth}") })).await.good();
@@ -46,7 +46,7 @@ async fn a_write_is_seen_by_who_waits_for_it(ground: Ground) {
 
 async fn nobody_waits_for_a_position_that_the_ledger_does_not_have(ground: Ground) {
     let mover = mover(ground).await;
-    let (admin, head) = (mover.token("admin"), mover.head().await);
+    let (admin, head) = (mover.token("admin").await, mover.head().await);
     for ahead in [head + 1, 1 << 53] {
         for path in ["alerts".to_owned(), format!("dispatch_board/{}", mover.journeys[0])] {
             let answer = mover.get(&admin, &format!("/v1/views/{path}?at_least={ahead}")).await;
@@ -58,7 +58,7 @@ async fn nobody_waits_for_a_position_that_the_ledger_does_not_have(ground: Groun
 
 async fn a_state_can_be_read_as_of_a_position_and_a_time(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let path = format!("/v1/location/{}", mover.branches[0]);
     let before = mover.head().await;
     let first = rename(&mover, "North").await;
@@ -76,7 +76,7 @@ async fn a_state_can_be_read_as_of_a_position_and_a_time(ground: Ground) {
 
 async fn a_view_can_be_read_as_of_a_position(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let before = mover.head().await;
     let path = format!("/v1/truck_journey/{}/cancel", mover.journeys[0]);
     mover.post(&admin, &path, &json!({ "reason": "rain" })).await.good();
@@ -95,7 +95,7 @@ async fn a_view_can_be_read_as_of_a_position(ground: Ground) {
 
 async fn pages_follow_one_another_and_filters_hold(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let base = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
     for sort in ["key", "-key", "window.start", "-window.start"] {
         let (mut keys, mut cursor) = (Vec::new(), String::new());
@@ -127,7 +127,7 @@ async fn pages_follow_one_another_and_filters_hold(ground: Ground) {
 
 async fn history_is_paged_and_sealed(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     for name in ["North", "South", "East"] {
         rename(&mover, name).await;
     }
@@ -143,7 +143,7 @@ async fn history_is_paged_and_sealed(ground: Ground) {
 
 async fn the_ledger_is_served_verbatim_and_resumes(ground: Ground) {
     let mover = mover(ground).await;
-    let auditor = mover.token("auditor");
+    let auditor = mover.token("auditor").await;
     let whole = mover.request(Method::GET, "/v1/ledger").bearer_auth(&auditor).send().await.expect("answers");
     assert_eq!(whole.headers()["content-type"], "application/x-ndjson");
     let head = whole.headers()["cnc-head"].to_str().expect("is text").parse().expect("is a head");
@@ -167,21 +167,24 @@ fn lines(body: &Value) -> Vec<&str> {
 async fn personal_data_is_opened_for_who_may_see_it_and_for_nobody_else(ground: Ground) {
     let mover = mover(ground).await;
     let path = format!("/v1/truck_journey/{}", mover.journeys[0]);
-    let seen = mover.get(&mover.token("dispatcher"), &path).await.good().to_string();
+    let seen = mover.get(&mover.token("dispatcher").await, &path).await.good().to_string();
     assert!(seen.contains(ADDRESS), "{seen}");
     for role in ["auditor", "coo", "accountant"] {
-        let seen = mover.get(&mover.token(role), &path).await.good().to_string();
+        let seen = mover.get(&mover.token(role).await, &path).await.good().to_string();
         assert!(!seen.contains("Planted") && seen.contains("[sealed]"), "{role}: {seen}");
     }
 }
 
 async fn what_one_role_was_shown_of_a_row_is_not_shown_to_another(ground: Ground) {
     let mover = mover(ground).await;
-    let (admin, journey, member) = (mover.token("admin"), mover.journeys[0], mover.hire(0).await);
+    let (admin, journey, member) = (mover.token("admin").await, mover.journeys[0], mover.hire(0).await);
     let crew = json!({ "members": [{ "member": member, "driver": false }] });
     let written = mover.post(&admin, &format!("/v1/truck_journey/{journey}/assign_crew"), &crew).await.good();
     let row = format!("/v1/views/dispatch_board/{journey}?at_least={}", written["position"]);
-    let tokens = ["dispatcher", "auditor", "manager"].map(|role| (role, mover.token(role)));
+    let mut tokens = Vec::new();
+    for role in ["dispatcher", "auditor", "manager"] {
+        tokens.push((role, mover.token(role).await));
+    }
     for _ in 0..5 {
         for (role, token) in &tokens {
             let seen = mover.get(token, &row).await.good()["doc"]["crew"][0]["name"].clone();
@@ -189,7 +192,7 @@ async fn what_one_role_was_shown_of_a_row_is_not_shown_to_another(ground: Ground
         }
     }
     // A branch that is not theirs is not there for them, though others of their role were just shown it.
-    mover.get(&mover.token_at("auditor", 1), &row).await.problem(404, "not_found");
+    mover.get(&mover.token_at("auditor", 1).await, &row).await.problem(404, "not_found");
     // What is read again is what it was, but for where the view stands.
     let (mut one, mut other) = (mover.get(&tokens[1].1, &row).await.good(), mover.get(&tokens[1].1, &row).await.good());
     for answer in [&mut one, &mut other] {
@@ -209,7 +212,7 @@ async fn what_one_role_was_shown_of_a_row_is_not_shown_to_another(ground: Ground
 
 async fn a_journeys_track_is_read_piece_by_piece_in_the_order_of_time(ground: Ground) {
     let mover = mover(ground).await;
-    let (admin, dispatcher, journey) = (mover.token("admin"), mover.token("dispatcher"), mover.journeys[0]);
+    let (admin, dispatcher, journey) = (mover.token("admin").await, mover.token("dispatcher").await, mover.journeys[0]);
     let device = uuid::Uuid::now_v7();
     let at = |second: u32| Timestamp::from_seconds(1_700_000_000 + i64::from(second));
     let mut position = Value::Null;
@@ -235,7 +238,7 @@ async fn a_journeys_track_is_read_piece_by_piece_in_the_order_of_time(ground: Gr
     let times: Vec<Value> = fixes.map(|fix| fix["at"].clone()).collect();
     assert_eq!(times, (0..60).map(|second| json!(at(second))).collect::<Vec<_>>());
     // Who may not see places sees that there are some.
-    let closed = mover.get(&mover.token("auditor"), &track).await.good();
+    let closed = mover.get(&mover.token("auditor").await, &track).await.good();
     assert_eq!(
         (&closed["rows"][1]["doc"]["track"], &closed["rows"][1]["doc"]["closed_chunks"]),
         (&json!([]), &json!(8))

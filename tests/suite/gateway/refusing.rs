@@ -9,7 +9,7 @@ use super::holding::{heard, says};
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_under_v1_says_what_is_there_to_who_has_no_token() {
     let mover = Mover::start().await;
-    let token = mover.token("admin");
+    let token = mover.token("admin").await;
     let id = mover.journeys[0];
     for (method, path, status, code) in [
         (Method::GET, "/v1/nothing".to_owned(), 404, "not_found"),
@@ -30,7 +30,7 @@ async fn nothing_under_v1_says_what_is_there_to_who_has_no_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_encoded_or_broken_is_the_callers_fault() {
     let mover = Mover::start().await;
-    let token = mover.token("dispatcher");
+    let token = mover.token("dispatcher").await;
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
     let request = mover.request(Method::POST, &path).bearer_auth(&token).header("idempotency-key", "k");
     let encoded = answered(request.header("content-encoding", "gzip").body("{\"tag\":\"late\"}")).await;

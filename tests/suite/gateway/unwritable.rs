@@ -57,7 +57,7 @@ async fn a_full_database_is_not_ready_until_there_is_room() {
     admin.execute(sqlx::raw_sql(full)).await.expect("is filled");
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
     let tag = serde_json::json!({ "tag": "heavy" });
-    mover.post(&mover.token("dispatcher"), &path, &tag).await.problem(503, "unavailable");
+    mover.post(&mover.token("dispatcher").await, &path, &tag).await.problem(503, "unavailable");
     assert_eq!(until_ready_says(&mover.running, "full").await, 503);
     admin.execute("DROP TRIGGER full_disk ON cnc.events").await.expect("is emptied");
     assert_eq!(until_ready_says(&mover.running, "ok").await, 200);

@@ -25,7 +25,7 @@ on_both!(
 
 async fn the_same_key_gives_the_same_answer_and_another_body_is_refused(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let path = format!("/v1/location/{}/rename", mover.branches[0]);
     let give = |name: &'static str| {
         let request = mover.request(Method::POST, &path).bearer_auth(&admin).header("idempotency-key", "one");
@@ -50,7 +50,7 @@ async fn the_same_key_gives_the_same_answer_and_another_body_is_refused(ground: 
 /// A phone that was offline sends what it kept, in whatever order it gets through, each under the key that it was given.
 async fn a_phone_that_was_refused_for_the_order_tries_again_under_the_same_key(ground: Ground) {
     let mover = mover(ground).await;
-    let (admin, dispatcher) = (mover.token("admin"), mover.token("dispatcher"));
+    let (admin, dispatcher) = (mover.token("admin").await, mover.token("dispatcher").await);
     let [journey, driver, stop] = [(); 3].map(|()| uuid::Uuid::now_v7());
     let mut plan = fixtures::journey(mover.trucks[0], mover.branches[0].uuid(), 10..12);
     plan["stops"][0]["stop"] = json!(stop);
@@ -84,7 +84,7 @@ async fn a_phone_that_was_refused_for_the_order_tries_again_under_the_same_key(g
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_required_and_bounded() {
     let mover = Mover::start().await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let path = format!("/v1/location/{}/rename", mover.branches[0]);
     let bare = || mover.request(Method::POST, &path).bearer_auth(&admin).json(&json!({ "name": "x" }));
     answered(bare()).await.problem(400, "idempotency_key");
@@ -94,7 +94,7 @@ async fn a_key_is_required_and_bounded() {
 
 async fn if_match_takes_the_etag_and_refuses_an_old_one(ground: Ground) {
     let mover = mover(ground).await;
-    let admin = mover.token("admin");
+    let admin = mover.token("admin").await;
     let path = format!("/v1/location/{}", mover.branches[0]);
     let etag = mover.get(&admin, &path).await.headers["etag"].clone();
     let rename = |key: &'static str, tag: reqwest::header::HeaderValue, name: &'static str| {
@@ -112,7 +112,7 @@ async fn if_match_takes_the_etag_and_refuses_an_old_one(ground: Ground) {
 
 async fn a_rules_refusal_is_409_with_its_code_and_facts(ground: Ground) {
     let mover = mover(ground).await;
-    let dispatcher = mover.token("dispatcher");
+    let dispatcher = mover.token("dispatcher").await;
     let path = format!("/v1/truck_journey/{}", mover.journeys[0]);
     let refused = mover.post(&dispatcher, &format!("{path}/depart"), &json!({})).await;
     assert_eq!(refused.status, 409, "{}", refused.body);
@@ -133,7 +133,7 @@ async fn fields_that_do_not_fit_are_named() {
     plan["colour"] = json!("red");
     plan["stops"][0]["address"] = json!("   ");
     let path = format!("/v1/truck_journey/{}/plan", uuid::Uuid::now_v7());
-    let refused = mover.post(&mover.token("dispatcher"), &path, &plan).await.problem(422, "malformed");
+    let refused = mover.post(&mover.token("dispatcher").await, &path, &plan).await.problem(422, "malformed");
     let errors = refused["errors"].as_array().expect("is a list").clone();
     for field in ["recommended_crew", "colour", "address"] {
         assert!(

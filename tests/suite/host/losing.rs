@@ -10,7 +10,7 @@ use super::{
     COMPANY, add, ask, code, entries, found,
     place::{Place, on_all},
     request,
-    tally::Command,
+    tally::{Command, Tally},
     total,
 };
 use crate::ledger::within;
@@ -59,7 +59,7 @@ async fn a_lost_state_is_shown_no_more(place: Place) {
     }
     let lately = async |number| {
         let shown = host.state_lately(COMPANY, "tally", super::id_of(number)).await.expect("is read");
-        shown.map(|shown| shown.state["total"].as_i64().expect("a number"))
+        shown.and_then(|state| state.get::<Tally>().map(Tally::total))
     };
     host.execute(add(2, 1, None)).await.expect("is answered");
     assert_eq!((total(&host, 1).await, lately(1).await, lately(2).await), (9, Some(9), Some(1)));

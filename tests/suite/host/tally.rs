@@ -62,6 +62,13 @@ pub struct Tally {
     name: Option<Personal<Name>>,
 }
 
+impl Tally {
+    /// What it comes to.
+    pub fn total(&self) -> i64 {
+        self.total
+    }
+}
+
 impl Aggregate for Tally {
     const STREAM: &'static str = "tally";
     const INTERNAL: &'static [&'static str] = &["hidden"];

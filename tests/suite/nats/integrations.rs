@@ -440,7 +440,7 @@ async fn the_example_reads_from_a_gateway_what_the_stream_does_not_keep() {
     let gateway = Running::shaped(shape).await.expect("starts");
     let folder = partners.operator.data();
     let (file, token) = (folder.join("copy.ndjson"), folder.join("token"));
-    std::fs::write(&token, gateway.token(company(1), "auditor", None).expect("signs")).expect("written");
+    std::fs::write(&token, gateway.token(company(1), "auditor", None).await).expect("written");
     let [file, token] = [file, token].map(|path| path.to_str().expect("a plain path").to_owned());
     let mut example = partners.example(&file, &[gateway.url(""), token]);
     for truck in 2..=3 {

@@ -74,7 +74,7 @@ async fn views_answer_to_an_owner_that_may_make_roles_and_is_no_superuser() {
         let mover = Mover::on(Running::postgres(&owner).await.expect("starts")).await;
         reqwest::get(mover.running.url("/health/ready")).await.expect("answers").error_for_status().expect("is ready");
         let board = format!("/v1/views/dispatch_board?at_least={}", mover.head().await);
-        mover.get(&mover.token("dispatcher"), &board).await.good();
+        mover.get(&mover.token("dispatcher").await, &board).await.good();
         // By the role that sees one company, not as the owner.
         let member = "SELECT pg_has_role('owner', 'cnc_read', 'MEMBER')";
         assert!(

@@ -44,7 +44,7 @@ impl Installation {
 
 async fn tag(mover: &Mover, tag: &str) -> u64 {
     let path = format!("/v1/truck_journey/{}/tag", mover.journeys[0]);
-    let answer = mover.post(&mover.token("dispatcher"), &path, &json!({ "tag": tag })).await.good();
+    let answer = mover.post(&mover.token("dispatcher").await, &path, &json!({ "tag": tag })).await.good();
     answer["position"].as_u64().expect("is a position")
 }
 
@@ -60,7 +60,7 @@ pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
 
 /// A socket and `?at_least=` at a gateway that folds nothing.
 pub async fn serves_what_others_fold(mover: &Mover) {
-    let dispatcher = mover.token("dispatcher");
+    let dispatcher = mover.token("dispatcher").await;
     let head = mover.head().await;
     mover.get(&dispatcher, &format!("/v1/views/dispatch_board?at_least={head}")).await.good();
     let mut client = Client::connect(mover, &dispatcher).await;
@@ -130,7 +130,7 @@ async fn triggered(mover: &Mover) -> Vec<(String, Option<Uuid>)> {
 
 /// Has a trigger tag a journey as understaffed so often, and untag it in between.
 pub async fn tag_and_untag(mover: &Mover, rounds: usize) {
-    let (admin, dispatcher) = (mover.token("admin"), mover.token("dispatcher"));
+    let (admin, dispatcher) = (mover.token("admin").await, mover.token("dispatcher").await);
     let member = Uuid::now_v7();
     let hire = json!({ "name": "Ann", "phone": "+1 416 555 0101", "roles": ["driver"],
         "home_location": mover.branches[0], "hourly_rate": 3_100, "employment_class": "provincial",
@@ -185,8 +185,9 @@ async fn a_process_without_the_gateway_says_how_it_is_and_nothing_else() {
     .await;
     let relay = installation.beside(&mover.running, &[Role::Relay, Role::Workers]).await;
     let client = reqwest::Client::new();
-    let get =
-        async |path: &str| client.get(relay.url(path)).bearer_auth(mover.token("admin")).send().await.expect("answers");
+    let get = async |path: &str| {
+        client.get(relay.url(path)).bearer_auth(mover.token("admin").await).send().await.expect("answers")
+    };
     assert_eq!(get("/health/live").await.status(), 200);
     let ready: Value = get("/health/ready").await.json().await.expect("is JSON");
     assert_eq!(ready["roles"], json!(["relay", "workers"]));

@@ -1,4 +1,4 @@
--- Version 5. What relays remember of a ledger they remember with the hash of the entry that stands there: a position alone
+-- Version 6. What relays remember of a ledger they remember with the hash of the entry that stands there: a position alone
 -- says nothing of a ledger that was put back. And consumers that are made anew are remembered before they are deleted.
 
 ALTER TABLE cnc.relay ADD COLUMN published_hash bytea, ADD COLUMN safe_hash bytea, ADD COLUMN mark_hash bytea;

@@ -155,11 +155,15 @@ pub(super) fn tip(connection: &Connection, company: uuid::Uuid) -> rusqlite::Res
         .optional()
 }
 
+/// A position and a hash, which stand from column `first` on.
+pub(super) fn read_head(row: &Row<'_>, first: usize) -> rusqlite::Result<Head> {
+    Ok(Head { position: number(row.get(first)?), hash: Hash(row.get(first + 1)?) })
+}
+
 /// A head row's position, hash, time and facts, which stand from column `first` on.
 pub(super) fn read_tip(row: &Row<'_>, first: usize) -> rusqlite::Result<Tip> {
-    let head = Head { position: number(row.get(first)?), hash: Hash(row.get(first + 1)?) };
     let at = Timestamp::from_micros(row.get(first + 2)?);
-    Ok(Tip { head, at, facts: Hash(row.get(first + 3)?) })
+    Ok(Tip { head: read_head(row, first)?, at, facts: Hash(row.get(first + 3)?) })
 }
 
 /// What was answered under a key.

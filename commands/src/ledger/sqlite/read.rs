@@ -9,15 +9,14 @@ use uuid::Uuid;
 
 use super::{
     super::{Page, Stored, StoredHead, integer, limited, number},
-    append::read_tip,
+    append::{read_head, read_tip},
 };
 
 pub(super) fn heads(connection: &Connection) -> rusqlite::Result<Vec<(CompanyId, Head)>> {
-    let mut query =
-        connection.prepare_cached("SELECT company, position, hash, at, facts FROM heads ORDER BY company")?;
+    let mut query = connection.prepare_cached("SELECT company, position, hash FROM heads ORDER BY company")?;
     let read = |row: &rusqlite::Row<'_>| {
         let company: [u8; 16] = row.get(0)?;
-        Ok((CompanyId::new(Uuid::from_bytes(company)), read_tip(row, 1)?.head))
+        Ok((CompanyId::new(Uuid::from_bytes(company)), read_head(row, 1)?))
     };
     query.query_map([], read)?.collect()
 }
@@ -119,9 +118,9 @@ pub(super) fn grown(connection: &Connection, row: Option<i64>) -> rusqlite::Resu
         connection.prepare_cached("SELECT coalesce(max(rowid), 0) FROM events")?.query_row([], |row| row.get(0))?;
     let Some(row) = row.filter(|row| *row <= last) else { return Ok((last, Grown::Any)) };
     // Of a group, the columns beside `max` are those of its row.
-    let sql = "SELECT company, max(position), hash, at FROM events WHERE rowid > ?1 AND rowid <= ?2 GROUP BY company";
+    let sql = "SELECT company, max(position), hash FROM events WHERE rowid > ?1 AND rowid <= ?2 GROUP BY company";
     let mut query = connection.prepare_cached(sql)?;
-    let read = |row: &rusqlite::Row<'_>| Ok((CompanyId::new(Uuid::from_bytes(row.get(0)?)), read_tip(row, 1)?.head));
+    let read = |row: &rusqlite::Row<'_>| Ok((CompanyId::new(Uuid::from_bytes(row.get(0)?)), read_head(row, 1)?));
     let grown = query.query_map(params![row, last], read)?.collect::<rusqlite::Result<_>>()?;
     Ok((last, Grown::These(grown)))
 }

@@ -1,7 +1,7 @@
 //! A user's rules, a sentence each.
 
 use super::*;
-use crate::kernel::{Given, Id, Nothing, UserId, given};
+use crate::kernel::{Given, Id, Minutes, Nothing, UserId, given};
 
 const NORTH: LocationId = LocationId::number(5);
 const SOUTH: LocationId = LocationId::number(6);
@@ -160,4 +160,26 @@ fn whoever_is_a_crew_member_is_linked_to_it_and_to_one_at_a_time() {
         .then([Event::RoleChanged(duties)])
         .also([unlink(ANN), link(BOB)]);
     User::given([is_ann()]).when(Command::Remove).then([Event::Removed]).also([unlink(ANN)]);
+}
+
+#[test]
+fn a_user_is_issued_tokens_by_the_operators_tool_and_loses_them_by_whoever_may_govern_them() {
+    let (now, expires) = (given::context().now, given::context().now.plus(Minutes(60)));
+    let token: TokenId = Id::number(50);
+    let issue = || Command::IssueToken(NewToken { token, locations: None, expires });
+    let issued = || Event::TokenIssued(IssuedToken { token, locations: None, issued_at: now, expires });
+    let (revoke, revoked) = (|| Command::RevokeToken { token }, || Event::TokenRevoked { token });
+    let tool = || Actor::tool("cnc");
+    User::given([invited()]).by(tool()).when(issue()).then([issued()]);
+    User::given([invited(), issued()]).by(tool()).when(issue()).then_nothing();
+    User::given([]).by(tool()).when(issue()).refused(Refusal::NotInvited);
+    User::given([invited(), Event::Removed]).by(tool()).when(issue()).refused(Refusal::Removed);
+    User::given([invited()]).at(expires).by(tool()).when(issue()).refused(Refusal::TokenRunOut);
+    User::given([invited(), issued()]).by(admin()).when(revoke()).then([revoked()]);
+    User::given([invited(), issued(), revoked()]).by(admin()).when(revoke()).then_nothing();
+    User::given([invited(), issued()])
+        .by(admin())
+        .within([SOUTH])
+        .when(revoke())
+        .refused(Refusal::OutsideYourBranches { yours: BTreeSet::from([SOUTH]) });
 }

@@ -115,6 +115,8 @@ impl Watch {
             AlertKind::NoFix => self
                 .moving_since
                 .map(|since| self.last_fix_at.unwrap_or(since).max(since).plus(Minutes(board.silence_max_minutes))),
+            // No journey is a cause for it.
+            AlertKind::FoldStopped => None,
         }
     }
 
@@ -154,6 +156,7 @@ impl Watch {
                 let moving = ("moving_since".to_owned(), json!(self.moving_since));
                 (at, BTreeMap::from([("last_fix_at".to_owned(), json!(self.last_fix_at)), moving]))
             }
+            AlertKind::FoldStopped => (at, BTreeMap::new()),
         };
         Command::Raise { about, location: self.location, kind, due, facts }
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::Position,
+    ledger::{Hash, Head, Position},
 };
 use cnc_postgres::{Pool, Session};
 use sqlx::{Result, Row as _, postgres::PgRow};
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -18,13 +19,19 @@ use super::{
     schema::make_tables,
 };
 
-const COLUMNS: &str = "company::text, fold, version, build, standing, position, silent_until, starts, \
-                       poison_position, poison_reason, poison_attempts, retry_at, touched_at, horizon";
+const COLUMNS: &str = "company::text, fold, version, build, standing, position, hash, silent_until, \
+                       poison_position, poison_reason, poison_attempts, retry_at, touched_at, horizon, whole_from, skipped, \
+                       begun::text";
 const MINE: &str = "company = $1::uuid AND fold = $2 AND version = $3 AND build = $4";
 
 /// A position or count as the database has it.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn hash(row: &PgRow, column: usize) -> Result<Hash> {
+    let bytes: &[u8] = row.try_get(column)?;
+    bytes.try_into().map(Hash).map_err(|wrong| sqlx::Error::Decode(Box::new(wrong)))
 }
 
 fn read(row: &PgRow) -> Result<FoldRow> {
@@ -49,11 +56,14 @@ fn read(row: &PgRow) -> Result<FoldRow> {
         },
         standing: Standing::named(&row.try_get::<String, _>(4)?),
         position: number(5)?,
-        silent_until: number(6)?,
-        starts: small(7)?,
+        hash: hash(row, 6)?,
+        silent_until: number(7)?,
         poisoned,
         touched_at: Timestamp::from_micros(row.try_get(12)?),
         horizon: number(13)?,
+        whole_from: number(14)?,
+        skipped: number(15)?,
+        begun: serde_json::from_str(row.try_get(16)?).unwrap_or_default(),
     })
 }
 
@@ -99,17 +109,21 @@ pub(super) async fn rows(pool: &Pool, schema: &str, company: Option<CompanyId>) 
     found.iter().map(read).collect()
 }
 
-pub(super) async fn register(tx: &mut Tx, fold: &str, heads: &[(CompanyId, Position)]) -> Result<()> {
-    let text = "INSERT INTO cnc.trigger_starts (fold, company, position)
-                SELECT $1, c, p FROM unnest($2::text[], $3::bigint[]) AS u (c, p) ON CONFLICT DO NOTHING";
+pub(super) async fn register(tx: &mut Tx, fold: &str, heads: &[(CompanyId, Head)]) -> Result<()> {
+    let text = "INSERT INTO cnc.trigger_starts (fold, company, position, hash)
+                SELECT $1, c, p, h FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS u (c, p, h)
+                ON CONFLICT DO NOTHING";
     // The row without a company says that the trigger is registered: companies founded later have no row.
-    let first = sqlx::query(text).bind(fold).bind(vec![String::new()]).bind(vec![0_i64]).execute(&mut **tx).await?;
-    if first.rows_affected() == 0 {
+    let none = vec![Hash::default().0.to_vec()];
+    let first = sqlx::query(text).bind(fold).bind(vec![String::new()]).bind(vec![0_i64]).bind(none);
+    if first.execute(&mut **tx).await?.rows_affected() == 0 {
         return Ok(());
     }
     let companies: Vec<String> = heads.iter().map(|(company, _)| company.to_string()).collect();
-    let positions: Vec<i64> = heads.iter().map(|(_, position)| int(*position)).collect();
-    sqlx::query(text).bind(fold).bind(companies).bind(positions).execute(&mut **tx).await.map(drop)
+    let positions: Vec<i64> = heads.iter().map(|(_, head)| int(head.position)).collect();
+    let hashes: Vec<Vec<u8>> = heads.iter().map(|(_, head)| head.hash.0.to_vec()).collect();
+    let query = sqlx::query(text).bind(fold).bind(companies).bind(positions).bind(hashes);
+    query.execute(&mut **tx).await.map(drop)
 }
 
 /// The companies in which a version is live.
@@ -167,7 +181,7 @@ pub(super) async fn open(tx: &mut Tx, plan: &Plan, company: CompanyId) -> Result
             set_standing(tx, schema, &predecessor.id, Standing::Retired).await?;
             predecessor.answered_until()
         }
-        (None, true) => registered(tx, plan.fold, company).await?,
+        (None, true) => registered(tx, plan.fold, company).await?.unwrap_or_default().position,
     };
     let standing = if live.is_some() && !plan.trigger { Standing::Building } else { Standing::Live };
     insert(tx, plan, company, standing, silent_until, now()).await.map(Some)
@@ -185,9 +199,10 @@ pub(super) async fn insert(
     make_tables(tx, plan).await?;
     let schema = schema(plan.trigger);
     let text = format!(
-        "INSERT INTO {schema}.folds (company, fold, version, build, standing, silent_until, touched_at)
-         SELECT $1::uuid, $2, $3, coalesce(max(build), 0) + 1, $4, $5, $6 FROM {schema}.folds
-            WHERE company = $1::uuid AND fold = $2 AND version = $3
+        "INSERT INTO {schema}.folds (company, fold, version, build, standing, silent_until, touched_at, skipped)
+         SELECT $1::uuid, $2, $3, coalesce(max(build), 0) + 1, $4, $5, $6,
+            (SELECT count(*) FROM {schema}.fold_skips WHERE company = $1::uuid AND fold = $2 AND version = $3)
+            FROM {schema}.folds WHERE company = $1::uuid AND fold = $2 AND version = $3
          RETURNING {COLUMNS}"
     );
     let row = sqlx::query(&text)
@@ -215,14 +230,13 @@ async fn opened(tx: &mut Tx, schema: &str, row: FoldRow) -> Result<Opened> {
     Ok(Opened { row, skipped })
 }
 
-async fn registered(tx: &mut Tx, fold: &str, company: CompanyId) -> Result<Position> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT position FROM cnc.trigger_starts WHERE fold = $1 AND company = $2")
-            .bind(fold)
-            .bind(company.to_string())
-            .fetch_optional(&mut **tx)
-            .await?;
-    Ok(found.and_then(|position| u64::try_from(position).ok()).unwrap_or(0))
+pub(super) async fn registered(connection: &mut Session, fold: &str, company: CompanyId) -> Result<Option<Head>> {
+    let query = sqlx::query("SELECT position, hash FROM cnc.trigger_starts WHERE fold = $1 AND company = $2");
+    let Some(row) = query.bind(fold).bind(company.to_string()).fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let position = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
+    Ok(Some(Head { position, hash: hash(&row, 1)? }))
 }
 
 /// Updates the row of a build. `set` uses $5 and on for the numbers, and what follows them for the text.
@@ -243,9 +257,58 @@ async fn set_standing(tx: &mut Tx, schema: &str, id: &FoldId, standing: Standing
     update(tx, schema, id, "standing = $5", &[], Some(standing.name())).await
 }
 
-pub(super) async fn count_start(tx: &mut Tx, schema: &str, id: &FoldId) -> Result<u32> {
-    update(tx, schema, id, "starts = starts + 1", &[], None).await?;
-    Ok(row(tx, schema, id).await?.map_or(0, |row| row.starts))
+pub(super) async fn begin(tx: &mut Tx, schema: &str, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool> {
+    if row(tx, schema, id).await?.is_none_or(|row| row.head() != at) {
+        return Ok(false);
+    }
+    let set = "begun = begun || jsonb_build_object($6::text, $5::bigint)";
+    update(tx, schema, id, set, &[beat], Some(&process.to_string())).await?;
+    Ok(true)
+}
+
+async fn count_swap(tx: &mut Tx) -> Result<()> {
+    sqlx::query("UPDATE cnc_views.swaps SET number = number + 1").execute(&mut **tx).await.map(drop)
+}
+
+pub(super) async fn replace(
+    tx: &mut Tx,
+    plan: &Plan,
+    forked: &FoldRow,
+    whole_from: Position,
+    silent_until: Position,
+) -> Result<bool> {
+    let (schema, company) = (schema(plan.trigger), forked.id.company);
+    one_at_a_time(tx, company, plan.fold).await?;
+    let stands = row(tx, schema, &forked.id).await?;
+    let stands = stands.filter(|row| row.is_served_or_will_be() && row.head() == forked.head());
+    let Some(forked) = stands else { return Ok(false) };
+    set_standing(tx, schema, &forked.id, Standing::Forked).await?;
+    let next = format!(
+        "SELECT {COLUMNS} FROM {schema}.folds WHERE company = $1::uuid AND fold = $2 AND version = $3
+            AND standing = 'building' FOR UPDATE"
+    );
+    let next = sqlx::query(&next).bind(company.to_string()).bind(plan.fold).bind(i64::from(plan.version));
+    let next = next.fetch_optional(&mut **tx).await?.filter(|_| forked.standing == Standing::Live);
+    let built = match next {
+        Some(next) => read(&next)?,
+        None => insert(tx, plan, company, forked.standing, silent_until, now()).await?.row,
+    };
+    // Nobody who saw what was there, of whatever position, can be told what changed.
+    let horizon = forked.position.max(whole_from) + 1;
+    let set = "whole_from = $5, horizon = $6, standing = $7";
+    update(tx, schema, &built.id, set, &[int(whole_from), int(horizon)], Some(forked.standing.name())).await?;
+    if plan.trigger {
+        for (table, fold) in [("outbox", "parcel ->> 'fold'"), ("deadlines", "fold")] {
+            let text = format!(
+                "DELETE FROM cnc.{table} WHERE company = $1::uuid AND {fold} = $2
+                    AND (parcel #>> '{{caused_at,position}}')::bigint > $3"
+            );
+            let query = sqlx::query(&text).bind(company.to_string()).bind(plan.fold).bind(int(silent_until));
+            query.execute(&mut **tx).await?;
+        }
+    }
+    count_swap(tx).await?;
+    Ok(true)
 }
 
 pub(super) async fn poison(
@@ -258,7 +321,7 @@ pub(super) async fn poison(
 ) -> Result<Poisoned> {
     let before = row(tx, schema, id).await?.and_then(|row| row.poisoned).filter(|before| before.position == position);
     let poisoned = Poisoned::after(before.map_or(0, |before| before.attempts) + 1, position, reason, now);
-    let set = "starts = 0, poison_position = $5, poison_attempts = $6, retry_at = $7, touched_at = $8, \
+    let set = "begun = '{}', poison_position = $5, poison_attempts = $6, retry_at = $7, touched_at = $8, \
                poison_reason = $9";
     let numbers = [int(position), poisoned.attempts.into(), poisoned.retry_at.micros(), now.micros()];
     // The database cannot hold U+0000 in a text.
@@ -268,7 +331,7 @@ pub(super) async fn poison(
 }
 
 pub(super) async fn retry(tx: &mut Tx, schema: &str, id: &FoldId) -> Result<()> {
-    update(tx, schema, id, "poison_attempts = 0, retry_at = 0, starts = 0", &[], None).await
+    update(tx, schema, id, "poison_attempts = 0, retry_at = 0, begun = '{}'", &[], None).await
 }
 
 pub(super) async fn skip(
@@ -295,7 +358,7 @@ pub(super) async fn skip(
         .bind(now.micros())
         .execute(&mut **tx)
         .await?;
-    let set = "poison_position = NULL, poison_reason = NULL, poison_attempts = 0, starts = 0";
+    let set = "skipped = skipped + 1, poison_position = NULL, poison_reason = NULL, poison_attempts = 0, begun = '{}'";
     update(tx, schema, id, set, &[], None).await?;
     Ok(true)
 }
@@ -305,9 +368,10 @@ pub(super) async fn swap(tx: &mut Tx, trigger: bool, id: &FoldId) -> Result<bool
     one_at_a_time(tx, id.company, &id.fold).await?;
     // The live row first, in the order in which all take them.
     let live = live(tx, schema, id.company, &id.fold, true).await?;
-    let mine = row(tx, schema, id).await?.filter(|row| row.standing != Standing::Retired);
+    let mine = row(tx, schema, id).await?.filter(|row| !row.is_over());
     let Some(mine) = mine else { return Ok(false) };
     let mut silent_until = mine.silent_until.min(mine.position);
+    let replaces = live.is_some();
     if let Some(live) = live {
         if mine.gives_way_to(&live) {
             set_standing(tx, schema, id, Standing::Retired).await?;
@@ -320,9 +384,12 @@ pub(super) async fn swap(tx: &mut Tx, trigger: bool, id: &FoldId) -> Result<bool
         set_standing(tx, schema, &live.id, Standing::Retired).await?;
         silent_until = live.answered_until();
     }
-    // Nobody who saw the former documents can be told what changed; who asks since an earlier position asks again.
-    let set = "standing = 'live', horizon = position, silent_until = $5";
+    // Nobody who saw the former documents, also at this position, can be told what changed: who asks since then asks again.
+    let set = "standing = 'live', horizon = position + 1, silent_until = $5";
     update(tx, schema, id, set, &[int(silent_until)], None).await?;
+    if replaces {
+        count_swap(tx).await?;
+    }
     Ok(true)
 }
 

@@ -101,8 +101,10 @@ async fn write_all(target: &mut PgConnection, state: &TriggerState, head: Positi
         tx.execute(sqlx::query(&format!("DELETE FROM {table} WHERE company::text = $1")).bind(company)).await?;
     }
     sqlx::query(
-        "INSERT INTO cnc.trigger_starts (fold, company, position)
-         SELECT f, $1, p FROM unnest($2::text[], $3::bigint[]) AS u (f, p)",
+        "INSERT INTO cnc.trigger_starts (fold, company, position, hash)
+         SELECT f, $1::text, p, coalesce(e.hash, decode(repeat('00', 32), 'hex'))
+         FROM unnest($2::text[], $3::bigint[]) AS u (f, p)
+         LEFT JOIN cnc.events AS e ON e.company = $1::text::uuid AND e.position = p",
     )
     .bind(company)
     .bind(state.starts.iter().map(|start| start.fold.as_str()).collect::<Vec<_>>())
@@ -111,8 +113,10 @@ async fn write_all(target: &mut PgConnection, state: &TriggerState, head: Positi
     .await?;
     // A trigger that only the target knows begins here, as it began for the companies that were there before it.
     sqlx::query(
-        "INSERT INTO cnc.trigger_starts (fold, company, position)
-         SELECT fold, $1, $2 FROM cnc.trigger_starts WHERE company = '' ON CONFLICT DO NOTHING",
+        "INSERT INTO cnc.trigger_starts (fold, company, position, hash)
+         SELECT s.fold, $1::text, $2, coalesce(e.hash, s.hash) FROM cnc.trigger_starts AS s
+         LEFT JOIN cnc.events AS e ON e.company = $1::text::uuid AND e.position = $2
+         WHERE s.company = '' ON CONFLICT DO NOTHING",
     )
     .bind(company)
     .bind(int(head))

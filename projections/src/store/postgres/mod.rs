@@ -14,16 +14,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head, Parcel, Position},
 };
 use cnc_postgres::Pool;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::{
-    Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
-    storage::{Documents, Loaded, Scope, Standing, now},
+    Commit, FoldId, FoldRow, Generation, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
+    storage::{Documents, Loaded, Scope, Standing, now, unwell_text},
 };
-use crate::{Change, Found, Page, Query, QueryError};
+use crate::{Change, Found, Page, Query, QueryError, Unwell};
 
 /// For what the engine asks and says.
 const CONNECTIONS: usize = 3;
@@ -91,7 +92,7 @@ impl Postgres {
         Ok(Self { pool, writers, readers, filled: Notify::new() })
     }
 
-    async fn begin(&self, doing: &'static str) -> Result<Tx, Fault> {
+    async fn transaction(&self, doing: &'static str) -> Result<Tx, Fault> {
         self.pool.begin().await.map_err(fault(doing))
     }
 }
@@ -99,7 +100,7 @@ impl Postgres {
 /// Does something in one transaction that writes.
 macro_rules! write {
     ($self:ident, $doing:literal, |$tx:ident| $work:expr) => {{
-        let mut $tx = $self.begin($doing).await?;
+        let mut $tx = $self.transaction($doing).await?;
         let result = $work.await.map_err(fault($doing))?;
         $tx.commit().await.map_err(fault($doing))?;
         Ok(result)
@@ -132,8 +133,14 @@ impl Storage for Postgres {
         write!(self, "making the tables of folds", |tx| schema::prepare(&mut tx, plans))
     }
 
-    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault> {
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Head)]) -> Result<(), Fault> {
         write!(self, "registering a trigger", |tx| builds::register(&mut tx, plan.fold, heads))
+    }
+
+    async fn registered(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Head>, Fault> {
+        let doing = "reading a trigger's start";
+        let mut connection = self.pool.acquire().await.map_err(fault(doing))?;
+        builds::registered(&mut connection, plan.fold, company).await.map_err(fault(doing))
     }
 
     async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
@@ -144,15 +151,31 @@ impl Storage for Postgres {
         builds::live_in(&self.pool, plan).await.map_err(fault("looking for outdated folds"))
     }
 
-    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
-        write!(self, "counting a fold's start", |tx| builds::count_start(&mut tx, schema(trigger), id))
+    async fn replace(
+        &self,
+        plan: &Arc<Plan>,
+        forked: &FoldRow,
+        whole_from: Position,
+        silent_until: Position,
+    ) -> Result<bool, Fault> {
+        write!(self, "replacing a build of another history", |tx| builds::replace(
+            &mut tx,
+            plan,
+            forked,
+            whole_from,
+            silent_until
+        ))
+    }
+
+    async fn begin(&self, trigger: bool, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool, Fault> {
+        write!(self, "beginning to fold", |tx| builds::begin(&mut tx, schema(trigger), id, at, process, beat))
     }
 
     async fn load(
         &self,
         plan: &Arc<Plan>,
         id: &FoldId,
-        at: Option<Position>,
+        at: Option<Head>,
         wanted: Vec<Wanted>,
     ) -> Result<Option<Loaded>, Fault> {
         reading::load(&self.pool, plan, id, at, wanted).await.map_err(fault("loading documents"))
@@ -238,7 +261,7 @@ impl Storage for Postgres {
         reading::page(&self.pool, plan, id, shelf, after, limit).await.map_err(fault("reading documents"))
     }
 
-    async fn generation(&self) -> Result<i64, Fault> {
+    async fn generation(&self) -> Result<Generation, Fault> {
         schema::generation(&self.pool).await.map_err(fault("asking for lost commits"))
     }
 
@@ -274,6 +297,28 @@ impl Storage for Postgres {
         read!(self, "reading changes", company, scope, |tx| reading::changes_since(
             &mut tx, plan, company, position, scope
         ))
+    }
+
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault> {
+        let doing = "asking which folds are not well";
+        let text = unwell_text(&format!("{}.folds", schema(trigger)));
+        let found: Vec<(String, i64, i64, i64)> =
+            sqlx::query_as(&text).fetch_all(&self.pool).await.map_err(fault(doing))?;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        let unwell = found.into_iter().map(|(fold, stopped, skipped, rebuilding)| Unwell {
+            fold,
+            stopped: count(stopped),
+            skipped: count(skipped),
+            rebuilding: count(rebuilding),
+        });
+        Ok(unwell.collect())
+    }
+
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault> {
+        let sent: Result<(), Fault> = write!(self, "filling the outbox", |tx| writing::parcels(&mut tx, &parcels));
+        sent?;
+        self.filled.notify_one();
+        Ok(())
     }
 
     async fn forget_removals(&self, before: Timestamp) -> Result<(), Fault> {

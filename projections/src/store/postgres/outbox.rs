@@ -52,14 +52,14 @@ impl Outbox for Postgres {
             return Ok(());
         }
         let doing = "taking parcels off the outbox";
-        let mut tx = self.begin(doing).await?;
+        let mut tx = self.transaction(doing).await?;
         replied(&mut tx, now, &replies).await.map_err(fault(doing))?;
         tx.commit().await.map_err(fault(doing))
     }
 
     async fn ring(&self, now: Timestamp) -> std::result::Result<(usize, Option<Timestamp>), Fault> {
         let doing = "ringing deadlines";
-        let mut tx = self.begin(doing).await?;
+        let mut tx = self.transaction(doing).await?;
         let rung = ring(&mut tx, now).await.map_err(fault(doing))?;
         tx.commit().await.map_err(fault(doing))?;
         if rung.0 > 0 {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cnc_domain::{
     kernel::{CompanyId, LocationId},
-    ledger::Position,
+    ledger::{Head, Position},
 };
 use cnc_postgres::{Pool, Session};
 use serde_json::Value;
@@ -19,7 +19,7 @@ use super::{
     builds::{self, int},
     schema,
 };
-use crate::{Change, Found, Page, Query, QueryError, Row};
+use crate::{Change, Found, Health, Page, Query, QueryError, Row};
 
 const COLUMNS: &str = "key, location::text, position, doc::text, restricted::text";
 
@@ -32,13 +32,13 @@ pub(super) async fn load(
     pool: &Pool,
     plan: &Plan,
     id: &FoldId,
-    at: Option<Position>,
+    at: Option<Head>,
     wanted: Vec<Wanted>,
 ) -> Result<Option<Loaded>> {
     let mut loaded = Vec::new();
     for Wanted { shelf, keys } in wanted {
         let text = format!(
-            "SELECT f.position, d.key, d.doc::text, d.restricted::text
+            "SELECT f.position, d.key, d.doc::text, d.restricted::text, f.hash
              FROM {}.folds AS f LEFT JOIN {} AS d ON d.company = f.company AND d.build = f.build AND d.key = ANY ($5)
              WHERE f.company = $1::uuid AND f.fold = $2 AND f.version = $3 AND f.build = $4",
             super::schema(plan.trigger),
@@ -46,7 +46,10 @@ pub(super) async fn load(
         );
         let query = sqlx::query(&text).bind(id.company.to_string()).bind(&id.fold).bind(i64::from(id.version));
         let rows = query.bind(id.build).bind(keys).fetch_all(pool).await?;
-        let stands = rows.first().map(|row| position(row, 0)).transpose()?;
+        let stands = rows
+            .first()
+            .map(|row| Ok::<_, sqlx::Error>(Head { position: position(row, 0)?, hash: builds::hash(row, 4)? }));
+        let stands = stands.transpose()?;
         if at.is_some_and(|at| stands != Some(at)) {
             return Ok(None);
         }
@@ -82,7 +85,7 @@ pub(super) async fn page(
 
 pub(super) async fn standing(pool: &Pool, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>> {
     let rows = sqlx::query(
-        "SELECT company::text, fold, position FROM cnc_views.folds
+        "SELECT company::text, fold, position, version, build FROM cnc_views.folds
          WHERE standing = 'live' AND ($1::text IS NULL OR company = $1::uuid) AND fold = ANY ($2)",
     )
     .bind(company.map(|company| company.to_string()))
@@ -91,7 +94,13 @@ pub(super) async fn standing(pool: &Pool, company: Option<CompanyId>, folds: &[S
     .await?;
     let positions = rows.iter().map(|row| {
         let company = parsed(&row.try_get::<String, _>(0)?)?;
-        Ok(LivePosition { company, fold: row.try_get(1)?, position: position(row, 2)? })
+        let version = u32::try_from(row.try_get::<i64, _>(3)?).unwrap_or(u32::MAX);
+        Ok(LivePosition {
+            company,
+            fold: row.try_get(1)?,
+            position: position(row, 2)?,
+            build: (version, row.try_get(4)?),
+        })
     });
     positions.collect()
 }
@@ -130,7 +139,8 @@ pub(super) async fn get(
     query.push_bind(company.to_string()).push(", true) AS company, set_config('cnc.locations', ");
     query.push_bind(schema::locations(scope)).push(format!(
         ", true)) AS asked CROSS JOIN LATERAL (
-             SELECT d.key, d.location::text, d.position, d.doc::text, d.restricted::text, f.position AS at, f.version
+             SELECT d.key, d.location::text, d.position, d.doc::text, d.restricted::text, f.position AS at, f.version,
+                f.whole_from, f.poison_position, f.skipped
              FROM cnc_views.folds AS f LEFT JOIN {} AS d ON d.company = f.company AND d.build = f.build AND d.key = ",
         table(plan, 0, plan.version)
     ));
@@ -144,7 +154,13 @@ pub(super) async fn get(
     }
     let there = found.try_get::<Option<&str>, _>(0)?.is_some();
     let row = there.then(|| row(&found)).transpose()?;
-    Ok(Some(Found { row: row.map(Arc::new), position: position(&found, 5)? }))
+    let (at, whole_from) = (position(&found, 5)?, position(&found, 7)?);
+    let health = Health {
+        rebuilding_until: Some(whole_from).filter(|whole| at < *whole),
+        stopped_at: found.try_get::<Option<i64>, _>(8)?.and_then(|at| u64::try_from(at).ok()),
+        skipped: position(&found, 9)?,
+    };
+    Ok(Some(Found { row: row.map(Arc::new), position: at, health }))
 }
 
 /// The same of whichever version is live.
@@ -160,7 +176,8 @@ pub(super) async fn get_live(
     select(&mut query, COLUMNS, plan, &live, scope);
     query.push(" AND key = ").push_bind(key);
     let found = query.build().fetch_optional(connection).await?;
-    Ok(Found { row: found.as_ref().map(row).transpose()?.map(Arc::new), position: live.position })
+    let row = found.as_ref().map(row).transpose()?.map(Arc::new);
+    Ok(Found { row, position: live.position, health: live.health() })
 }
 
 /// A query with its members looked up and its values read.
@@ -322,7 +339,7 @@ pub(super) async fn query(
         };
         next = rows.last().map(|row| query.cursor_after(plan.fold, value, &row.key));
     }
-    Ok(Page { rows, next, position: live.position })
+    Ok(Page { rows, next, position: live.position, health: live.health() })
 }
 
 pub(super) async fn changes_since(
@@ -333,7 +350,7 @@ pub(super) async fn changes_since(
     scope: Scope<'_>,
 ) -> Result<Option<Vec<Change>>> {
     let Some(live) = live(connection, plan, company).await? else { return Ok((since == 0).then(Vec::new)) };
-    if since < live.horizon || since > live.position {
+    if since < live.horizon || since > live.position || live.health().rebuilding_until.is_some() {
         return Ok(None);
     }
     let change = |key: String, location, row, was_location| Change {
@@ -345,6 +362,7 @@ pub(super) async fn changes_since(
         location,
         row,
         was_location,
+        rebuilt: false,
     };
     let limit = CHANGES_MAX + 1;
     let mut changes = BTreeMap::new();

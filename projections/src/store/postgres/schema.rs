@@ -7,7 +7,7 @@ use cnc_postgres::Pool;
 use sqlx::{Executor, Result};
 
 use super::{
-    super::{Form, Plan, Table},
+    super::{Form, Generation, Plan, Table},
     Tx, schema,
 };
 
@@ -29,7 +29,7 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN NULL; END $$";
 
 /// The version of `tables.sql`, of the tables of documents, and of what secures them.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// Where documents were kept without columns for what is asked of them. They are folded again.
 const UNFOLD: &str = "DO $$
@@ -47,6 +47,11 @@ END $$";
 const GENERATION: &str = "CREATE UNLOGGED TABLE IF NOT EXISTS cnc_views.generation
     (one boolean PRIMARY KEY DEFAULT true CHECK (one), number bigint NOT NULL)";
 
+/// Counts how often a view's live build gave way to another.
+const SWAPS: &str = "CREATE TABLE cnc_views.swaps
+    (one boolean PRIMARY KEY DEFAULT true CHECK (one), number bigint NOT NULL);
+    INSERT INTO cnc_views.swaps (number) VALUES (0)";
+
 /// Makes what all folds share, once: every process asks for it when it starts, and to secure a table anew would lock out
 /// those who work on it.
 pub(super) async fn make(pool: &Pool) -> Result<()> {
@@ -62,6 +67,10 @@ pub(super) async fn make(pool: &Pool) -> Result<()> {
         tx.execute(UNFOLD).await?;
     }
     tx.execute(GENERATION).await?;
+    for trigger in [false, true] {
+        tx.execute(include_str!("history.sql").replace("{schema}", schema(trigger)).as_str()).await?;
+    }
+    tx.execute(SWAPS).await?;
     sqlx::query("INSERT INTO cnc_views.versions VALUES ($1)").bind(VERSION).execute(&mut *tx).await?;
     tx.commit().await
 }
@@ -77,14 +86,16 @@ async fn make_shared(tx: &mut Tx) -> Result<()> {
 }
 
 /// See [`Storage::generation`](super::Storage::generation). Who finds none begins one.
-pub(super) async fn generation(pool: &Pool) -> Result<i64> {
-    let known = "SELECT number FROM cnc_views.generation";
-    if let Some(number) = sqlx::query_scalar(known).fetch_optional(pool).await? {
-        return Ok(number);
-    }
+pub(super) async fn generation(pool: &Pool) -> Result<Generation> {
+    let known = "SELECT g.number, s.number FROM cnc_views.generation AS g CROSS JOIN cnc_views.swaps AS s";
     let begin = "INSERT INTO cnc_views.generation (number) VALUES ((random() * 9e15)::bigint) ON CONFLICT DO NOTHING";
-    sqlx::query(begin).execute(pool).await?;
-    sqlx::query_scalar(known).fetch_one(pool).await
+    let mut found = sqlx::query_as(known).fetch_optional(pool).await?;
+    if found.is_none() {
+        sqlx::query(begin).execute(pool).await?;
+        found = Some(sqlx::query_as(known).fetch_one(pool).await?);
+    }
+    let (losses, swaps) = found.unwrap_or_default();
+    Ok(Generation { losses, swaps })
 }
 
 /// The version that is there; 0 where there is none.

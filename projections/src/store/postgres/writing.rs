@@ -21,7 +21,7 @@ use super::{
 const RELAXED: &str = "set_config('synchronous_commit', 'off', true) AS relaxed CROSS JOIN";
 
 /// The parameters before those of documents: what identifies builds, where they must stand and where they go, and the time.
-const SHARED: usize = 7;
+const SHARED: usize = 9;
 /// The parameters of the documents of one shelf.
 const PER_SHELF: usize = 5;
 
@@ -95,16 +95,17 @@ fn text(trigger: bool, writes: &[Write]) -> String {
     // Locked is what nobody else holds.
     format!(
         "WITH held AS (
-            SELECT w.n, f.*, w.t
-            FROM {relaxed} unnest($1::text[]::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-                WITH ORDINALITY AS w (c, f, v, b, e, t, n)
+            SELECT w.n, f.*, w.t, w.th
+            FROM {relaxed} unnest($1::text[]::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                $8::bytea[], $9::bytea[]) WITH ORDINALITY AS w (c, f, v, b, e, t, eh, th, n)
             CROSS JOIN LATERAL (
                 SELECT company, fold, version, build, standing FROM {schema}.folds
-                WHERE (company, fold, version, build) = (w.c, w.f, w.v, w.b) AND position = w.e AND standing <> 'retired'
+                WHERE (company, fold, version, build) = (w.c, w.f, w.v, w.b) AND position = w.e AND hash = w.eh
+                    AND standing NOT IN ('retired', 'forked')
                 FOR UPDATE SKIP LOCKED
             ) AS f
          ), advanced AS (
-            UPDATE {schema}.folds f SET position = h.t, touched_at = $7, starts = 0,
+            UPDATE {schema}.folds f SET position = h.t, hash = h.th, touched_at = $7, begun = '{{}}',
                 poison_reason = CASE WHEN f.poison_position <= h.t THEN NULL ELSE f.poison_reason END,
                 poison_attempts = CASE WHEN f.poison_position <= h.t THEN 0 ELSE f.poison_attempts END,
                 poison_position = CASE WHEN f.poison_position <= h.t THEN NULL ELSE f.poison_position END
@@ -175,9 +176,11 @@ fn shared<'q>(query: Bound<'q>, now: Timestamp, writes: &[Write]) -> Bound<'q> {
         .bind(writes.iter().map(|write| write.id.fold.clone()).collect::<Vec<_>>())
         .bind(writes.iter().map(|write| i64::from(write.id.version)).collect::<Vec<_>>())
         .bind(writes.iter().map(|write| write.id.build).collect::<Vec<_>>())
-        .bind(writes.iter().map(|write| int(write.expected)).collect::<Vec<_>>())
-        .bind(writes.iter().map(|write| int(write.to)).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| int(write.expected.position)).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| int(write.to.position)).collect::<Vec<_>>())
         .bind(now.micros())
+        .bind(writes.iter().map(|write| write.expected.hash.0.to_vec()).collect::<Vec<_>>())
+        .bind(writes.iter().map(|write| write.to.hash.0.to_vec()).collect::<Vec<_>>())
 }
 
 fn documents<'q>(query: Bound<'q>, changes: &'q [kernel::Change]) -> Bound<'q> {

@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::Position,
+    ledger::{Hash, Head, Position},
 };
 use rusqlite::{OptionalExtension, Result, Row as SqlRow, Transaction, params, types::Type};
+use uuid::Uuid;
 
 use super::super::{
     FoldId, FoldRow, Form, Opened, Plan, Poisoned, Standing, Table,
     storage::{DROPPED_AT_ONCE, now},
 };
 
-const COLUMNS: &str = "company, fold, version, build, standing, position, silent_until, starts, poison_position, \
-                       poison_reason, poison_attempts, retry_at, touched_at, horizon";
+const COLUMNS: &str = "company, fold, version, build, standing, position, hash, silent_until, poison_position, \
+                       poison_reason, poison_attempts, retry_at, touched_at, horizon, whole_from, skipped, begun";
 
 /// Makes the tables of a fold.
 pub(super) fn prepare(tx: &Transaction<'_>, plan: &Plan) -> Result<()> {
@@ -62,15 +63,15 @@ pub(super) fn sorted(path: &str, form: Form) -> String {
     format!("coalesce({}, {absent})", member(path))
 }
 
-pub(super) fn register(tx: &Transaction<'_>, fold: &str, heads: &[(CompanyId, Position)]) -> Result<()> {
+pub(super) fn register(tx: &Transaction<'_>, fold: &str, heads: &[(CompanyId, Head)]) -> Result<()> {
     let mut insert =
-        tx.prepare_cached("INSERT OR IGNORE INTO trigger_starts (fold, company, position) VALUES (?, ?, ?)")?;
+        tx.prepare_cached("INSERT OR IGNORE INTO trigger_starts (fold, company, position, hash) VALUES (?, ?, ?, ?)")?;
     // The row without a company says that the trigger is registered: companies founded later have no row.
-    if insert.execute(params![fold, "", 0])? == 0 {
+    if insert.execute(params![fold, "", 0, Hash::default().0])? == 0 {
         return Ok(());
     }
-    for (company, position) in heads {
-        insert.execute(params![fold, company.to_string(), position])?;
+    for (company, head) in heads {
+        insert.execute(params![fold, company.to_string(), head.position, head.hash.0])?;
     }
     Ok(())
 }
@@ -100,7 +101,7 @@ pub(super) fn open(tx: &Transaction<'_>, plan: &Plan, company: CompanyId) -> Res
             set_standing(tx, &predecessor.id, Standing::Retired)?;
             predecessor.answered_until()
         }
-        (None, true) => registered(tx, plan.fold, &name)?,
+        (None, true) => registered(tx, plan.fold, company)?.unwrap_or_default().position,
     };
     let standing = if live.is_some() && !plan.trigger { Standing::Building } else { Standing::Live };
     let row = insert(tx, plan, company, standing, silent_until)?;
@@ -129,8 +130,9 @@ fn insert(
         |row| row.get(0),
     )?;
     tx.execute(
-        "INSERT INTO folds (company, fold, version, build, standing, silent_until, touched_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO folds (company, fold, version, build, standing, silent_until, touched_at, skipped)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
+            (SELECT count(*) FROM fold_skips WHERE company = ?1 AND fold = ?2 AND version = ?3))",
         params![name, plan.fold, plan.version, build, standing.name(), silent, now().micros()],
     )?;
     let row = find(tx, "version = ?3 AND build = ?4", params![name, plan.fold, plan.version, build])?;
@@ -145,15 +147,10 @@ fn opened(tx: &Transaction<'_>, row: FoldRow) -> Result<Opened> {
     Ok(Opened { row, skipped })
 }
 
-fn registered(tx: &Transaction<'_>, fold: &str, company: &str) -> Result<Position> {
-    let found = tx
-        .query_row(
-            "SELECT position FROM trigger_starts WHERE fold = ? AND company = ?",
-            params![fold, company],
-            |row| row.get(0),
-        )
-        .optional()?;
-    Ok(found.unwrap_or(0))
+pub(super) fn registered(tx: &Transaction<'_>, fold: &str, company: CompanyId) -> Result<Option<Head>> {
+    let text = "SELECT position, hash FROM trigger_starts WHERE fold = ? AND company = ?";
+    let head = |row: &SqlRow<'_>| Ok(Head { position: row.get(0)?, hash: Hash(row.get(1)?) });
+    tx.prepare_cached(text)?.query_row(params![fold, company.to_string()], head).optional()
 }
 
 /// The first row of a company's fold for which `such` holds.
@@ -198,11 +195,14 @@ fn read(row: &SqlRow<'_>) -> Result<FoldRow> {
         id: FoldId { company, fold: row.get(1)?, version: row.get(2)?, build: row.get(3)? },
         standing: Standing::named(&row.get::<_, String>(4)?),
         position: row.get(5)?,
-        silent_until: row.get(6)?,
-        starts: row.get(7)?,
+        hash: Hash(row.get(6)?),
+        silent_until: row.get(7)?,
         poisoned,
         touched_at: Timestamp::from_micros(row.get(12)?),
         horizon: row.get(13)?,
+        whole_from: row.get(14)?,
+        skipped: row.get(15)?,
+        begun: serde_json::from_str(row.get_ref(16)?.as_str()?).unwrap_or_default(),
     })
 }
 
@@ -220,18 +220,21 @@ fn set_standing(tx: &Transaction<'_>, id: &FoldId, standing: Standing) -> Result
     update(tx, id, "standing = ?5", &[&standing.name()])
 }
 
-pub(super) fn count_start(tx: &Transaction<'_>, id: &FoldId) -> Result<u32> {
-    update(tx, id, "starts = starts + 1", &[])?;
-    Ok(row(tx, id)?.map_or(0, |row| row.starts))
+pub(super) fn begin(tx: &Transaction<'_>, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool> {
+    if row(tx, id)?.is_none_or(|row| row.head() != at) {
+        return Ok(false);
+    }
+    update(tx, id, "begun = json_set(begun, '$.\"' || ?5 || '\"', ?6)", &[&process.to_string(), &beat])?;
+    Ok(true)
 }
 
 /// Moves a build to `to`. What stopped it before is behind it then.
-pub(super) fn advance(tx: &Transaction<'_>, id: &FoldId, to: Position, now: Timestamp) -> Result<()> {
-    let set = "position = ?5, touched_at = ?6, starts = 0, \
+pub(super) fn advance(tx: &Transaction<'_>, id: &FoldId, to: Head, now: Timestamp) -> Result<()> {
+    let set = "position = ?5, hash = ?7, touched_at = ?6, begun = '{}', \
                poison_reason = CASE WHEN poison_position <= ?5 THEN NULL ELSE poison_reason END, \
                poison_attempts = CASE WHEN poison_position <= ?5 THEN 0 ELSE poison_attempts END, \
                poison_position = CASE WHEN poison_position <= ?5 THEN NULL ELSE poison_position END";
-    update(tx, id, set, &[&to, &now.micros()])
+    update(tx, id, set, &[&to.position, &now.micros(), &to.hash.0])
 }
 
 pub(super) fn poison(
@@ -246,14 +249,14 @@ pub(super) fn poison(
     update(
         tx,
         id,
-        "starts = 0, poison_position = ?5, poison_reason = ?6, poison_attempts = ?7, retry_at = ?8, touched_at = ?9",
+        "begun = '{}', poison_position = ?5, poison_reason = ?6, poison_attempts = ?7, retry_at = ?8, touched_at = ?9",
         &[&position, &poisoned.reason, &poisoned.attempts, &poisoned.retry_at.micros(), &now.micros()],
     )?;
     Ok(poisoned)
 }
 
 pub(super) fn retry(tx: &Transaction<'_>, id: &FoldId) -> Result<()> {
-    update(tx, id, "poison_attempts = 0, retry_at = 0, starts = 0", &[])
+    update(tx, id, "poison_attempts = 0, retry_at = 0, begun = '{}'", &[])
 }
 
 pub(super) fn skip(tx: &Transaction<'_>, id: &FoldId, position: Position, by: &str, now: Timestamp) -> Result<bool> {
@@ -264,12 +267,13 @@ pub(super) fn skip(tx: &Transaction<'_>, id: &FoldId, position: Position, by: &s
          VALUES (?, ?, ?, ?, ?, ?, ?)",
         params![id.company.to_string(), id.fold, id.version, position, poisoned.reason, by, now.micros()],
     )?;
-    update(tx, id, "poison_position = NULL, poison_reason = NULL, poison_attempts = 0, starts = 0", &[])?;
+    let set = "skipped = skipped + 1, poison_position = NULL, poison_reason = NULL, poison_attempts = 0, begun = '{}'";
+    update(tx, id, set, &[])?;
     Ok(true)
 }
 
 pub(super) fn swap(tx: &Transaction<'_>, trigger: bool, id: &FoldId) -> Result<bool> {
-    let Some(mine) = row(tx, id)?.filter(|row| row.standing != Standing::Retired) else { return Ok(false) };
+    let Some(mine) = row(tx, id)?.filter(|row| !row.is_over()) else { return Ok(false) };
     let live = find(tx, "standing = 'live'", params![id.company.to_string(), id.fold])?;
     let mut silent_until = mine.silent_until.min(mine.position);
     if let Some(live) = live {
@@ -282,10 +286,48 @@ pub(super) fn swap(tx: &Transaction<'_>, trigger: bool, id: &FoldId) -> Result<b
             return Ok(false);
         }
         set_standing(tx, &live.id, Standing::Retired)?;
+        count_swap(tx)?;
         silent_until = live.answered_until();
     }
-    // Nobody who saw the former documents can be told what changed; who asks since an earlier position asks again.
-    update(tx, id, "standing = 'live', horizon = position, silent_until = ?5", &[&silent_until])?;
+    // Nobody who saw the former documents, also at this position, can be told what changed: who asks since then asks again.
+    update(tx, id, "standing = 'live', horizon = position + 1, silent_until = ?5", &[&silent_until])?;
+    Ok(true)
+}
+
+fn count_swap(tx: &Transaction<'_>) -> Result<()> {
+    tx.prepare_cached("UPDATE swaps SET number = number + 1")?.execute([]).map(drop)
+}
+
+pub(super) fn replace(
+    tx: &Transaction<'_>,
+    plan: &Plan,
+    forked: &FoldRow,
+    whole_from: Position,
+    silent_until: Position,
+) -> Result<bool> {
+    let stands = row(tx, &forked.id)?.filter(|row| row.is_served_or_will_be() && row.head() == forked.head());
+    let Some(forked) = stands else { return Ok(false) };
+    set_standing(tx, &forked.id, Standing::Forked)?;
+    count_swap(tx)?;
+    let company = forked.id.company;
+    let next = "standing = 'building' AND version = ?3";
+    let next = find(tx, next, params![company.to_string(), plan.fold, plan.version])?;
+    let built = match next.filter(|_| forked.standing == Standing::Live) {
+        Some(next) => next,
+        None => insert(tx, plan, company, forked.standing, silent_until)?,
+    };
+    // Nobody who saw what was there, of whatever position, can be told what changed.
+    let horizon = forked.position.max(whole_from) + 1;
+    let set = "standing = ?5, whole_from = ?6, horizon = ?7";
+    update(tx, &built.id, set, &[&forked.standing.name(), &whole_from, &horizon])?;
+    if plan.trigger {
+        for (table, place) in [("outbox", "parcel ->> '$.fold'"), ("deadlines", "fold")] {
+            let text = format!(
+                "DELETE FROM {table} WHERE company = ? AND {place} = ? AND parcel ->> '$.caused_at.position' > ?"
+            );
+            tx.execute(&text, params![company.to_string(), plan.fold, silent_until])?;
+        }
+    }
     Ok(true)
 }
 

@@ -6,6 +6,7 @@ pub(super) mod carrying;
 mod db;
 mod outbox;
 mod reading;
+mod schema;
 mod writing;
 
 use std::{path::Path, sync::Arc};
@@ -13,17 +14,21 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use cnc_domain::{
     kernel::{CompanyId, Timestamp},
-    ledger::{Fault, Position},
+    ledger::{Fault, Head, Parcel, Position},
 };
 use db::Db;
 use rusqlite::Transaction;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::{
-    Commit, FoldId, FoldRow, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
-    storage::{Documents, Loaded, Scope},
+    Commit, FoldId, FoldRow, Generation, LivePosition, Opened, Plan, Poisoned, Storage, Wanted, Write,
+    storage::{Documents, Loaded, Scope, unwell_text},
 };
-use crate::{Change, Found, Page, Query, QueryError};
+use crate::{Change, Found, Page, Query, QueryError, Unwell};
+
+#[cfg(feature = "simulation")]
+pub(super) use schema::make as make_tables;
 
 pub(crate) struct Sqlite {
     views: Db,
@@ -38,7 +43,7 @@ impl Sqlite {
         let views = Db::open(data_dir.join("views.db"), "NORMAL").await?;
         let ledger = Db::open(data_dir.join("ledger.db"), "FULL").await?;
         for db in [&views, &ledger] {
-            db.write("making the tables of folds", |tx| tx.execute_batch(include_str!("tables.sql"))).await?;
+            db.write("making the tables of folds", schema::make).await?;
         }
         Ok(Self { views, ledger, filled: Notify::new() })
     }
@@ -75,9 +80,14 @@ impl Storage for Sqlite {
         Ok(())
     }
 
-    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Position)]) -> Result<(), Fault> {
+    async fn register(&self, plan: &Arc<Plan>, heads: &[(CompanyId, Head)]) -> Result<(), Fault> {
         let (fold, heads) = (plan.fold, heads.to_vec());
         self.ledger.write("registering a trigger", move |tx| builds::register(tx, fold, &heads)).await
+    }
+
+    async fn registered(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Head>, Fault> {
+        let fold = plan.fold;
+        self.ledger.read("reading a trigger's start", move |tx| builds::registered(tx, fold, company)).await
     }
 
     async fn open(&self, plan: &Arc<Plan>, company: CompanyId) -> Result<Option<Opened>, Fault> {
@@ -90,21 +100,33 @@ impl Storage for Sqlite {
         self.db(plan.trigger).read("looking for outdated folds", move |tx| builds::live_in(tx, &mine)).await
     }
 
-    async fn count_start(&self, trigger: bool, id: &FoldId) -> Result<u32, Fault> {
+    async fn replace(
+        &self,
+        plan: &Arc<Plan>,
+        forked: &FoldRow,
+        whole_from: Position,
+        silent_until: Position,
+    ) -> Result<bool, Fault> {
+        let (mine, forked) = (plan.clone(), forked.clone());
+        let work = move |tx: &Transaction<'_>| builds::replace(tx, &mine, &forked, whole_from, silent_until);
+        self.db(plan.trigger).write("replacing a build of another history", work).await
+    }
+
+    async fn begin(&self, trigger: bool, id: &FoldId, at: Head, process: Uuid, beat: i64) -> Result<bool, Fault> {
         let id = id.clone();
-        self.db(trigger).write("counting a fold's start", move |tx| builds::count_start(tx, &id)).await
+        self.db(trigger).write("beginning to fold", move |tx| builds::begin(tx, &id, at, process, beat)).await
     }
 
     async fn load(
         &self,
         plan: &Arc<Plan>,
         id: &FoldId,
-        at: Option<Position>,
+        at: Option<Head>,
         wanted: Vec<Wanted>,
     ) -> Result<Option<Loaded>, Fault> {
         let (mine, id) = (plan.clone(), id.clone());
         let load = move |tx: &Transaction<'_>| match at {
-            Some(at) if builds::row(tx, &id)?.is_none_or(|row| row.position != at) => Ok(None),
+            Some(at) if builds::row(tx, &id)?.is_none_or(|row| row.head() != at) => Ok(None),
             _ => reading::load(tx, &mine, &id, &wanted).map(Some),
         };
         self.db(plan.trigger).read("loading documents", load).await
@@ -186,10 +208,14 @@ impl Storage for Sqlite {
         self.db(plan.trigger).read("reading documents", work).await
     }
 
-    async fn generation(&self) -> Result<i64, Fault> {
+    async fn generation(&self) -> Result<Generation, Fault> {
         // A file loses commits only with its machine, and then nobody is left who remembers them; a simulation counts.
-        let version = |tx: &rusqlite::Transaction<'_>| tx.pragma_query_value(None, "user_version", |row| row.get(0));
-        self.views.read("asking for lost commits", version).await
+        let generation = |tx: &rusqlite::Transaction<'_>| {
+            let losses = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let swaps = tx.prepare_cached("SELECT number FROM swaps")?.query_row([], |row| row.get(0))?;
+            Ok(Generation { losses, swaps })
+        };
+        self.views.read("asking for lost commits", generation).await
     }
 
     async fn standing(&self, company: Option<CompanyId>, folds: &[String]) -> Result<Vec<LivePosition>, Fault> {
@@ -220,6 +246,24 @@ impl Storage for Sqlite {
         let (mine, scope) = (plan.clone(), reading::scope(scope));
         let work = move |tx: &rusqlite::Transaction<'_>| reading::changes_since(tx, &mine, company, position, &scope);
         self.db(plan.trigger).read("reading changes", work).await
+    }
+
+    async fn unwell_of(&self, trigger: bool) -> Result<Vec<Unwell>, Fault> {
+        let unwell = |tx: &Transaction<'_>| {
+            let mut select = tx.prepare_cached(&unwell_text("folds"))?;
+            let found = select.query_map([], |row| {
+                let (stopped, skipped) = (row.get(1)?, row.get(2)?);
+                Ok(Unwell { fold: row.get(0)?, stopped, skipped, rebuilding: row.get(3)? })
+            })?;
+            found.collect()
+        };
+        self.db(trigger).read("asking which folds are not well", unwell).await
+    }
+
+    async fn send(&self, parcels: Vec<Parcel>) -> Result<(), Fault> {
+        self.ledger.write("filling the outbox", move |tx| writing::parcels(tx, &parcels)).await?;
+        self.filled.notify_one();
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), Fault> {

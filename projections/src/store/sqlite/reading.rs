@@ -79,12 +79,13 @@ pub(super) fn standing(
     folds: &[String],
 ) -> Result<Vec<LivePosition>> {
     let mut select = tx.prepare_cached(
-        "SELECT company, fold, position FROM folds WHERE standing = 'live' AND (?1 IS NULL OR company = ?1)
+        "SELECT company, fold, position, version, build FROM folds WHERE standing = 'live' AND (?1 IS NULL OR company = ?1)
             AND fold IN (SELECT value FROM json_each(?2))",
     )?;
     let folds = serde_json::to_string(folds).unwrap_or_default();
     let found = select.query_map(params![company.map(|company| company.to_string()), folds], |row| {
-        Ok(LivePosition { company: parsed(&row.get::<_, String>(0)?)?, fold: row.get(1)?, position: row.get(2)? })
+        let (company, build) = (parsed(&row.get::<_, String>(0)?)?, (row.get(3)?, row.get(4)?));
+        Ok(LivePosition { company, fold: row.get(1)?, position: row.get(2)?, build })
     })?;
     found.collect()
 }
@@ -103,7 +104,8 @@ pub(super) fn get(tx: &Transaction<'_>, plan: &Plan, company: CompanyId, key: &s
     let text = format!("SELECT {COLUMNS} FROM \"{table}\" WHERE company = ? AND build = ? AND key = ? {scoped}");
     let mut select = tx.prepare_cached(&text)?;
     let mut rows = select.query(params_from_iter(values))?;
-    Ok(Found { row: rows.next()?.map(row).transpose()?.map(Arc::new), position: live.position })
+    let row = rows.next()?.map(row).transpose()?.map(Arc::new);
+    Ok(Found { row, position: live.position, health: live.health() })
 }
 
 /// A query with its members looked up and its values read.
@@ -194,7 +196,7 @@ pub(super) fn query(
     let text = format!("{text} ORDER BY {first}key {order} LIMIT {}", query.limit + 1);
     let mut select = tx.prepare_cached(&text)?;
     let found = select.query_map(params_from_iter(values), |found| Ok((row(found)?, sort_value(found)?)))?;
-    Ok(paged(plan, query, found.collect::<Result<_>>()?, live.position))
+    Ok(paged(plan, query, found.collect::<Result<_>>()?, &live))
 }
 
 fn sort_value(row: &SqlRow<'_>) -> Result<Value> {
@@ -206,11 +208,12 @@ fn sort_value(row: &SqlRow<'_>) -> Result<Value> {
 }
 
 /// Makes a page of one row more than its limit.
-fn paged(plan: &Plan, query: &Query, mut found: Vec<(Row, Value)>, position: Position) -> Page {
+fn paged(plan: &Plan, query: &Query, mut found: Vec<(Row, Value)>, live: &FoldRow) -> Page {
     let more = found.len() > query.limit;
     found.truncate(query.limit);
     let next = found.last().filter(|_| more).map(|(row, value)| query.cursor_after(plan.fold, value.clone(), &row.key));
-    Page { rows: found.into_iter().map(|(row, _)| row).collect(), next, position }
+    let rows = found.into_iter().map(|(row, _)| row).collect();
+    Page { rows, next, position: live.position, health: live.health() }
 }
 
 pub(super) fn changes_since(
@@ -221,7 +224,7 @@ pub(super) fn changes_since(
     scope: &Scope,
 ) -> Result<Option<Vec<Change>>> {
     let Some(live) = live(tx, plan, company)? else { return Ok((since == 0).then(Vec::new)) };
-    if since < live.horizon || since > live.position {
+    if since < live.horizon || since > live.position || live.health().rebuilding_until.is_some() {
         return Ok(None);
     }
     let mut changes = BTreeMap::new();
@@ -266,7 +269,7 @@ fn removed(
     was_location: Option<LocationId>,
 ) -> Change {
     let (view, position) = (plan.fold, live.position);
-    Change { company, view, key, position, previous: since, location: None, row: None, was_location }
+    Change { company, view, key, position, previous: since, location: None, row: None, was_location, rebuilt: false }
 }
 
 fn row(row: &SqlRow<'_>) -> Result<Row> {

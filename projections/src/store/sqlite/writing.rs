@@ -17,7 +17,7 @@ pub(super) fn commit(tx: &Transaction<'_>, now: Timestamp, writes: &[Write]) -> 
 
 fn one(tx: &Transaction<'_>, now: Timestamp, write: &Write) -> Result<Option<Written>> {
     let row = builds::row(tx, &write.id)?;
-    let Some(row) = row.filter(|row| row.standing != Standing::Retired && row.position == write.expected) else {
+    let Some(row) = row.filter(|row| !row.is_over() && row.head() == write.expected) else {
         return Ok(None);
     };
     let mut were = Vec::new();
@@ -58,7 +58,7 @@ fn documents(
                 row.id.build,
                 change.key,
                 change.location.map(|location| location.to_string()),
-                write.to,
+                write.to.position,
                 doc,
                 change.restricted
             ])?,
@@ -108,7 +108,7 @@ fn remember(
         let Some((key, location)) = were.next_if(|(key, _)| *key == change.key) else { continue };
         if change.doc.is_none() || (change.location != *location && change.location.is_some()) {
             let (company, location) = (write.id.company.to_string(), location.map(|location| location.to_string()));
-            insert.execute(params![company, write.id.fold, write.to, key, location, now.micros()])?;
+            insert.execute(params![company, write.id.fold, write.to.position, key, location, now.micros()])?;
         }
     }
     Ok(())

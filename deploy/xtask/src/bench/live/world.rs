@@ -43,7 +43,7 @@ impl World {
         let nats = Broker::start();
         let split = Split::new(&program()?, &database, &nats.url());
         let company = split.ok(&["company", "found", "Measured Movers"]);
-        let token = split.ok(&["token", "--company", &company, "--role", "admin"]);
+        let token = split.token(&company, "admin", "12");
         let gateway = split.start("gateway", "gateway");
         let folds = split.start("folds", "folds,workers");
         let relay = split.start("relay", "relay");
