@@ -346,11 +346,6 @@ impl Database for MemoryLedger {
         self.tell("lock heads", work).await
     }
 
-    /// Nobody holds one for long here.
-    async fn held(&self, _companies: &[CompanyId]) -> Result<Vec<CompanyId>, Fault> {
-        Ok(Vec::new())
-    }
-
     async fn write(&self, tx: &mut Transaction, stamped: &Stamped<'_>) -> Result<(), Fault> {
         let (server, tx, change) = (self.server.clone(), tx.share(), Change::of(stamped)?);
         let work = async move {
