@@ -72,7 +72,7 @@ impl Tally {
 impl Aggregate for Tally {
     const STREAM: &'static str = "tally";
     const INTERNAL: &'static [&'static str] = &["hidden"];
-    const BEGINNING: &'static [&'static str] = &["add", "call", "circle", "clear", "open", "refuse", "spread"];
+    const BEGINNING: &'static [&'static str] = &["add", "call", "circle", "clear", "note", "open", "refuse", "spread"];
     type Command = Command;
     type Event = Event;
     type Refusal = Refusal;
