@@ -79,6 +79,8 @@ pub async fn issue(
     (now, expires): (Timestamp, Timestamp),
 ) -> Result<Bearer, NotIssued> {
     let role = known(host, company, principal).await?.role;
+    // A token counts in whole seconds, and the record says what it says.
+    let expires = Timestamp::from_seconds(expires.micros().div_euclid(1_000_000));
     let token: TokenId = Id::new(Uuid::now_v7());
     let new = NewToken { token, locations: locations.clone(), expires };
     give(host, company, principal, ("issue_token", &new)).await?;
