@@ -51,7 +51,7 @@ impl Weather for Calm {
         Ok(())
     }
     fn now(&self) -> Timestamp {
-        chrono::Utc::now().into()
+        cnc_tests::fixtures::now()
     }
 }
 
