@@ -90,7 +90,6 @@ pub(super) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
 /// Makes tables and registers triggers, however long the store is away.
 async fn prepared(inner: &Inner) -> Vec<Arc<Plan>> {
     loop {
-        inner.goes_round();
         match inner.prepare().await {
             Ok(plans) => return plans,
             Err(fault) => tracing::warn!(%fault, "folds cannot start yet"),

@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use world::{Event, Till};
 
+use cnc_commands::ledger::PostgresLedger;
 use cnc_projections::{Engine, EngineFolds, Query, Row, Store};
 use cnc_tests::postgres::{Cluster, cluster};
 
@@ -59,8 +60,11 @@ impl Place {
         Self::on(cluster()).await
     }
 
+    /// Documents stand beside a ledger, which is made first.
     pub async fn on(cluster: &Cluster) -> Self {
-        Self::Postgres(cluster.database().await)
+        let url = cluster.database().await;
+        PostgresLedger::connect(&url).await.expect("connects").migrate().await.expect("migrates");
+        Self::Postgres(url)
     }
 
     /// Another, empty one of the same kind.
