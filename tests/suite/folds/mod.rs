@@ -28,6 +28,7 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use world::{Event, Till};
 
+use cnc_commands::ledger::PostgresLedger;
 use cnc_projections::{Engine, EngineFolds, Query, Row, Store};
 use cnc_tests::postgres::{Cluster, cluster};
 
@@ -60,10 +61,10 @@ impl Place {
         Self::on(cluster()).await
     }
 
-    /// With the ledger's tables, which tell whose outbox is still emptied here.
+    /// Documents stand beside a ledger, which is made first.
     pub async fn on(cluster: &Cluster) -> Self {
         let url = cluster.database().await;
-        PostgresLedger::connect(&url).await.expect("makes the ledger's tables");
+        PostgresLedger::connect(&url).await.expect("connects").migrate().await.expect("migrates");
         Self::Postgres(url)
     }
 

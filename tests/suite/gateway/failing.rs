@@ -128,7 +128,7 @@ async fn a_process_whose_folds_stand_still_says_that_it_should_be_started_again(
         async move { engine.run(stopped).await }
     });
     let limits = Limits { standstill: Duration::from_secs(3), ..Limits::default() };
-    let gateway = Beside::serve(&mover, rooms.host.clone(), store, engine, limits);
+    let gateway = Beside::serve(&mover, rooms.host.clone(), store, engine.clone(), limits);
     let until = async |status: u16| loop {
         let answer = answered(gateway.request(Method::GET, "/health/live")).await;
         if answer.status == status {
@@ -136,7 +136,13 @@ async fn a_process_whose_folds_stand_still_says_that_it_should_be_started_again(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    tokio::time::timeout(PATIENCE, until(200)).await.expect("it goes round");
+    let goes_round = async {
+        while engine.heartbeat().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        until(200).await
+    };
+    tokio::time::timeout(PATIENCE, goes_round).await.expect("it goes round");
     ledger.does(Whim::Hangs);
     let wedged = tokio::time::timeout(PATIENCE, until(503)).await.expect("it stands still");
     describing::is_described("/health/live", "get", wedged);

@@ -20,6 +20,11 @@ async fn wired() -> (Wire, String) {
     (wire, url)
 }
 
+/// The facts of a company that an append rests on.
+async fn facts(ledger: &dyn Audit, company: CompanyId) -> Hash {
+    ledger.facts(company).await.expect("reads").expect("is there")
+}
+
 async fn in_seconds<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(SECONDS, work).await.unwrap_or_else(|_| panic!("{what} took minutes"))
 }
@@ -30,9 +35,10 @@ async fn a_connection_that_carries_nothing_any_more_costs_seconds() {
     let ledger = open(&url).await;
     let company = company(1);
     append(&*ledger, founding(company)).await.expect("founded");
+    let facts = facts(&*ledger, company).await;
     // All connections that are there are dead, and nobody says so.
     wire.set(Mode::Forgotten);
-    let wish = || keyed(deed(company, truck(1), 0, &["bought"]), "user:1", "key");
+    let wish = || keyed(Append { facts, ..deed(company, truck(1), 0, &["bought"]) }, "user:1", "key");
     let unheard = in_seconds("an append", ledger.append(vec![wish()])).await;
     assert!(unheard.as_ref().err().is_none_or(|fault| fault.passing), "{unheard:?}");
     in_seconds("a read", ledger.head(company)).await.expect("reads on another connection");
@@ -76,17 +82,19 @@ async fn a_held_head_stops_its_company_alone() {
         for company in [stuck, free] {
             append(&*ledger, founding(company)).await.expect("founded");
         }
+        let (of_stuck, of_free) = (facts(&*ledger, stuck).await, facts(&*ledger, free).await);
         let appender = Arc::new(Appender::start(ledger.clone(), 64));
         let mut holder = PgConnection::connect(&ground.address()).await.expect("connects");
         let hold = format!("BEGIN; SELECT FROM cnc.heads WHERE company = '{stuck}' FOR UPDATE");
         holder.execute(sqlx::raw_sql(&hold)).await.expect("holds");
         let started = |nth| {
             let (appender, wish) = (appender.clone(), deed(stuck, truck(nth), 0, &["bought"]));
+            let wish = Append { facts: of_stuck, ..wish };
             tokio::spawn(async move { appender.append(wish).await })
         };
         let given_up = [started(1), started(2)];
         for nth in 0..20 {
-            let wish = deed(free, truck(nth), 0, &["bought"]);
+            let wish = Append { facts: of_free, ..deed(free, truck(nth), 0, &["bought"]) };
             within("an append of the other company", appender.append(wish)).await.expect("is recorded meanwhile");
         }
         for given_up in given_up {
@@ -94,9 +102,8 @@ async fn a_held_head_stops_its_company_alone() {
             assert!(matches!(&outcome, Err(AppendError::Fault(fault)) if fault.passing), "{outcome:?}");
         }
         let waiting = [started(3), started(4)];
-        within("an append of the other company", appender.append(deed(free, truck(30), 0, &["bought"])))
-            .await
-            .expect("goes on");
+        let wish = Append { facts: of_free, ..deed(free, truck(30), 0, &["bought"]) };
+        within("an append of the other company", appender.append(wish)).await.expect("goes on");
         holder.execute("ROLLBACK").await.expect("lets go");
         for waiting in waiting {
             in_seconds("the company's own append", waiting).await.expect("ends").expect("is recorded");
