@@ -18,7 +18,6 @@ mod writing;
 
 use std::{sync::Arc, time::Duration};
 
-use cnc_commands::ledger::PostgresLedger;
 use cnc_domain::{
     kernel::{CompanyId, FoldKind, Id, LocationId},
     ledger::{Feed, Position},
