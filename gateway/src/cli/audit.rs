@@ -1,18 +1,22 @@
 //! `cnc audit`: a ledger as a file that anybody can check, and the check itself.
 
+mod lines;
+
 use std::{
     fmt,
-    io::{self, BufRead, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
 use cnc_domain::{
     kernel::CompanyId,
-    ledger::{Break, Feed, Head, Position, Verifier},
+    ledger::{Entry, Feed, Hash, Head, Position, Verifier},
 };
 use serde::Serialize;
 use serde_json::json;
+use uuid::Uuid;
 
+use self::lines::Verified;
 use super::{
     backup,
     output::{Failure, Out, note, pipe},
@@ -38,6 +42,9 @@ pub enum Audit {
 /// Each line names the SHA-256 of the line before it, so that `jq` and `sha256sum` are enough to check the file: see
 /// schemas/LEDGER.md and schemas/verify.sh. A chain cannot see its own tail: keep the head, which goes to standard error as
 /// POSITION:HASH, in another place than the file.
+///
+/// A part of a ledger (--from, --to) also tells what it follows, for `cnc audit verify --after`. The entries of one stream
+/// (--stream, --id) name lines that are not among them: they are for reading, and prove nothing by themselves.
 #[derive(Debug, clap::Args)]
 pub struct Export {
     /// The company: see `cnc company list`
@@ -46,6 +53,18 @@ pub struct Export {
     /// Write the head to this file too
     #[arg(long, value_name = "FILE")]
     head_file: Option<PathBuf>,
+    /// Begin with the entry at this position
+    #[arg(long, value_name = "POSITION", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    from: Position,
+    /// End with the entry at this position
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<Position>,
+    /// Only the entries of this kind of aggregate, such as truck_journey, …
+    #[arg(long, value_name = "NAME", requires = "id", conflicts_with_all = ["from", "to", "head_file"])]
+    stream: Option<String>,
+    /// … and of this one
+    #[arg(long, value_name = "ID", requires = "stream")]
+    id: Option<Uuid>,
 }
 
 /// Verify a ledger: where it is kept, as an exported file, or all of a backup
@@ -66,6 +85,12 @@ pub struct Verify {
     /// The head that was kept: finds a tail that was cut off
     #[arg(long, value_name = "POSITION:HASH")]
     head: Option<Head>,
+    /// The file is a part of a ledger, and follows this entry
+    #[arg(long, value_name = "POSITION:HASH", conflicts_with = "company")]
+    after: Option<Head>,
+    /// No line at all is as it should be
+    #[arg(long, conflicts_with = "company")]
+    allow_empty: bool,
 }
 
 pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failure> {
@@ -75,33 +100,60 @@ pub async fn run(command: &Audit, config: Config, out: Out) -> Result<(), Failur
             verify_company(&read_only(&config).await?, *company, *head, out).await
         }
         Audit::Verify(Verify { file: Some(folder), .. }) if folder.is_dir() => backup::verify(folder, out),
-        Audit::Verify(Verify { file, head, .. }) => {
-            let path = file.clone().unwrap_or_else(|| "-".into());
-            let input: Box<dyn BufRead> = if path.as_os_str() == "-" {
-                Box::new(io::stdin().lock())
-            } else {
-                table::open(&path).map_err(|error| Failure::file(&path, &error))?
-            };
-            match verify_lines(input, *head).map_err(|error| Failure::file(&path, &error))? {
-                Ok(head) => verified(head, out),
-                Err(broken) => Err(not_verified(broken.position, &broken)),
-            }
-        }
+        Audit::Verify(command) => verify_file(command, out),
+    }
+}
+
+fn verify_file(command: &Verify, out: Out) -> Result<(), Failure> {
+    let Verify { file, head, after, allow_empty, .. } = command;
+    let path = file.clone().unwrap_or_else(|| "-".into());
+    let opened = if path.as_os_str() == "-" {
+        table::decompressed(io::BufReader::with_capacity(1 << 16, io::stdin()))
+    } else {
+        table::open(&path)
+    };
+    let verifier = Verifier::after(after.unwrap_or_default(), *head);
+    let checked = opened.and_then(|input| lines::verify(input, verifier));
+    match checked.map_err(|error| Failure::file(&path, &error))? {
+        Ok(Verified { lines: 0, .. }) if !allow_empty => Err(Failure::Found {
+            message: "not verified: there is no line in it; where the ledger really has no entries, say --allow-empty"
+                .into(),
+            facts: json!({ "position": 0, "flaw": "empty" }),
+        }),
+        Ok(Verified { head, lines }) => verified(head, lines, out),
+        Err(broken) => Err(not_verified(broken.position, &broken)),
     }
 }
 
 async fn export(command: &Export, ledger: &dyn Feed) -> Result<(), Failure> {
     let head = ledger.head(command.company).await?.ok_or_else(|| Failure::no_company(command.company))?;
-    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut after = 0;
+    match (&command.stream, command.id) {
+        (Some(stream), Some(id)) => export_stream(command.company, stream, id, ledger).await,
+        _ => export_part(command, head, ledger).await,
+    }
+}
+
+async fn export_part(command: &Export, head: Head, ledger: &dyn Feed) -> Result<(), Failure> {
+    let Export { company, head_file, from, to, .. } = command;
     // What is recorded meanwhile is left for the next export: the file ends at the head that is printed.
-    while after < head.position {
-        let wanted = usize::try_from(head.position - after).unwrap_or(BATCH).min(BATCH);
-        let lines = ledger.read(command.company, after, wanted).await?;
-        if lines.is_empty() {
-            return Err(Failure::fault(format!("the ledger ends at {after}, before its head at {}", head.position)));
+    let end = to.unwrap_or(head.position);
+    if end > head.position || (*from > end && head.position > 0) {
+        let wrong = format!("the ledger has the entries 1 to {}: choose --from and --to among them", head.position);
+        return Err(Failure::Usage(wrong));
+    }
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let (mut follows, mut last) = (None, Head { position: from - 1, hash: Hash::default() });
+    while last.position < end {
+        let wanted = usize::try_from(end - last.position).unwrap_or(BATCH).min(BATCH);
+        let lines = ledger.read(*company, last.position, wanted).await?;
+        let Some(newest) = lines.last() else {
+            return Err(Failure::fault(format!("the ledger ends at {}, before its head at {end}", last.position)));
+        };
+        if follows.is_none() && *from > 1 {
+            let previous = Entry::read(&lines[0]).map_err(Failure::fault)?.previous;
+            follows = Some(Head { position: from - 1, hash: previous });
         }
-        after += lines.len() as u64;
+        last = Head { position: last.position + lines.len() as u64, hash: Hash::of(newest) };
         for line in lines {
             if let Err(error) = writeln!(out, "{line}") {
                 return pipe(Err(error));
@@ -109,30 +161,43 @@ async fn export(command: &Export, ledger: &dyn Feed) -> Result<(), Failure> {
         }
     }
     pipe(out.flush())?;
-    if let Some(path) = &command.head_file {
-        std::fs::write(path, format!("{head}\n")).map_err(|error| Failure::file(path, &error))?;
+    if let Some(path) = head_file {
+        std::fs::write(path, format!("{last}\n")).map_err(|error| Failure::file(path, &error))?;
     }
-    note(head);
+    if let Some(follows) = follows {
+        note(format_args!("after {follows}"));
+    }
+    note(last);
     Ok(())
 }
 
-/// Verifies lines as they come; holds one at a time.
-fn verify_lines(mut input: impl BufRead, expected: Option<Head>) -> io::Result<Result<Head, Break>> {
-    let mut verifier = Verifier::new(expected);
-    let mut line = Vec::new();
-    while input.read_until(b'\n', &mut line)? > 0 {
-        if let Err(broken) = verifier.line(line.strip_suffix(b"\n").unwrap_or(&line)) {
-            return Ok(Err(broken));
+async fn export_stream(company: CompanyId, stream: &str, id: Uuid, ledger: &dyn Feed) -> Result<(), Failure> {
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut sequence = 0;
+    loop {
+        let lines = ledger.read_stream(company, stream, id, sequence, BATCH).await?;
+        if lines.is_empty() {
+            break;
         }
-        line.clear();
+        sequence += lines.len() as u64;
+        for line in lines {
+            if let Err(error) = writeln!(out, "{line}") {
+                return pipe(Err(error));
+            }
+        }
     }
-    Ok(verifier.finish())
+    pipe(out.flush())?;
+    if sequence == 0 {
+        return Err(Failure::Missing(format!("there are no entries of {stream} {id}")));
+    }
+    note(format_args!("{sequence} entries of {stream} {id}, without those between them"));
+    Ok(())
 }
 
 async fn verify_company(back_end: &BackEnd, company: CompanyId, kept: Option<Head>, out: Out) -> Result<(), Failure> {
     match back_end.audit(company, kept).await? {
         None => Err(Failure::no_company(company)),
-        Some(Ok(head)) => verified(head, out),
+        Some(Ok(head)) => verified(head, head.position, out),
         Some(Err(flaw)) => Err(not_verified(flaw.position(), &flaw)),
     }
 }
@@ -142,9 +207,9 @@ fn not_verified(position: Position, flaw: &(impl fmt::Display + Serialize)) -> F
     Failure::Found { message: format!("not verified: {flaw}"), facts }
 }
 
-fn verified(head: Head, out: Out) -> Result<(), Failure> {
+fn verified(head: Head, entries: u64, out: Out) -> Result<(), Failure> {
     out.say(
-        format_args!("verified: {} entries, head {head}", head.position),
-        &json!({ "verified": true, "entries": head.position, "head": head.to_string() }),
+        format_args!("verified: {entries} entries, head {head}"),
+        &json!({ "verified": true, "entries": entries, "head": head.to_string() }),
     )
 }

@@ -78,11 +78,15 @@ pub enum NoTable {
 
 /// Opens a file, decompressing it where its first bytes say that it is gzip, whatever its name is.
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
-    let mut file = io::BufReader::with_capacity(1 << 16, std::fs::File::open(path)?);
-    if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        Ok(Box::new(io::BufReader::with_capacity(1 << 16, flate2::bufread::MultiGzDecoder::new(file))))
+    decompressed(io::BufReader::with_capacity(1 << 16, std::fs::File::open(path)?))
+}
+
+/// The same of what is read from elsewhere.
+pub fn decompressed(mut input: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
+    if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(io::BufReader::with_capacity(1 << 16, flate2::bufread::MultiGzDecoder::new(input))))
     } else {
-        Ok(Box::new(file))
+        Ok(Box::new(input))
     }
 }
 

@@ -144,6 +144,8 @@ impl Rounds {
     /// Finds, by a few questions for all companies, those whose every fold stands at the head: until there is news, nothing of
     /// them needs to be opened.
     async fn survey(&mut self) -> Result<(), Fault> {
+        // Asked first: what the store loses from here on is noticed, and what it lost before is not in the rows.
+        self.inner.look_at_store(&mut self.generation).await?;
         let heads: BTreeMap<CompanyId, Head> = self.inner.feed.heads().await?.into_iter().collect();
         let mut even: BTreeMap<CompanyId, usize> = BTreeMap::new();
         for (trigger, row) in self.inner.storage().rows(None).await? {

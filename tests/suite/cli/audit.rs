@@ -66,9 +66,14 @@ fn every_kind_of_tampering_with_a_file_is_found_with_its_position() {
         let place = lines[9].len() - 3;
         lines[9][place] ^= 1;
     };
-    let cases: [(&str, Vec<u8>, usize); 6] = [
-        // A changed payload is seen by the line after it, which names another hash.
-        ("flipped byte", tampered(&flip), 11),
+    let reword = |lines: &mut Vec<Vec<u8>>| {
+        let line = String::from_utf8(lines[9].clone()).expect("UTF-8");
+        lines[9] = line.replacen("\"version\":1", "\"version\":2", 1).into_bytes();
+    };
+    let cases: [(&str, Vec<u8>, usize); 7] = [
+        // What is changed is seen by the line after it, which names another hash; or by itself, where it is no JSON any more.
+        ("changed figure", tampered(&reword), 11),
+        ("flipped byte", tampered(&flip), 10),
         ("removed line", tampered(&|lines| drop(lines.remove(9))), 10),
         ("doubled line", tampered(&|lines| lines.insert(9, lines[8].clone())), 10),
         ("swapped lines", tampered(&|lines| lines.swap(9, 10)), 10),
@@ -89,6 +94,95 @@ fn every_kind_of_tampering_with_a_file_is_found_with_its_position() {
     let came = operator.run(&["audit", "verify", text(&cut), "--head", &head]);
     assert_eq!(came.status, 1);
     assert!(came.err.contains(&format!("position {}", n - 2)), "{}", came.err);
+}
+
+/// What `cnc` says of bytes that come through a pipe.
+fn piped(operator: &Operator, arguments: &[&str], bytes: Vec<u8>) -> (i32, String) {
+    let mut child = operator
+        .command(&[&["audit", "verify", "-"], arguments].concat())
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("cnc starts");
+    let mut input = child.stdin.take().expect("is piped");
+    // Who has read enough closes its end.
+    let writing = std::thread::spawn(move || drop(input.write_all(&bytes)));
+    let came = child.wait_with_output().expect("ends");
+    writing.join().expect("writes");
+    (came.status.code().unwrap_or(-1), String::from_utf8(came.stderr).expect("UTF-8"))
+}
+
+#[test]
+fn a_file_without_a_line_is_verified_only_where_it_may_be_empty() {
+    let operator = Operator::new();
+    let (status, said) = piped(&operator, &[], Vec::new());
+    assert_eq!(status, 1);
+    assert!(said.contains("--allow-empty"), "{said}");
+    assert_eq!(piped(&operator, &["--allow-empty"], Vec::new()).0, 0);
+}
+
+#[test]
+fn a_file_that_was_rewritten_on_its_way_is_said_to_be() {
+    let (operator, _, lines) = ledger();
+    let crlf: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect();
+    let (status, said) = piped(&operator, &[], crlf);
+    assert!(status == 1 && said.contains("position 1") && said.contains("CR LF"), "{said}");
+    let (status, said) = piped(&operator, &[], [b"\xef\xbb\xbf", whole(&lines).as_slice()].concat());
+    assert!(status == 1 && said.contains("byte order mark"), "{said}");
+}
+
+#[test]
+fn a_line_of_another_form_is_found_though_every_link_holds() {
+    let (operator, _, mut lines) = ledger();
+    let last = lines.len();
+    lines[last - 1] = lines[last - 1].replacen("\"payload\":{", "\"payload\":{ ", 1);
+    let (status, said) = piped(&operator, &[], whole(&lines));
+    assert!(status == 1 && said.contains(&format!("position {last}")) && said.contains("white space"), "{said}");
+}
+
+#[test]
+fn a_compressed_ledger_is_verified_from_a_pipe() {
+    let (operator, _, lines) = ledger();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&whole(&lines)).expect("packs");
+    let (status, said) = piped(&operator, &[], packed.finish().expect("packs"));
+    assert_eq!(status, 0, "{said}");
+}
+
+#[test]
+fn a_line_without_an_end_is_refused_before_it_is_read_whole() {
+    let operator = Operator::new();
+    let (status, said) = piped(&operator, &[], vec![b'a'; 100 << 20]);
+    assert!(status == 1 && said.contains("16 MiB"), "{said}");
+}
+
+#[test]
+fn a_part_of_a_ledger_verifies_after_what_it_follows() {
+    let (operator, company, lines) = ledger();
+    let came = operator.run(&["audit", "export", "--company", &company, "--from", "8", "--to", "20"]);
+    assert_eq!(came.out.lines().collect::<Vec<_>>(), lines[7..20]);
+    let mut said = came.err.lines();
+    let after = said.next().and_then(|line| line.strip_prefix("after ")).expect("says what it follows").to_owned();
+    let head = said.next().expect("says its head").to_owned();
+    assert!(after.starts_with("7:") && head.starts_with("20:"), "{}", came.err);
+    let (status, said) = piped(&operator, &["--after", &after, "--head", &head], came.out.clone().into_bytes());
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(piped(&operator, &[], came.out.into_bytes()).0, 1, "by itself it follows nothing");
+    let beyond = lines.len() + 1;
+    let came = operator.run(&["audit", "export", "--company", &company, "--to", &beyond.to_string()]);
+    assert_eq!((came.status, came.out.as_str()), (2, ""));
+}
+
+#[test]
+fn the_entries_of_one_stream_are_exported_alone() {
+    let (operator, company, lines) = ledger();
+    let of = |line: &String| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+    let first = lines.iter().map(of).find(|entry| entry["stream"] == "truck_journey").expect("a journey");
+    let id = first["id"].as_str().expect("an id").to_owned();
+    let out = operator.ok(&["audit", "export", "--company", &company, "--stream", "truck_journey", "--id", &id]);
+    let expected: Vec<&String> = lines.iter().filter(|line| of(line)["id"] == first["id"]).collect();
+    assert_eq!(out.lines().collect::<Vec<_>>(), expected);
+    let nothing = operator.run(&["audit", "export", "--company", &company, "--stream", "alert", "--id", &id]);
+    assert_eq!(nothing.status, 3);
 }
 
 /// Runs SQL that the product never would, with what guards the table out of the way.

@@ -30,8 +30,9 @@ struct Late {
 impl Late {
     fn new(operator: Operator) -> Self {
         let company = operator.found("Punctual Movers");
-        let token =
-            operator.ok(&["token", "--company", &company, "--role", "admin", "--hours", "8760"]).trim().to_owned();
+        let user = operator.invite(&company, "admin");
+        let issue = ["token", "issue", "--company", &company, "--user", &user, "--hours", "8760"];
+        let token = operator.ok(&issue).trim().to_owned();
         let clock = OwnClock::in_file(operator.data().join("own.clock"));
         Self { operator, clock, company, token, truck: Uuid::now_v7(), branch: Uuid::now_v7() }
     }

@@ -47,7 +47,7 @@ fn a_stopped_or_skipped_fold_is_said_wherever_somebody_relies_on_it() {
     let operator = Operator::new();
     let (company, position, _) = poisoned(&operator);
     let server = operator.serve();
-    let token = operator.ok(&["token", "--company", &company, "--role", "admin"]);
+    let token = operator.token(&company, "admin");
     let ask = |path: &str| view(&server.address, path, token.trim());
     let warned = |state: &str| {
         let (health, alerts) = ask("/v1/views/alerts?kind=fold_stopped");

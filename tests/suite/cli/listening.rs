@@ -63,7 +63,7 @@ fn metrics_are_the_operators_and_stand_on_an_address_of_their_own() {
     let operator = Operator::new();
     let Started { server, said, .. } = operator.start("127.0.0.1:0", &["--metrics-listen", "localhost:0"], &[]);
     let company = operator.found("Measured Movers");
-    let token = operator.ok(&["token", "--company", &company, "--role", "admin"]);
+    let token = operator.token(&company, "admin");
     let metrics = said["metrics"].as_str().expect("is said");
     let address = metrics.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics")).expect("an address");
     let text = get(address, "/metrics");

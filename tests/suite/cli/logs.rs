@@ -24,7 +24,7 @@ fn an_answer_is_logged_with_its_route_code_company_and_time_as_values() {
     let operator = Operator::new();
     let (server, log) = operator.logged(&[]);
     let company = operator.found("Logged Movers");
-    let token = operator.ok(&["token", "--company", &company, "--role", "auditor"]);
+    let token = operator.token(&company, "auditor");
     let id = "01920000-0000-7000-8000-000000000001";
     let bearer = format!("authorization: Bearer {}\r\n", token.trim());
     let said = ask(&server, "POST", &format!("/v1/truck_journey/{id}/depart?x=1"), &bearer);
@@ -50,7 +50,7 @@ fn no_token_stands_in_a_log_however_it_was_sent() {
     let operator = Operator::new();
     let (server, log) = operator.logged(&["--log", "trace"]);
     let company = operator.found("Secret Movers");
-    let token = operator.ok(&["token", "--company", &company, "--role", "dispatcher"]);
+    let token = operator.token(&company, "dispatcher");
     let (token, secret) = (token.trim(), "s3cret-in-the-address");
     let bearer = format!("authorization: Bearer {token}\r\n");
     ask(&server, "GET", &format!("/v1/ledger/head?access_token={secret}"), &bearer);

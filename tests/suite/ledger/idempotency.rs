@@ -79,7 +79,7 @@ async fn another_rejection_leaves_the_key_free(ground: Ground) {
     assert!(matches!(again, Err(AppendError::Repeated(answered)) if answered.answer.position == 2));
     let batch =
         vec![refused(1, "k"), refused(1, "done"), keyed(deed(company, truck(2), 0, &["bought"]), "user:1", "k")];
-    let outcomes = ledger.append(batch).await.expect("no fault");
+    let outcomes = append_all(&*ledger, batch).await.expect("no fault");
     assert!(refused_now(&outcomes[0]), "{outcomes:?}");
     assert!(matches!(&outcomes[1], Err(AppendError::Repeated(answered)) if answered.answer.position == 2));
     assert_eq!(outcomes[2].as_ref().map(|appended| appended.answer.position).ok(), Some(3));

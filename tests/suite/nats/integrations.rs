@@ -427,7 +427,11 @@ async fn the_example_copies_a_ledger_whatever_is_repeated_and_however_often_it_i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_reads_from_a_gateway_what_the_stream_does_not_keep() {
     let ground = Ground::on(Broker::with_config(&settings(""))).await;
+    let ledger = Some(ground.url.clone());
+    let shape = Shape { ledger, roles: Some(vec![Role::Gateway]), ..Shape::default() };
+    let gateway = Running::shaped(shape).await.expect("starts");
     // Founded long ago, so that a relay that begins now does not publish it.
+    gateway.system.rooms.host.keyring().found(company(1)).await.expect("has keys");
     ground.found(1).await;
     ground.fill_at(noon(), company(1), 1, 1_500).await;
     let mut partners = Partners::on(ground);
@@ -435,9 +439,6 @@ async fn the_example_reads_from_a_gateway_what_the_stream_does_not_keep() {
     partners.hold(0).await;
     partners.add(1);
     partners.ground.broker.restart(&settings(&partners.accounts));
-    let ledger = Some(partners.ground.url.clone());
-    let shape = Shape { ledger, roles: Some(vec![Role::Gateway]), ..Shape::default() };
-    let gateway = Running::shaped(shape).await.expect("starts");
     let folder = partners.operator.data();
     let (file, token) = (folder.join("copy.ndjson"), folder.join("token"));
     std::fs::write(&token, gateway.token(company(1), "auditor", None).await).expect("written");

@@ -21,7 +21,7 @@ use cnc_domain::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::relay::options;
-use crate::ledger::{company, deed, founding, noon, truck, within};
+use crate::ledger::{append_all, company, deed, founding, noon, truck, within};
 
 /// Nothing fails; one step is the last of its process.
 #[derive(Default)]
@@ -71,7 +71,8 @@ impl World {
     }
 
     async fn fill(&self, number: u128, count: usize) {
-        let outcomes = self.ledger.append(vec![deed(company(1), truck(number), 0, &vec!["cleaned"; count])]).await;
+        let fill = vec![deed(company(1), truck(number), 0, &vec!["cleaned"; count])];
+        let outcomes = append_all(&*self.ledger, fill).await;
         outcomes.expect("no fault").remove(0).expect("appended");
     }
 
