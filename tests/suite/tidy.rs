@@ -18,7 +18,7 @@ const LINES_MAX: usize = 500;
 /// - Only the gateway, which wires them, and what measures or tests the whole know both.
 const ROOMS: &[(&str, &str, &[&str])] = &[
     ("domain", "cnc-domain", &[]),
-    ("postgres", "cnc-postgres", &[]),
+    ("deploy/postgres/connections", "cnc-postgres", &[]),
     ("commands", "cnc-commands", &["cnc-domain", "cnc-postgres"]),
     ("projections", "cnc-projections", &["cnc-domain", "cnc-postgres"]),
     ("gateway", "cnc-gateway", &["cnc-commands", "cnc-domain", "cnc-projections"]),

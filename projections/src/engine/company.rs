@@ -233,10 +233,9 @@ impl CompanyFolds {
             };
             for (pending, written) in pending.into_iter().zip(commit) {
                 let (place, company) = (pending.worker, self.company);
-                let stopped = self.workers[place].stopped_after();
                 self.settle(inner, pending, written);
-                let worker = &self.workers[place];
-                if let Some(at) = stopped.filter(|_| worker.row.poisoned.is_none()) {
+                let worker = &mut self.workers[place];
+                if let Some(at) = worker.went_on_after() {
                     inner.settle_warning(company, worker.plan.fold, at).await?;
                 }
             }

@@ -37,6 +37,8 @@ pub(super) struct Worker {
     /// Folded up to here; written is `row.position`.
     pub at: Head,
     skipped: BTreeSet<Position>,
+    /// Where it stood when an entry stopped it, until it has gone on from there.
+    warned: Option<Head>,
     fold: Option<Box<dyn Running>>,
     /// Whether all documents that there are, are loaded: since it began with none, it has forgotten none.
     complete: bool,
@@ -95,12 +97,14 @@ impl Worker {
         let (fold, complete) = (None, at.position == 0);
         let mut deaths = Deaths::default();
         deaths.look(&row.begun);
+        let warned = warned(&row, &skipped);
         Self {
             plan,
             clock,
             row,
             at,
             skipped,
+            warned,
             fold,
             complete,
             text: 0,
@@ -121,6 +125,7 @@ impl Worker {
             self.deaths = Deaths::default();
         }
         self.deaths.look(&row.begun);
+        self.warned = warned(&row, &skipped).or(self.warned);
         (self.row, self.skipped, self.stale) = (row, skipped, false);
     }
 
@@ -377,17 +382,24 @@ impl Worker {
         self.at = to;
     }
 
-    /// Where it stands, where the next entry has stopped it.
-    pub fn stopped_after(&self) -> Option<Head> {
-        let stops = |poisoned: &&Poisoned| poisoned.position == self.row.position + 1;
-        self.row.poisoned.as_ref().filter(stops).map(|_| self.row.head())
+    /// Where it stood when an entry stopped it, once it has gone on from there.
+    pub fn went_on_after(&mut self) -> Option<Head> {
+        self.warned.take_if(|at| at.position < self.row.position)
     }
 
     /// Takes note of the entry that stopped it.
     pub fn stopped(&mut self, poisoned: Poisoned) {
         self.forget();
         self.row.poisoned = Some(poisoned);
+        self.warned = Some(self.row.head());
     }
+}
+
+/// Where it stands, where the next entry has stopped it, or is skipped since it did.
+fn warned(row: &FoldRow, skipped: &BTreeSet<Position>) -> Option<Head> {
+    let next = row.position + 1;
+    let stops = row.poisoned.as_ref().is_some_and(|poisoned| poisoned.position == next);
+    (stops || skipped.contains(&next)).then(|| row.head())
 }
 
 /// Folds a batch once.
