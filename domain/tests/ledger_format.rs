@@ -72,3 +72,10 @@ fn the_worked_example_is_what_this_program_would_write_and_read() {
 fn the_page_shows_the_script_that_is_there() {
     assert_eq!(block(&read("LEDGER.md"), "bash").trim_end(), read("verify.sh").trim_end());
 }
+
+#[test]
+fn the_page_says_how_the_id_of_an_entry_follows_from_where_it_stands() {
+    let page = read("LEDGER.md");
+    let last = block(&page, "ndjson").lines().last().map(Entry::read).expect("a line").expect("an entry");
+    assert!(page.contains(&format!("has\nthe id `{}`", last.entry_id())), "{}", last.entry_id());
+}
